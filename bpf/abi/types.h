@@ -1,0 +1,272 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0 */
+/* What the kernel and user space share: map keys and values.
+ *
+ * Compiled three times: by clang for BPF, by g++ as C++20, and by clang++ for
+ * fuzzing. Rules (docs/ABI.md): fixed-width types, explicit padding, no
+ * bitfields, pointers or enums as fields. Byte order is in the type: __be16
+ * and __be32 are network order, everything else is the host's.
+ *
+ * A change of layout bumps FL_ABI_VERSION and adds a row to docs/ABI.md.
+ */
+#ifndef FAIRLEAD_BPF_ABI_TYPES_H_
+#define FAIRLEAD_BPF_ABI_TYPES_H_
+
+#include <linux/types.h>
+
+#define FL_ABI_VERSION 1
+
+#ifdef __cplusplus
+#define FL_ABI_ASSERT(cond, text) static_assert(cond, text)
+#else
+#define FL_ABI_ASSERT(cond, text) _Static_assert(cond, text)
+#endif
+#define FL_ABI_LAYOUT(type, size, last, last_offset)                    \
+	FL_ABI_ASSERT(sizeof(struct type) == (size), #type " size");    \
+	FL_ABI_ASSERT(__builtin_offsetof(struct type, last) ==          \
+			      (last_offset), #type " layout")
+
+/* An IPv6 address, or an IPv4 one mapped as ::ffff:a.b.c.d. */
+struct fl_addr {
+	__be32 w[4];
+};
+FL_ABI_LAYOUT(fl_addr, 16, w, 0);
+
+/* ---- fl_service: hash, {address, port, protocol} -> frontend ---- */
+
+/* A NodePort frontend has the unspecified address of its family (:: or
+ * ::ffff:0.0.0.0); which local addresses it answers on is in fl_node_addr. */
+struct fl_service_key {
+	struct fl_addr addr;
+	__be16 port;
+	__u8 proto; /* IPPROTO_* */
+	__u8 pad;
+};
+FL_ABI_LAYOUT(fl_service_key, 20, pad, 19);
+
+/* slots [base, base + count) of fl_slot */
+struct fl_selection {
+	__u32 base;
+	__u32 count;
+};
+FL_ABI_LAYOUT(fl_selection, 8, count, 4);
+
+/* `internal` is for clients of this cluster (pods, this host), `external`
+ * for the others. Each has a verdict (enum fl_verdict) for new flows in
+ * `flags`; with FL_VERDICT_FORWARD its selection is not empty. */
+struct fl_service {
+	struct fl_selection internal;
+	struct fl_selection external;
+	__u32 id;    /* stable for the life of the service port */
+	__u32 flags; /* FL_SERVICE_* */
+	__u32 affinity_seconds; /* 0: no session affinity */
+	__u32 pad;
+};
+FL_ABI_LAYOUT(fl_service, 32, pad, 28);
+
+enum fl_verdict {
+	FL_VERDICT_FORWARD = 0,
+	FL_VERDICT_REJECT = 1, /* RST, ICMP port unreachable, ECONNREFUSED */
+	FL_VERDICT_DROP = 2,
+};
+
+/* fl_service.flags */
+#define FL_SERVICE_INTERNAL_VERDICT_SHIFT 0 /* 2 bits */
+#define FL_SERVICE_EXTERNAL_VERDICT_SHIFT 2 /* 2 bits */
+#define FL_SERVICE_VERDICT_MASK 3u
+#define FL_SERVICE_MASQ_POD (1u << 4)	  /* translate a pod's source */
+#define FL_SERVICE_MASQ_HOST (1u << 5)	  /* ... this host's */
+#define FL_SERVICE_MASQ_OUTSIDE (1u << 6) /* ... anybody else's */
+#define FL_SERVICE_SOURCE_RANGES (1u << 7) /* consult fl_source_range */
+#define FL_SERVICE_NODE_PORT (1u << 8)
+
+/* ---- fl_slot: array (mmapable), slot -> backend id (__u32) ---- */
+
+/* ---- fl_backend: array (mmapable), backend id -> ---- */
+
+/* Id 0 is never a backend. */
+struct fl_backend {
+	struct fl_addr addr;
+	__be16 port;
+	__u8 proto;
+	__u8 state;	  /* enum fl_backend_state; one-byte stores */
+	__u32 generation; /* rises each time the id is given out */
+	__u16 weight;
+	__u16 pad;
+	__u32 pad2;
+};
+FL_ABI_LAYOUT(fl_backend, 32, pad2, 28);
+
+enum fl_backend_state {
+	FL_BACKEND_FREE = 0,
+	FL_BACKEND_ON = 1,    /* takes new flows */
+	FL_BACKEND_DRAIN = 2, /* keeps the flows it has, takes no new ones */
+	FL_BACKEND_OFF = 3,   /* unhealthy: as DRAIN, UDP flows move on */
+};
+
+/* ---- fl_flow: LRU hash, tuple as seen at a hook -> translation ---- */
+
+enum fl_hook {
+	FL_HOOK_INGRESS = 0, /* tc ingress translates the destination */
+	FL_HOOK_EGRESS = 1,  /* tc egress translates the source */
+	FL_HOOK_SOCKET = 2,
+	FL_HOOK_XDP = 3,
+};
+
+struct fl_flow_key {
+	struct fl_addr src;
+	struct fl_addr dst;
+	__be16 sport;
+	__be16 dport;
+	__u8 proto;
+	__u8 hook; /* enum fl_hook */
+	__u16 pad;
+};
+FL_ABI_LAYOUT(fl_flow_key, 40, pad, 38);
+
+/* What to do with a packet that matches: at ingress, write addr:port to its
+ * destination, at egress to its source. */
+struct fl_flow {
+	struct fl_addr addr;
+	__be16 port;
+	__u8 state; /* enum fl_flow_state */
+	__u8 flags; /* FL_FLOW_* */
+	__u32 service_id;
+	__u32 backend_id;
+	__u32 backend_generation;
+	/* CLOCK_MONOTONIC coarse seconds; only written when it has grown by
+	 * FL_FLOW_TOUCH_SECONDS. */
+	__u32 last_seen;
+	__u32 created;
+};
+FL_ABI_LAYOUT(fl_flow, 40, created, 36);
+
+enum fl_flow_state {
+	FL_FLOW_NEW = 0,	 /* no answer seen yet */
+	FL_FLOW_ESTABLISHED = 1,
+	FL_FLOW_CLOSING = 2,	 /* a FIN was seen in this direction */
+	FL_FLOW_CLOSED = 3,	 /* a RST was seen */
+};
+#define FL_FLOW_TOUCH_SECONDS 2
+
+#define FL_FLOW_REPLY (1u << 0) /* this entry undoes a translation */
+#define FL_FLOW_MASQ (1u << 1)	/* the source is translated too */
+
+/* ---- fl_socket: {socket, translated destination} -> original ---- */
+
+struct fl_socket_key {
+	__u64 cookie;
+	struct fl_addr addr; /* the backend's */
+	__be16 port;
+	__u8 proto;
+	__u8 pad;
+	__u32 pad2;
+};
+FL_ABI_LAYOUT(fl_socket_key, 32, pad2, 28);
+
+struct fl_socket {
+	struct fl_addr addr; /* what the client asked for */
+	__be16 port;
+	__u16 pad;
+	__u32 service_id;
+	__u32 backend_id;
+	__u32 backend_generation;
+};
+FL_ABI_LAYOUT(fl_socket, 32, backend_generation, 28);
+
+/* ---- fl_affinity: LRU hash ---- */
+
+struct fl_affinity_key {
+	struct fl_addr client;
+	__u32 service_id;
+};
+FL_ABI_LAYOUT(fl_affinity_key, 20, service_id, 16);
+
+struct fl_affinity {
+	__u32 backend_id;
+	__u32 backend_generation;
+	__u32 last_used; /* CLOCK_MONOTONIC coarse seconds */
+	__u32 pad;
+};
+FL_ABI_LAYOUT(fl_affinity, 16, pad, 12);
+
+/* ---- fl_source_range: LPM trie -> __u32 (1) ---- */
+
+struct fl_source_range_key {
+	__u32 prefix_bits; /* 32 for the service id plus the prefix's own */
+	__be32 service_id; /* network order: an LPM key is matched bytewise */
+	struct fl_addr prefix;
+};
+FL_ABI_LAYOUT(fl_source_range_key, 24, prefix, 8);
+
+/* ---- fl_node_addr: hash, fl_addr -> ---- */
+
+struct fl_node_addr {
+	__u32 flags; /* FL_NODE_ADDR_* */
+};
+FL_ABI_LAYOUT(fl_node_addr, 4, flags, 0);
+#define FL_NODE_ADDR_NODE_PORT (1u << 0) /* takes NodePort traffic */
+#define FL_NODE_ADDR_LOCAL (1u << 1)	 /* an address of this host */
+
+/* ---- fl_counter: per-CPU array, enum fl_counter_id -> ---- */
+
+struct fl_counter {
+	__u64 packets;
+	__u64 bytes;
+};
+FL_ABI_LAYOUT(fl_counter, 16, bytes, 8);
+
+enum fl_counter_id {
+#define FL_COUNTER(name, text) FL_COUNTER_##name,
+#include "bpf/abi/counters.def"
+#undef FL_COUNTER
+	FL_COUNTER_MAX
+};
+
+/* ---- fl_event: ring buffer ---- */
+
+struct fl_event {
+	__u64 time_ns; /* CLOCK_MONOTONIC */
+	struct fl_flow_key tuple;
+	__u32 ifindex;
+	__u32 counter; /* enum fl_counter_id: the verdict that was counted */
+	__u32 service_id;
+	__u32 backend_id;
+};
+FL_ABI_LAYOUT(fl_event, 64, backend_id, 60);
+
+/* ---- configuration: .rodata of every object, set before loading ---- */
+
+struct fl_prefix {
+	struct fl_addr addr;
+	struct fl_addr mask; /* all-zero: matches nothing */
+};
+FL_ABI_LAYOUT(fl_prefix, 32, mask, 16);
+
+struct fl_config {
+	struct fl_prefix pods4; /* the cluster's pod addresses, IPv4 mapped */
+	struct fl_prefix pods6;
+	struct fl_addr masquerade4; /* what a translated source becomes */
+	struct fl_addr masquerade6;
+	__u16 node_port_min; /* host order */
+	__u16 node_port_max;
+	__u16 source_port_min; /* for translated sources */
+	__u16 source_port_max;
+	__u32 mark;	     /* skb mark bit: "translate the source at egress" */
+	__u32 event_sample;  /* one drop event in N; 0: none */
+};
+FL_ABI_LAYOUT(fl_config, 112, event_sample, 108);
+
+/* Sizes that the programs know; the other maps' are set at load. */
+#define FL_FILTER_BITS (1u << 21)
+#define FL_FILTER_WORDS (FL_FILTER_BITS / 64)
+#define FL_SELECT_TRIES 8  /* slots looked at before giving up */
+#define FL_PORT_TRIES 32   /* source ports tried before giving up */
+
+/* Every struct that is a map's key or value, for the BTF check. */
+#define FL_ABI_STRUCTS(X)                                                   \
+	X(fl_addr) X(fl_service_key) X(fl_service) X(fl_backend)            \
+	X(fl_flow_key) X(fl_flow) X(fl_socket_key) X(fl_socket)             \
+	X(fl_affinity_key) X(fl_affinity) X(fl_source_range_key)            \
+	X(fl_node_addr) X(fl_counter) X(fl_event) X(fl_config)
+
+#endif /* FAIRLEAD_BPF_ABI_TYPES_H_ */

@@ -1,0 +1,21 @@
+// SPDX-License-Identifier: Apache-2.0
+// Running code in another network namespace.
+#ifndef FAIRLEAD_USERSPACE_BASE_NETNS_H_
+#define FAIRLEAD_USERSPACE_BASE_NETNS_H_
+
+#include <functional>
+#include <string>
+
+#include "absl/status/status.h"
+
+namespace fairlead {
+
+// Runs `fn` on a new thread that has entered the network namespace at `path`
+// (such as /run/netns/NAME), and waits for it. Sockets that `fn` opens belong
+// to that namespace for their whole life. The caller's thread is not moved.
+[[nodiscard]] absl::Status RunInNetns(const std::string& path,
+                                      const std::function<absl::Status()>& fn);
+
+}  // namespace fairlead
+
+#endif  // FAIRLEAD_USERSPACE_BASE_NETNS_H_

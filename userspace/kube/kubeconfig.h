@@ -1,0 +1,31 @@
+// SPDX-License-Identifier: Apache-2.0
+// Where the API server is and how to speak to it: a kubeconfig file.
+// Threads: pure functions.
+#ifndef FAIRLEAD_USERSPACE_KUBE_KUBECONFIG_H_
+#define FAIRLEAD_USERSPACE_KUBE_KUBECONFIG_H_
+
+#include <string>
+#include <string_view>
+
+#include "absl/status/statusor.h"
+
+namespace fairlead::kube {
+
+struct ApiServer {
+  std::string url;  // "http://127.0.0.1:8080", "https://[fd00::1]:6443"
+  std::string bearer_token;
+  std::string ca_pem;
+  std::string client_certificate_pem;
+  std::string client_key_pem;
+  bool insecure_skip_verify = false;
+};
+
+// Reads the current context. Errors name the file and the missing piece.
+[[nodiscard]] absl::StatusOr<ApiServer> LoadKubeconfig(const std::string& path);
+[[nodiscard]] absl::StatusOr<ApiServer> ParseKubeconfig(std::string_view yaml);
+// A kubeconfig file's text for a plain-HTTP server.
+std::string MakeKubeconfig(std::string_view name, std::string_view url);
+
+}  // namespace fairlead::kube
+
+#endif  // FAIRLEAD_USERSPACE_KUBE_KUBECONFIG_H_

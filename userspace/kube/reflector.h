@@ -1,0 +1,79 @@
+// SPDX-License-Identifier: Apache-2.0
+// Keeps a copy of one kind of object true: list in pages, then watch with
+// bookmarks, resuming from the last resourceVersion; a new list after 410 or
+// when resuming is impossible; exponential back-off with jitter (k8s
+// client-go's reflector is the model).
+//
+// Threads: the event loop's only. The sink outlives the reflector.
+#ifndef FAIRLEAD_USERSPACE_KUBE_REFLECTOR_H_
+#define FAIRLEAD_USERSPACE_KUBE_REFLECTOR_H_
+
+#include <memory>
+#include <string>
+#include <string_view>
+
+#include "absl/status/status.h"
+#include "absl/time/time.h"
+#include "userspace/base/event_loop.h"
+#include "userspace/kube/resource.h"
+#include "userspace/kube/transport.h"
+
+namespace fairlead::kube {
+
+enum class WatchEvent { kAdded, kModified, kDeleted };
+
+// What a reflector feeds. A list arrives as ReplaceBegin, an OnListed for each
+// object, ReplaceEnd (objects not listed in between are gone); a failed list
+// as ReplaceBegin ... ReplaceAbort (the old content stays). `json` is one
+// object's text, valid during the call only (with simdjson's padding behind
+// it). A bad object is the sink's to count; the stream goes on.
+class ReflectorSink {
+ public:
+  virtual ~ReflectorSink() = default;
+  virtual void ReplaceBegin() = 0;
+  virtual void OnListed(std::string_view json) = 0;
+  virtual void ReplaceEnd(std::string_view resource_version) = 0;
+  virtual void ReplaceAbort() = 0;
+  virtual void OnEvent(WatchEvent event, std::string_view json) = 0;
+  // Connected or not, for health and logs.
+  virtual void OnState(const absl::Status& status) = 0;
+};
+
+struct ReflectorOptions {
+  Resource resource;
+  std::string ns;  // "": all namespaces
+  std::string label_selector;
+  std::string field_selector;
+  std::string user_agent = "fairlead";
+  int page_size = 500;
+  absl::Duration min_backoff = absl::Milliseconds(200);
+  absl::Duration max_backoff = absl::Seconds(30);
+  // The server ends a watch after about this long; a watch that stays silent
+  // (no event, no bookmark) for 1.5 times this is taken for dead.
+  absl::Duration watch_timeout = absl::Minutes(5);
+};
+
+class Reflector {
+ public:
+  Reflector(EventLoop* loop, Transport* transport, ReflectorOptions options,
+            ReflectorSink* sink);
+  ~Reflector();
+
+  void Start();
+  void Stop();
+  bool has_synced() const;  // one list has been delivered whole
+  const std::string& resource_version() const;
+
+  struct Stats {
+    uint64_t lists = 0, watches = 0, events = 0, bookmarks = 0, errors = 0;
+  };
+  const Stats& stats() const;
+
+ private:
+  class Impl;
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace fairlead::kube
+
+#endif  // FAIRLEAD_USERSPACE_KUBE_REFLECTOR_H_
