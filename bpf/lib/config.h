@@ -1,0 +1,18 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* The configuration, constant while a program is loaded. */
+#ifndef FAIRLEAD_BPF_LIB_CONFIG_H_
+#define FAIRLEAD_BPF_LIB_CONFIG_H_
+
+#include "bpf/lib/shim.h"
+
+#ifdef __bpf__
+/* volatile: the compiler must not fold the zeros that are here at build time;
+ * the verifier folds the loader's values, and prunes what they switch off. */
+const volatile struct fl_config fl_config = {};
+#elif defined(__cplusplus)
+extern "C" struct fl_config fl_config;
+#else
+extern struct fl_config fl_config;
+#endif
+
+#endif /* FAIRLEAD_BPF_LIB_CONFIG_H_ */
