@@ -1,0 +1,61 @@
+// SPDX-License-Identifier: Apache-2.0
+// The types of the served kinds as data: one source for unknown-field checks,
+// defaults, strategic merge, server-side apply and OpenAPI.
+//
+// Threads: immutable after start; share freely. Types live as long as their
+// SchemaSet.
+#ifndef FAIRLEAD_CONTROL_API_SCHEMA_H_
+#define FAIRLEAD_CONTROL_API_SCHEMA_H_
+
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace fairlead::api {
+
+enum class Shape {
+  kObject,  // named fields
+  kMap,     // string -> element
+  kList,    // of element
+  kString,
+  kInteger,
+  kNumber,
+  kBoolean,
+  kBytes,        // base64 string
+  kQuantity,     // "100m", "1Gi", or a number
+  kIntOrString,  // 80, "25%"
+  kTime,         // RFC 3339, seconds
+  kMicroTime,    // RFC 3339, microseconds
+  kAny,          // raw JSON
+};
+
+struct Type;
+
+struct Field {
+  std::string name;
+  const Type* type = nullptr;
+  bool required = false;
+  // Strategic merge of a list: by these keys ("name"; "" for primitives with
+  // `patch_merge`), otherwise the list is replaced.
+  bool patch_merge = false;
+  bool patch_retain_keys = false;
+  std::string merge_key;
+  // Server-side apply: "map", "set" or "atomic", and the keys of "map".
+  std::string list_type;
+  std::vector<std::string> list_map_keys;
+  std::string default_json;  // "" for none; JSON text
+};
+
+struct Type {
+  Shape shape = Shape::kAny;
+  std::string name;             // "io.k8s.api.core.v1.Container" for objects
+  std::vector<Field> fields;    // of kObject, in the API's order
+  const Type* element = nullptr;  // of kMap and kList
+
+  // Null when this type has no such field.
+  const Field* Find(std::string_view field) const;
+};
+
+}  // namespace fairlead::api
+
+#endif  // FAIRLEAD_CONTROL_API_SCHEMA_H_
