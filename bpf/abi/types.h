@@ -185,9 +185,9 @@ struct fl_affinity {
 	__u32 backend_id;
 	__u32 backend_generation;
 	__u32 last_used; /* CLOCK_MONOTONIC coarse seconds */
-	__u32 pad;
+	__u32 slot;	 /* where the backend was found: a hint */
 };
-FL_ABI_LAYOUT(fl_affinity, 16, pad, 12);
+FL_ABI_LAYOUT(fl_affinity, 16, slot, 12);
 
 /* ---- fl_source_range: LPM trie -> __u32 (1) ---- */
 
