@@ -2,15 +2,52 @@
 #include "userspace/base/netns.h"
 
 #include <fcntl.h>
+#include <net/if.h>
 #include <sched.h>
+#include <sys/ioctl.h>
+#include <sys/mount.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
 
 #include <cerrno>
+#include <cstring>
 #include <thread>
 
 #include "userspace/base/status.h"
 #include "userspace/base/unique_fd.h"
 
 namespace fairlead {
+namespace {
+
+constexpr char kDirectory[] = "/run/netns";
+
+// Mounts below a shared mount are seen by every mount namespace made from
+// this one, and their removal too; without it a namespace would live on in
+// the containers that were started meanwhile.
+absl::Status ShareDirectory() {
+  if (mkdir(kDirectory, 0755) != 0 && errno != EEXIST)
+    return ErrnoStatus(errno, "make directory", kDirectory);
+  if (mount("", kDirectory, "none", MS_SHARED | MS_REC, nullptr) == 0)
+    return absl::OkStatus();
+  if (errno != EINVAL) return ErrnoStatus(errno, "share mount", kDirectory);
+  // Not a mount point yet.
+  if (mount(kDirectory, kDirectory, "none", MS_BIND | MS_REC, nullptr) != 0 ||
+      mount("", kDirectory, "none", MS_SHARED | MS_REC, nullptr) != 0)
+    return ErrnoStatus(errno, "share mount", kDirectory);
+  return absl::OkStatus();
+}
+
+absl::Status SetLoopbackUp() {
+  UniqueFd sock(socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0));
+  ifreq request{};
+  std::strcpy(request.ifr_name, "lo");
+  request.ifr_flags = IFF_UP;
+  if (!sock.valid() || ioctl(sock.get(), SIOCSIFFLAGS, &request) != 0)
+    return ErrnoStatus(errno, "set up device", "lo");
+  return absl::OkStatus();
+}
+
+}  // namespace
 
 absl::Status RunInNetns(const std::string& path,
                         const std::function<absl::Status()>& fn) {
@@ -25,6 +62,40 @@ absl::Status RunInNetns(const std::string& path,
     status = fn();
   }).join();
   return status;
+}
+
+std::string NetnsPath(const std::string& name) {
+  return std::string(kDirectory) + "/" + name;
+}
+
+absl::Status CreateNetns(const std::string& name) {
+  FL_RETURN_IF_ERROR(ShareDirectory());
+  std::string path = NetnsPath(name);
+  UniqueFd file(
+      open(path.c_str(), O_RDONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0444));
+  if (!file.valid()) return ErrnoStatus(errno, "make network namespace", name);
+  absl::Status status;
+  std::thread([&] {
+    if (unshare(CLONE_NEWNET) != 0 ||
+        mount("/proc/thread-self/ns/net", path.c_str(), "none", MS_BIND,
+              nullptr) != 0) {
+      status = ErrnoStatus(errno, "make network namespace", name);
+      return;
+    }
+    status = SetLoopbackUp();
+  }).join();
+  if (!status.ok()) DeleteNetns(name).IgnoreError();
+  return status;
+}
+
+absl::Status DeleteNetns(const std::string& name) {
+  std::string path = NetnsPath(name);
+  if (umount2(path.c_str(), MNT_DETACH) != 0 && errno != EINVAL &&
+      errno != ENOENT)
+    return ErrnoStatus(errno, "unmount network namespace", name);
+  if (unlink(path.c_str()) != 0 && errno != ENOENT)
+    return ErrnoStatus(errno, "remove network namespace", name);
+  return absl::OkStatus();
 }
 
 }  // namespace fairlead

@@ -16,6 +16,13 @@ namespace fairlead {
 [[nodiscard]] absl::Status RunInNetns(const std::string& path,
                                       const std::function<absl::Status()>& fn);
 
+// Named namespaces as `ip netns` has them: a bind mount at /run/netns/NAME.
+std::string NetnsPath(const std::string& name);
+// Makes one with its loopback up. AlreadyExists when there is one.
+[[nodiscard]] absl::Status CreateNetns(const std::string& name);
+// OK when there is none. Its processes keep it until they end.
+[[nodiscard]] absl::Status DeleteNetns(const std::string& name);
+
 }  // namespace fairlead
 
 #endif  // FAIRLEAD_USERSPACE_BASE_NETNS_H_

@@ -1,0 +1,20 @@
+// SPDX-License-Identifier: Apache-2.0
+// Where file systems are mounted in this process' mount namespace.
+#ifndef FAIRLEAD_USERSPACE_BASE_MOUNTS_H_
+#define FAIRLEAD_USERSPACE_BASE_MOUNTS_H_
+
+#include <string>
+#include <string_view>
+
+#include "absl/status/statusor.h"
+
+namespace fairlead {
+
+// The first mount point of a file system type, such as "cgroup2" or "bpf", by
+// /proc/self/mountinfo. NotFound when there is none. (With the hybrid layout
+// cgroup v2 is not at /sys/fs/cgroup itself.)
+[[nodiscard]] absl::StatusOr<std::string> FindMount(std::string_view type);
+
+}  // namespace fairlead
+
+#endif  // FAIRLEAD_USERSPACE_BASE_MOUNTS_H_
