@@ -1,0 +1,83 @@
+// SPDX-License-Identifier: Apache-2.0
+// The Kubernetes API server: generic verbs over a KindTable and a Store,
+// reached over HTTP/1.1 and, by controllers in this process, directly.
+//
+// Threads: the event loop's only.
+#ifndef FAIRLEAD_CONTROL_API_SERVER_H_
+#define FAIRLEAD_CONTROL_API_SERVER_H_
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/time/time.h"
+#include "control/api/kind.h"
+#include "control/store/store.h"
+#include "userspace/base/clock.h"
+#include "userspace/base/event_loop.h"
+#include "userspace/base/ip_address.h"
+#include "userspace/kube/transport.h"
+
+namespace fairlead::api {
+
+struct ListenAddress {
+  IpAddress address;
+  Port port = 0;      // 0: the kernel chooses
+  std::string netns;  // "" or a path such as /run/netns/NAME
+
+  // "127.0.0.1:6443", "[fd00::1]:6443", "172.30.0.1:6443@/run/netns/NAME"
+  [[nodiscard]] static absl::StatusOr<ListenAddress> Parse(
+      std::string_view text);
+};
+
+struct ServerOptions {
+  size_t max_body_bytes = 3u << 20;
+  // A watcher that lets more than this queue up is cut off.
+  size_t max_watch_queue_bytes = 16u << 20;
+  // Kept for each kind, so that watches can resume.
+  size_t watch_history = 4096;
+  absl::Duration bookmark_interval = absl::Minutes(1);
+  // Watches without timeoutSeconds end after this to twice this long.
+  absl::Duration min_watch_timeout = absl::Minutes(30);
+};
+
+class ApiServer {
+ public:
+  // All pointers must outlive the server. `admissions` are asked in order.
+  ApiServer(EventLoop* loop, store::Store* store, const KindTable* kinds,
+            std::vector<Admission*> admissions, ServerOptions options = {},
+            const Clock& clock = Clock::Real());
+  ~ApiServer();
+
+  // Reads the store into memory, makes the namespaces that must exist
+  // (default, kube-system, kube-public, kube-node-lease), and from then on
+  // serves transport(). REQUIRES: before Listen and before transport() is used.
+  [[nodiscard]] absl::Status Load();
+
+  // Opens one more address. May be called any number of times.
+  [[nodiscard]] absl::Status Listen(const ListenAddress& address);
+  // The ports that were bound, in the order of Listen calls.
+  std::vector<Port> ports() const;
+
+  // Straight into the server, without sockets. Lives as long as the server.
+  kube::Transport* transport();
+
+  // Text for /metrics, to which the caller may add its own (called for each
+  // scrape).
+  void AddMetrics(std::function<std::string()> metrics);
+  // A named check for /readyz and /healthz; the status says why not.
+  void AddHealthCheck(std::string name, std::function<absl::Status()> check);
+
+ private:
+  class Impl;
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace fairlead::api
+
+#endif  // FAIRLEAD_CONTROL_API_SERVER_H_
