@@ -31,24 +31,37 @@ enum class Shape {
 
 struct Type;
 
+// What becomes of a field that has no value; what a typed decoder would do.
+enum class Presence {
+  kOmitEmpty,  // "", 0, false, [] and {} are the same as absent
+  kPointer,    // kept whatever it is; absent only if it was not given
+  kAlways,     // there in every answer: filled with its default or zero value
+};
+
 struct Field {
   std::string name;
   const Type* type = nullptr;
+  Presence presence = Presence::kOmitEmpty;
   bool required = false;
   // Strategic merge of a list: by these keys ("name"; "" for primitives with
   // `patch_merge`), otherwise the list is replaced.
   bool patch_merge = false;
   bool patch_retain_keys = false;
   std::string merge_key;
-  // Server-side apply: "map", "set" or "atomic", and the keys of "map".
+  // Server-side apply: "map", "set" or "atomic" (of a list; "atomic" of a map
+  // too), and the keys of "map".
   std::string list_type;
   std::vector<std::string> list_map_keys;
   std::string default_json;  // "" for none; JSON text
+  std::vector<std::string> one_of;  // allowed values; empty: any
 };
 
 struct Type {
   Shape shape = Shape::kAny;
-  std::string name;             // "io.k8s.api.core.v1.Container" for objects
+  // "io.k8s.api.core.v1.Container" for objects, "int32" or "int64" for
+  // integers, else "".
+  std::string name;
+  bool atomic = false;  // server-side apply takes the object as one value
   std::vector<Field> fields;    // of kObject, in the API's order
   const Type* element = nullptr;  // of kMap and kList
 
