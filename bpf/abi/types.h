@@ -151,20 +151,50 @@ enum fl_flow_state {
 #define FL_FLOW_REPLY (1u << 0) /* this entry undoes a translation */
 #define FL_FLOW_MASQ (1u << 1)	/* the source is translated too */
 
-/* ---- fl_socket: {socket, translated destination} -> original ---- */
+/* ---- fl_peer: array (mmapable), cookie % entries -> connected socket ---- */
 
-struct fl_socket_key {
-	__u64 cookie;
-	struct fl_addr addr; /* the backend's */
+/* What a connected socket was connected to. Its place is given by its cookie,
+ * so that connect() pays for one store and no hash: an insert into an LRU hash
+ * costs 0.8 us there, into a plain one 0.3 us, into socket storage 0.8 us,
+ * this 0.02 us. A place that another live socket holds sends the newcomer to
+ * fl_socket. Freed when the socket is released. */
+struct fl_peer {
+	__u64 cookie;	     /* 0: free */
+	struct fl_addr addr; /* what the client asked for */
+	struct fl_addr backend_addr;
 	__be16 port;
+	__be16 backend_port;
 	__u8 proto;
 	__u8 pad;
-	__u32 pad2;
+	__u16 pad2;
+	__u32 service_id;
+	__u32 backend_id;
+	__u32 backend_generation;
+	__u32 pad3;
 };
-FL_ABI_LAYOUT(fl_socket_key, 32, pad2, 28);
+FL_ABI_LAYOUT(fl_peer, 64, pad3, 60);
+
+/* ---- fl_socket: LRU hash, sockets that fl_peer has no place for ---- */
+
+/* Above all UDP sockets that are not connected: each has one entry from the
+ * service address to the endpoint that its datagrams go to, and one back. */
+struct fl_socket_key {
+	__u64 cookie;
+	struct fl_addr addr; /* REPLY: the backend's, FORWARD: the service's */
+	__be16 port;
+	__u8 proto;
+	__u8 direction; /* enum fl_socket_direction */
+	__u32 pad;
+};
+FL_ABI_LAYOUT(fl_socket_key, 32, pad, 28);
+
+enum fl_socket_direction {
+	FL_SOCKET_REPLY = 0,
+	FL_SOCKET_FORWARD = 1,
+};
 
 struct fl_socket {
-	struct fl_addr addr; /* what the client asked for */
+	struct fl_addr addr; /* REPLY: the service's, FORWARD: the backend's */
 	__be16 port;
 	__u16 pad;
 	__u32 service_id;
@@ -259,13 +289,14 @@ FL_ABI_LAYOUT(fl_config, 112, event_sample, 108);
 /* Sizes that the programs know; the other maps' are set at load. */
 #define FL_FILTER_BITS (1u << 21)
 #define FL_FILTER_WORDS (FL_FILTER_BITS / 64)
+#define FL_PEER_ENTRIES (1u << 16) /* a power of two */
 #define FL_SELECT_TRIES 8  /* slots looked at before giving up */
 #define FL_PORT_TRIES 32   /* source ports tried before giving up */
 
 /* Every struct that is a map's key or value, for the BTF check. */
 #define FL_ABI_STRUCTS(X)                                                   \
 	X(fl_addr) X(fl_service_key) X(fl_service) X(fl_backend)            \
-	X(fl_flow_key) X(fl_flow) X(fl_socket_key) X(fl_socket)             \
+	X(fl_flow_key) X(fl_flow) X(fl_peer) X(fl_socket_key) X(fl_socket)  \
 	X(fl_affinity_key) X(fl_affinity) X(fl_source_range_key)            \
 	X(fl_node_addr) X(fl_counter) X(fl_event) X(fl_config)
 

@@ -47,6 +47,8 @@ FL_MAP(fl_backend, BPF_MAP_TYPE_ARRAY, __u32, struct fl_backend, 1 << 18,
        BPF_F_MMAPABLE);
 FL_MAP(fl_flow, BPF_MAP_TYPE_LRU_HASH, struct fl_flow_key, struct fl_flow,
        1 << 18, 0);
+FL_MAP(fl_peer, BPF_MAP_TYPE_ARRAY, __u32, struct fl_peer, FL_PEER_ENTRIES,
+       BPF_F_MMAPABLE);
 FL_MAP(fl_socket, BPF_MAP_TYPE_LRU_HASH, struct fl_socket_key,
        struct fl_socket, 1 << 16, 0);
 FL_MAP(fl_affinity, BPF_MAP_TYPE_LRU_HASH, struct fl_affinity_key,

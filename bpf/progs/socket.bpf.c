@@ -1,0 +1,398 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* The socket path: a client on this node is translated once, at connect() or
+ * at an unconnected sendmsg(), and then talks to the endpoint directly.
+ *
+ * It takes only what it can do exactly. A verdict of "drop" and source ranges
+ * depend on what can't be known before the kernel has chosen a route, so they
+ * are declined: the packet path sees the service address and decides.
+ */
+#include "bpf/lib/config.h"
+#include "bpf/lib/count.h"
+#include "bpf/lib/lookup.h"
+#include "bpf/lib/select.h"
+#include "bpf/lib/socket.h"
+
+#define FL_ECONNREFUSED 111
+
+/* Return values of cgroup programs. */
+#define FL_CGROUP_REFUSE 0
+#define FL_CGROUP_OK 1
+
+char fl_license[] SEC("license") = "GPL";
+
+enum fl_socket_action {
+	FL_SOCKET_PASS = 0,
+	FL_SOCKET_REWRITE = 1,
+	FL_SOCKET_REFUSE = 2,
+};
+
+/* The action, what to write, and the counter: one per call. */
+struct fl_socket_result {
+	struct fl_endpoint to;
+	enum fl_socket_action action;
+	enum fl_counter_id counter;
+};
+
+static __always_inline struct fl_socket_result
+fl_socket_result(enum fl_socket_action action, enum fl_counter_id counter)
+{
+	struct fl_socket_result result = {
+		.action = action,
+		.counter = counter,
+	};
+
+	return result;
+}
+
+static __always_inline __u32 fl_socket_protocol_ours(struct bpf_sock_addr *ctx)
+{
+	/* All 32 bits: MPTCP's number ends in TCP's byte. */
+	return ctx->protocol == FL_IPPROTO_TCP ||
+	       ctx->protocol == FL_IPPROTO_UDP;
+}
+
+static __always_inline struct fl_endpoint
+fl_socket_endpoint4(struct bpf_sock_addr *ctx)
+{
+	struct fl_endpoint endpoint = {
+		.addr = fl_addr_from_v4(ctx->user_ip4),
+		.port = (__be16)ctx->user_port,
+		.proto = (__u8)ctx->protocol,
+	};
+
+	return endpoint;
+}
+
+static __always_inline struct fl_endpoint
+fl_socket_endpoint6(struct bpf_sock_addr *ctx)
+{
+	struct fl_endpoint endpoint = {
+		.addr = { { ctx->user_ip6[0], ctx->user_ip6[1],
+			    ctx->user_ip6[2], ctx->user_ip6[3] } },
+		.port = (__be16)ctx->user_port,
+		.proto = (__u8)ctx->protocol,
+	};
+
+	return endpoint;
+}
+
+/* The source address isn't known yet, but who shares a network namespace
+ * shares it. The first byte is that of a multicast address: no packet path
+ * client can have it. */
+static __always_inline struct fl_addr
+fl_socket_affinity_client(struct bpf_sock_addr *ctx)
+{
+	__u64 netns = bpf_get_netns_cookie(ctx);
+	struct fl_addr client = {
+		{ bpf_htonl(0xff000000), 0, (__u32)(netns >> 32), (__u32)netns }
+	};
+
+	return client;
+}
+
+static __always_inline struct fl_choice
+fl_socket_select(struct bpf_sock_addr *ctx, const struct fl_service *service,
+		 __u64 cookie)
+{
+	struct fl_addr client;
+
+	if (fl_likely(!service->affinity_seconds))
+		return fl_select_random(&service->internal,
+					fl_cookie_random(cookie));
+	client = fl_socket_affinity_client(ctx);
+	return fl_select(service, &service->internal, &client);
+}
+
+/* Why a frontend's socket isn't translated; FL_SOCKET_REWRITE if it is. */
+static __always_inline struct fl_socket_result
+fl_socket_verdict(const struct fl_service *service)
+{
+	enum fl_verdict verdict = fl_service_verdict(service, FL_CLIENT_POD);
+
+	if (verdict == FL_VERDICT_DROP ||
+	    service->flags & FL_SERVICE_SOURCE_RANGES)
+		return fl_socket_result(FL_SOCKET_PASS,
+					FL_COUNTER_SOCKET_DECLINED);
+	if (verdict == FL_VERDICT_REJECT)
+		return fl_socket_result(FL_SOCKET_REFUSE,
+					FL_COUNTER_SOCKET_REFUSED);
+	return fl_socket_result(FL_SOCKET_REWRITE,
+				FL_COUNTER_SOCKET_TRANSLATED);
+}
+
+static __always_inline void fl_socket_set_backend(struct fl_endpoint *to,
+						  const struct fl_backend *from,
+						  __u8 proto)
+{
+	to->addr = from->addr;
+	to->port = from->port;
+	to->proto = proto;
+}
+
+static __always_inline struct fl_socket_result
+fl_socket_connect(struct bpf_sock_addr *ctx, const struct fl_endpoint *asked)
+{
+	struct fl_socket_result result =
+		fl_socket_result(FL_SOCKET_PASS, FL_COUNTER_NOT_OURS);
+	struct fl_service *service =
+		fl_service_lookup(&asked->addr, asked->port, asked->proto);
+	struct fl_choice choice;
+	__u64 cookie;
+
+	if (fl_likely(!service)) {
+		/* A socket that was translated once may now mean the backend
+		 * itself; no other address can match what is remembered. */
+		if (fl_backend_possible(&asked->addr, asked->port,
+					asked->proto))
+			fl_peer_clear(bpf_get_socket_cookie(ctx));
+		return result;
+	}
+	result = fl_socket_verdict(service);
+	if (result.action != FL_SOCKET_REWRITE)
+		return result;
+	cookie = bpf_get_socket_cookie(ctx);
+	choice = fl_socket_select(ctx, service, cookie);
+	if (!choice.backend)
+		return fl_socket_result(FL_SOCKET_REFUSE,
+					FL_COUNTER_SOCKET_REFUSED);
+	fl_socket_set_backend(&result.to, choice.backend, asked->proto);
+	fl_peer_put(cookie, asked, &result.to, service, &choice);
+	return result;
+}
+
+/* The endpoint that this socket's datagrams to `asked` go to already, if it
+ * may still have them: one flow stays with one endpoint, as in conntrack. */
+static __always_inline struct fl_choice
+fl_socket_known(__u64 cookie, const struct fl_endpoint *asked,
+		const struct fl_service *service)
+{
+	struct fl_socket_key key =
+		fl_socket_key_make(cookie, asked, FL_SOCKET_FORWARD);
+	struct fl_socket *entry =
+		(struct fl_socket *)bpf_map_lookup_elem(&fl_socket, &key);
+	struct fl_choice choice = {};
+	struct fl_backend *backend;
+
+	if (!entry || entry->service_id != service->id)
+		return choice;
+	backend = fl_backend_same(entry->backend_id, entry->backend_generation);
+	if (!backend || backend->state == FL_BACKEND_OFF)
+		return choice;
+	choice.backend = backend;
+	choice.id = entry->backend_id;
+	choice.generation = entry->backend_generation;
+	return choice;
+}
+
+static __always_inline struct fl_socket_result
+fl_socket_sendmsg(struct bpf_sock_addr *ctx, const struct fl_endpoint *asked)
+{
+	struct fl_socket_result result =
+		fl_socket_result(FL_SOCKET_PASS, FL_COUNTER_NOT_OURS);
+	struct fl_service *service =
+		fl_service_lookup(&asked->addr, asked->port, asked->proto);
+	struct fl_choice choice;
+	struct fl_socket_key reply;
+	__u64 cookie;
+
+	if (fl_likely(!service))
+		return result;
+	result = fl_socket_verdict(service);
+	if (result.action != FL_SOCKET_REWRITE)
+		return result;
+	cookie = bpf_get_socket_cookie(ctx);
+	choice = fl_socket_known(cookie, asked, service);
+	if (choice.backend) {
+		fl_socket_set_backend(&result.to, choice.backend, asked->proto);
+		/* The way back may have been evicted on its own. */
+		reply = fl_socket_key_make(cookie, &result.to, FL_SOCKET_REPLY);
+		if (fl_likely(bpf_map_lookup_elem(&fl_socket, &reply)))
+			return result;
+	} else {
+		choice = fl_socket_select(ctx, service, cookie);
+		if (!choice.backend)
+			return fl_socket_result(FL_SOCKET_REFUSE,
+						FL_COUNTER_SOCKET_REFUSED);
+		fl_socket_set_backend(&result.to, choice.backend, asked->proto);
+		fl_socket_put(cookie, FL_SOCKET_FORWARD, asked, &result.to,
+			      service, &choice);
+	}
+	fl_socket_put(cookie, FL_SOCKET_REPLY, &result.to, asked, service,
+		      &choice);
+	return result;
+}
+
+/* recvmsg and getpeername: the kernel is about to name `backend`. */
+static __always_inline struct fl_socket_result
+fl_socket_reverse(struct bpf_sock_addr *ctx, const struct fl_endpoint *backend)
+{
+	struct fl_socket_result result =
+		fl_socket_result(FL_SOCKET_PASS, FL_COUNTER_NOT_OURS);
+
+	if (!fl_backend_possible(&backend->addr, backend->port,
+				 backend->proto))
+		return result;
+	result.to = fl_peer_asked(bpf_get_socket_cookie(ctx), backend);
+	if (!result.to.port)
+		return result;
+	result.action = FL_SOCKET_REWRITE;
+	result.counter = FL_COUNTER_SOCKET_REVERSED;
+	return result;
+}
+
+static __always_inline int
+fl_socket_act4(struct bpf_sock_addr *ctx, const struct fl_socket_result *result)
+{
+	fl_count(result->counter, 0);
+	if (result->action == FL_SOCKET_REWRITE) {
+		ctx->user_ip4 = result->to.addr.w[3];
+		ctx->user_port = result->to.port;
+	}
+	return FL_CGROUP_OK;
+}
+
+static __always_inline int
+fl_socket_act6(struct bpf_sock_addr *ctx, const struct fl_socket_result *result)
+{
+	fl_count(result->counter, 0);
+	if (result->action == FL_SOCKET_REWRITE) {
+		ctx->user_ip6[0] = result->to.addr.w[0];
+		ctx->user_ip6[1] = result->to.addr.w[1];
+		ctx->user_ip6[2] = result->to.addr.w[2];
+		ctx->user_ip6[3] = result->to.addr.w[3];
+		ctx->user_port = result->to.port;
+	}
+	return FL_CGROUP_OK;
+}
+
+/* Only in connect and sendmsg: the other hooks can't set a return value. */
+static __always_inline int fl_socket_refuse(void)
+{
+	fl_count(FL_COUNTER_SOCKET_REFUSED, 0);
+	/* Without it, the caller would see EPERM. */
+	bpf_set_retval(-FL_ECONNREFUSED);
+	return FL_CGROUP_REFUSE;
+}
+
+static __always_inline int fl_socket_not_ours(void)
+{
+	fl_count(FL_COUNTER_NOT_OURS, 0);
+	return FL_CGROUP_OK;
+}
+
+SEC("cgroup/connect4")
+int fl_connect4(struct bpf_sock_addr *ctx)
+{
+	struct fl_endpoint asked = fl_socket_endpoint4(ctx);
+	struct fl_socket_result result;
+
+	if (!fl_socket_protocol_ours(ctx))
+		return fl_socket_not_ours();
+	result = fl_socket_connect(ctx, &asked);
+	if (result.action == FL_SOCKET_REFUSE)
+		return fl_socket_refuse();
+	return fl_socket_act4(ctx, &result);
+}
+
+SEC("cgroup/connect6")
+int fl_connect6(struct bpf_sock_addr *ctx)
+{
+	struct fl_endpoint asked = fl_socket_endpoint6(ctx);
+	struct fl_socket_result result;
+
+	if (!fl_socket_protocol_ours(ctx))
+		return fl_socket_not_ours();
+	result = fl_socket_connect(ctx, &asked);
+	if (result.action == FL_SOCKET_REFUSE)
+		return fl_socket_refuse();
+	return fl_socket_act6(ctx, &result);
+}
+
+SEC("cgroup/sendmsg4")
+int fl_sendmsg4(struct bpf_sock_addr *ctx)
+{
+	struct fl_endpoint asked = fl_socket_endpoint4(ctx);
+	struct fl_socket_result result = fl_socket_sendmsg(ctx, &asked);
+
+	if (result.action == FL_SOCKET_REFUSE)
+		return fl_socket_refuse();
+	return fl_socket_act4(ctx, &result);
+}
+
+SEC("cgroup/sendmsg6")
+int fl_sendmsg6(struct bpf_sock_addr *ctx)
+{
+	struct fl_endpoint asked = fl_socket_endpoint6(ctx);
+	struct fl_socket_result result = fl_socket_sendmsg(ctx, &asked);
+
+	if (result.action == FL_SOCKET_REFUSE)
+		return fl_socket_refuse();
+	return fl_socket_act6(ctx, &result);
+}
+
+SEC("cgroup/recvmsg4")
+int fl_recvmsg4(struct bpf_sock_addr *ctx)
+{
+	struct fl_endpoint source = fl_socket_endpoint4(ctx);
+	struct fl_socket_result result = fl_socket_reverse(ctx, &source);
+
+	return fl_socket_act4(ctx, &result);
+}
+
+SEC("cgroup/recvmsg6")
+int fl_recvmsg6(struct bpf_sock_addr *ctx)
+{
+	struct fl_endpoint source = fl_socket_endpoint6(ctx);
+	struct fl_socket_result result = fl_socket_reverse(ctx, &source);
+
+	return fl_socket_act6(ctx, &result);
+}
+
+SEC("cgroup/getpeername4")
+int fl_getpeername4(struct bpf_sock_addr *ctx)
+{
+	struct fl_endpoint peer = fl_socket_endpoint4(ctx);
+	struct fl_socket_result result = fl_socket_reverse(ctx, &peer);
+
+	return fl_socket_act4(ctx, &result);
+}
+
+SEC("cgroup/getpeername6")
+int fl_getpeername6(struct bpf_sock_addr *ctx)
+{
+	struct fl_endpoint peer = fl_socket_endpoint6(ctx);
+	struct fl_socket_result result = fl_socket_reverse(ctx, &peer);
+
+	return fl_socket_act6(ctx, &result);
+}
+
+/* Frees the place in fl_peer. Not counted: no address is decided here. A
+ * connected socket whose peer can't be a backend has none (one array read);
+ * one that isn't connected (any more) may have. */
+SEC("cgroup/sock_release")
+int fl_sock_release(struct bpf_sock *sk)
+{
+	struct fl_addr peer;
+	__be16 port = sk->dst_port;
+
+	if (sk->protocol != FL_IPPROTO_TCP && sk->protocol != FL_IPPROTO_UDP)
+		return FL_CGROUP_OK;
+	if (port) {
+		if (sk->family == FL_AF_INET6) {
+			peer.w[0] = sk->dst_ip6[0];
+			peer.w[1] = sk->dst_ip6[1];
+			peer.w[2] = sk->dst_ip6[2];
+			peer.w[3] = sk->dst_ip6[3];
+			/* Keeps clang from merging the two branches' loads
+			 * through a changed context pointer, which the
+			 * verifier refuses. */
+			barrier();
+		} else {
+			peer = fl_addr_from_v4(sk->dst_ip4);
+		}
+		if (!fl_backend_possible(&peer, port, (__u8)sk->protocol))
+			return FL_CGROUP_OK;
+	}
+	fl_peer_clear(bpf_get_socket_cookie(sk));
+	return FL_CGROUP_OK;
+}
