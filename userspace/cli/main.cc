@@ -1,0 +1,292 @@
+// SPDX-License-Identifier: Apache-2.0
+// fairleadctl: what each command is called and which flags it takes.
+#include <CLI/App.hpp>
+#include <CLI/Config.hpp>
+#include <CLI/Formatter.hpp>
+#include <cstdio>
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "userspace/base/status.h"
+#include "userspace/base/version.h"
+#include "userspace/cli/agent_commands.h"
+#include "userspace/cli/apply.h"
+#include "userspace/cli/cluster.h"
+#include "userspace/cli/completion.h"
+
+namespace fairlead::cli {
+namespace {
+
+// What the chosen command does; set by CLI11's callbacks, run once after
+// parsing so that its exit code is the program's.
+using Action = std::function<absl::Status()>;
+
+CLI::Option* AddOutput(CLI::App* command, std::shared_ptr<std::string> output,
+                       std::vector<std::string> allowed = {"json"}) {
+  return command
+      ->add_option("-o,--output", *output,
+                   "output format: " + CLI::detail::join(allowed, ", "))
+      ->check(CLI::IsMember(allowed));
+}
+
+void AddCluster(CLI::App& app, Action& action) {
+  CLI::App* cluster = app.add_subcommand(
+      "cluster", "a whole cluster on this machine, nodes as namespaces");
+  cluster->require_subcommand(1);
+  auto options = std::make_shared<ClusterUpOptions>();
+  auto add_name = [options](CLI::App* command) {
+    command->add_option("--name", options->box.name, "name of the cluster")
+        ->capture_default_str();
+    command->add_option("--dir", options->box.root, "where clusters are kept")
+        ->capture_default_str();
+  };
+  auto quiet = std::make_shared<bool>(false);
+  auto output = std::make_shared<std::string>();
+
+  CLI::App* up = cluster->add_subcommand("up", "start it, or what is missing");
+  add_name(up);
+  up->add_option("--nodes", options->box.nodes, "number of nodes")
+      ->capture_default_str();
+  auto wait = std::make_shared<int>(60);
+  up->add_option("--wait-seconds", *wait, "how long to wait until it is ready")
+      ->capture_default_str();
+  up->add_option("--log-level", options->log_level, "of all its daemons")
+      ->capture_default_str();
+  up->add_option("--controller-flag", options->controller_flags,
+                 "a further flag of fairlead-controller (repeatable)")
+      ->allow_extra_args(false);
+  up->add_flag("-q,--quiet", *quiet, "no progress lines");
+  up->footer(
+      "Examples:\n"
+      "  fairleadctl cluster up\n"
+      "  eval \"$(fairleadctl cluster up --quiet)\" && kubectl get nodes\n"
+      "  fairleadctl cluster up --name test --nodes 3");
+  up->callback([=, &action] {
+    action = [=]() -> absl::Status {
+      options->wait = absl::Seconds(*wait);
+      FL_RETURN_IF_ERROR(ClusterUp(*options, Progress(*quiet)));
+      std::printf("export KUBECONFIG=%s\n", options->box.Kubeconfig().c_str());
+      return absl::OkStatus();
+    };
+  });
+
+  CLI::App* down = cluster->add_subcommand("down", "end it and remove it");
+  add_name(down);
+  down->add_flag("-q,--quiet", *quiet, "no progress lines");
+  down->callback([=, &action] {
+    action = [=]() -> absl::Status {
+      auto box = LoadBox(options->box.root, options->box.name);
+      // What an interrupted start left behind goes too.
+      return ClusterDown(box.ok() ? *box : options->box, Progress(*quiet));
+    };
+  });
+
+  CLI::App* status =
+      cluster->add_subcommand("status", "which of its daemons are ready");
+  add_name(status);
+  AddOutput(status, output);
+  status->callback([=, &action] {
+    action = [=]() -> absl::Status {
+      FL_ASSIGN_OR_RETURN(Box box,
+                          LoadBox(options->box.root, options->box.name));
+      return ClusterStatus(box, *output == "json");
+    };
+  });
+
+  CLI::App* exec = cluster->add_subcommand(
+      "exec", "run a command on a node, in a pod's network, or outside");
+  add_name(exec);
+  auto target = std::make_shared<ExecOptions>();
+  exec->add_flag("--packet-path", target->packet_path,
+                 "stay out of the node's cgroup: packets are translated, not "
+                 "sockets");
+  exec->add_option("where", target->where,
+                   "node-N, outside, pod/NAME or pod/NAMESPACE/NAME")
+      ->required();
+  exec->add_option("command", target->command, "the command and its arguments")
+      ->required();
+  exec->positionals_at_end();
+  exec->prefix_command();
+  exec->footer(
+      "Examples:\n"
+      "  fairleadctl cluster exec node-1 -- curl http://10.96.0.10\n"
+      "  fairleadctl cluster exec outside -- curl http://172.30.0.11:30080\n"
+      "  fairleadctl cluster exec --packet-path pod/web-1 -- ip addr");
+  exec->callback([=, &action] {
+    // With prefix_command what follows the place stays unparsed.
+    for (const std::string& word : exec->remaining())
+      target->command.push_back(word);
+    action = [=]() -> absl::Status {
+      FL_ASSIGN_OR_RETURN(target->box,
+                          LoadBox(options->box.root, options->box.name));
+      return ClusterExec(*target);
+    };
+  });
+}
+
+void AddApiCommands(CLI::App& app, Action& action) {
+  auto kubeconfig = std::make_shared<std::string>();
+  auto get = std::make_shared<GetOptions>();
+  auto add_common = [=](CLI::App* command) {
+    command->add_option("--kubeconfig", *kubeconfig,
+                        "default: $KUBECONFIG, else the only cluster in a box");
+    command->add_option("-n,--namespace", get->ns, "namespace")
+        ->capture_default_str();
+  };
+  CLI::App* apply =
+      app.add_subcommand("apply", "apply manifests (for want of kubectl)");
+  add_common(apply);
+  auto files = std::make_shared<std::vector<std::string>>();
+  apply->add_option("-f,--filename", *files, "file, folder, or - for stdin")
+      ->required();
+  apply->footer("Example:\n  fairleadctl apply -f docs/examples/web.yaml");
+  apply->callback([=, &action] {
+    action = [=]() -> absl::Status {
+      FL_ASSIGN_OR_RETURN(ApiSession api,
+                          ApiSession::OpenDefault(*kubeconfig));
+      return Apply(api, *files, get->ns);
+    };
+  });
+
+  CLI::App* command =
+      app.add_subcommand("get", "list objects (for want of kubectl)");
+  add_common(command);
+  command->add_option("resource", get->resource, "pods, svc, deploy, ...")
+      ->required();
+  command->add_option("name", get->name, "one object");
+  command->add_flag("-A,--all-namespaces", get->all_namespaces,
+                    "objects of every namespace");
+  command->add_option("-l,--selector", get->selector, "label selector");
+  command
+      ->add_option("-o,--output", get->output, "output format: wide, json")
+      ->check(CLI::IsMember({"wide", "json"}));
+  command->footer("Example:\n  fairleadctl get pods -l app=web -o wide");
+  command->callback([=, &action] {
+    action = [=]() -> absl::Status {
+      FL_ASSIGN_OR_RETURN(ApiSession api,
+                          ApiSession::OpenDefault(*kubeconfig));
+      return Get(api, *get);
+    };
+  });
+}
+
+// A command that asks the agent; `run` gets the session and whether -o json.
+CLI::App* AddAgentCommand(
+    CLI::App* parent, const std::string& name, const std::string& description,
+    Action& action, std::function<absl::Status(AgentSession&, bool)> run) {
+  CLI::App* command = parent->add_subcommand(name, description);
+  auto choice = std::make_shared<AgentChoice>();
+  auto output = std::make_shared<std::string>();
+  command->add_option("--socket", choice->socket, "the agent's admin socket");
+  command->add_option("--cluster", choice->cluster, "a cluster in a box");
+  command->add_option("--node", choice->node, "its node, such as node-2");
+  AddOutput(command, output);
+  command->callback([=, &action] {
+    action = [=]() -> absl::Status {
+      FL_ASSIGN_OR_RETURN(AgentSession agent, OpenAgent(*choice));
+      return run(agent, *output == "json");
+    };
+  });
+  return command;
+}
+
+CLI::App* AddGroup(CLI::App& app, const std::string& name,
+                   const std::string& description) {
+  CLI::App* group = app.add_subcommand(name, description);
+  group->require_subcommand(1);
+  return group;
+}
+
+void AddAgentCommands(CLI::App& app, Action& action) {
+  AddAgentCommand(AddGroup(app, "agent", "the agent of a node"), "status",
+                  "health, watches, sizes", action, AgentStatus);
+
+  auto ns = std::make_shared<std::string>();
+  auto service = std::make_shared<std::string>();
+  CLI::App* list = AddAgentCommand(
+      AddGroup(app, "service", "frontends as the kernel has them"), "list",
+      "one row a frontend", action, [=](AgentSession& agent, bool json) {
+        return ServiceList(agent, *ns, *service, json);
+      });
+  list->add_option("-n,--namespace", *ns, "only this namespace");
+  list->add_option("service", *service, "NAME or NAMESPACE/NAME");
+  list->footer("Example:\n  fairleadctl service list default/web -o json");
+
+  list = AddAgentCommand(
+      AddGroup(app, "backend", "endpoints as the kernel has them"), "list",
+      "one row a backend", action, [=](AgentSession& agent, bool json) {
+        return BackendList(agent, *service, json);
+      });
+  list->add_option("service", *service, "only those of NAMESPACE/NAME");
+
+  auto filter = std::make_shared<FlowFilter>();
+  list = AddAgentCommand(
+      AddGroup(app, "flow", "connections that are translated now"), "list",
+      "one row a translation", action, [=](AgentSession& agent, bool json) {
+        return FlowList(agent, *filter, json);
+      });
+  list->add_option("--service", filter->service, "only of NAMESPACE/NAME");
+  list->add_option("--backend", filter->backend, "only to this endpoint");
+  list->add_option("--client", filter->client, "only from this address");
+  list->add_option("--limit", filter->limit, "at most this many");
+  list->footer("Example:\n  fairleadctl flow list --client 198.51.100.2");
+
+  auto map = std::make_shared<std::string>();
+  CLI::App* dump = AddAgentCommand(
+      AddGroup(app, "map", "the kernel's tables, raw"), "dump",
+      "one line an entry, sorted", action, [=](AgentSession& agent, bool json) {
+        return MapDump(agent, *map, json);
+      });
+  dump->add_option("map", *map, "service, backend, slot, flow, ...");
+  dump->footer("Example:\n  fairleadctl map dump service");
+
+  auto all = std::make_shared<bool>(false);
+  AddAgentCommand(&app, "counters", "packets by what became of them", action,
+                  [=](AgentSession& agent, bool json) {
+                    return Counters(agent, *all, json);
+                  })
+      ->add_flag("--all", *all, "those that are zero, too");
+}
+
+int Main(int argc, char** argv) {
+  CLI::App app{
+      "fairleadctl: clusters in a box, and what Fairlead's agents know"};
+  app.set_version_flag("--version", std::string(kVersion));
+  app.require_subcommand(1);
+  app.footer(
+      "Exit codes: 0 done, 1 it failed or does not hold, 2 wrong usage, 3 "
+      "nobody to ask.\n"
+      "Examples:\n"
+      "  fairleadctl cluster up\n"
+      "  fairleadctl service list\n"
+      "  source <(fairleadctl completion bash)");
+  Action action;
+  AddCluster(app, action);
+  AddApiCommands(app, action);
+  AddAgentCommands(app, action);
+  auto shell = std::make_shared<std::string>();
+  CLI::App* completion =
+      app.add_subcommand("completion", "a completion script for your shell");
+  completion->add_option("shell", *shell, "bash, zsh or fish")->required();
+  completion->callback([&app, &action, shell] {
+    action = [&app, shell]() -> absl::Status {
+      FL_ASSIGN_OR_RETURN(std::string script, CompletionScript(app, *shell));
+      std::fputs(script.c_str(), stdout);
+      return absl::OkStatus();
+    };
+  });
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& error) {
+    return app.exit(error) == 0 ? kOk : kUsage;
+  }
+  absl::Status status = action();
+  return status.ok() ? kOk : ReportError(status);
+}
+
+}  // namespace
+}  // namespace fairlead::cli
+
+int main(int argc, char** argv) { return fairlead::cli::Main(argc, argv); }

@@ -1,0 +1,131 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "userspace/kube/yaml.h"
+
+#include <yaml-cpp/yaml.h>
+
+#include <cmath>
+#include <cstdlib>
+#include <nlohmann/json.hpp>
+#include <optional>
+
+#include "absl/strings/ascii.h"
+#include "absl/strings/match.h"
+#include "absl/strings/numbers.h"
+#include "userspace/base/status.h"
+#include "userspace/base/strings.h"
+
+namespace fairlead::kube {
+namespace {
+
+using nlohmann::json;
+
+// Deeper documents are refused: the recursion below is bounded by it.
+constexpr int kMaxDepth = 200;
+// Aliases can blow a small text up to any size.
+constexpr int kMaxNodes = 1'000'000;
+
+std::optional<int64_t> ParseInteger(const std::string& text) {
+  size_t start = text[0] == '-' || text[0] == '+' ? 1 : 0;
+  std::string digits = text.substr(start);
+  int base = 10;
+  if (absl::StartsWith(digits, "0x")) {
+    base = 16;
+    digits = digits.substr(2);
+  } else if (absl::StartsWith(digits, "0o")) {
+    base = 8;
+    digits = digits.substr(2);
+  } else if (digits.size() > 1 && digits[0] == '0') {
+    base = 8;
+  }
+  const char* allowed = base == 16  ? "0123456789abcdefABCDEF"
+                        : base == 8 ? "01234567"
+                                    : "0123456789";
+  if (digits.empty() || digits.find_first_not_of(allowed) != digits.npos)
+    return std::nullopt;
+  errno = 0;
+  int64_t value = std::strtoll(digits.c_str(), nullptr, base);
+  if (errno != 0) return std::nullopt;
+  return text[0] == '-' ? -value : value;
+}
+
+json PlainScalar(const std::string& text) {
+  if (text.empty() || text == "~" || text == "null" || text == "Null" ||
+      text == "NULL")
+    return nullptr;
+  // A word is a boolean in lower, title or upper case only.
+  std::string lower = absl::AsciiStrToLower(text);
+  std::string title = lower;
+  title[0] = absl::ascii_toupper(title[0]);
+  if (text == lower || text == title || text == absl::AsciiStrToUpper(lower)) {
+    for (const char* word : {"y", "yes", "true", "on"})
+      if (lower == word) return true;
+    for (const char* word : {"n", "no", "false", "off"})
+      if (lower == word) return false;
+  }
+  if (text.find_first_not_of("+-0123456789.eExXoabcdfABCDF") != text.npos ||
+      text.find_first_of("0123456789") == text.npos)
+    return text;
+  if (std::optional<int64_t> integer = ParseInteger(text)) return *integer;
+  double number;
+  if (text.find_first_not_of("+-0123456789.eE") == text.npos &&
+      absl::SimpleAtod(text, &number) && std::isfinite(number))
+    return number;
+  return text;
+}
+
+absl::StatusOr<json> Convert(const YAML::Node& node, int depth, int* budget) {
+  if (depth > kMaxDepth || --*budget < 0) {
+    return absl::InvalidArgumentError(
+        StrCat("line ", node.Mark().line + 1, ": nested too deeply"));
+  }
+  switch (node.Type()) {
+    case YAML::NodeType::Undefined:
+    case YAML::NodeType::Null:
+      return json(nullptr);
+    case YAML::NodeType::Scalar:
+      // "!" marks a quoted scalar, "?" a plain one.
+      if (node.Tag() == "?") return PlainScalar(node.Scalar());
+      return json(node.Scalar());
+    case YAML::NodeType::Sequence: {
+      json list = json::array();
+      for (const YAML::Node& item : node) {
+        FL_ASSIGN_OR_RETURN(json value, Convert(item, depth + 1, budget));
+        list.push_back(std::move(value));
+      }
+      return list;
+    }
+    case YAML::NodeType::Map: {
+      json object = json::object();
+      for (const auto& entry : node) {
+        if (!entry.first.IsScalar()) {
+          return absl::InvalidArgumentError(StrCat(
+              "line ", node.Mark().line + 1, ": a key is not a string"));
+        }
+        FL_ASSIGN_OR_RETURN(json value,
+                            Convert(entry.second, depth + 1, budget));
+        object[entry.first.Scalar()] = std::move(value);
+      }
+      return object;
+    }
+  }
+  return json(nullptr);
+}
+
+}  // namespace
+
+absl::StatusOr<std::vector<json>> JsonFromYaml(std::string_view text) {
+  std::vector<json> documents;
+  try {
+    for (const YAML::Node& node : YAML::LoadAll(std::string(text))) {
+      int budget = kMaxNodes;
+      FL_ASSIGN_OR_RETURN(json document, Convert(node, 0, &budget));
+      if (!document.is_null()) documents.push_back(std::move(document));
+    }
+  } catch (const YAML::Exception& error) {
+    return absl::InvalidArgumentError(
+        StrCat("yaml: line ", error.mark.line + 1, ": ", error.msg));
+  }
+  return documents;
+}
+
+}  // namespace fairlead::kube
