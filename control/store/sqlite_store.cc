@@ -1,0 +1,392 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "control/store/sqlite_store.h"
+
+#include <sqlite3.h>
+
+#include <condition_variable>
+#include <mutex>
+#include <thread>
+#include <utility>
+
+#include "absl/cleanup/cleanup.h"
+#include "userspace/base/status.h"
+#include "userspace/base/strings.h"
+
+namespace fairlead::store {
+namespace {
+
+// Marks a file as ours, so that any other SQLite file is refused.
+constexpr int kApplicationId = 0x464c5354;  // "FLST"
+constexpr int kFormat = 1;
+
+struct DatabaseClose {
+  void operator()(sqlite3* db) const { sqlite3_close_v2(db); }
+};
+using Database = std::unique_ptr<sqlite3, DatabaseClose>;
+struct StatementFinalize {
+  void operator()(sqlite3_stmt* s) const { sqlite3_finalize(s); }
+};
+using Statement = std::unique_ptr<sqlite3_stmt, StatementFinalize>;
+
+// The one place where SQLite's result codes become a Status.
+absl::Status SqliteStatus(sqlite3* db, int code, std::string_view operation) {
+  if (code == SQLITE_OK || code == SQLITE_DONE || code == SQLITE_ROW) {
+    return absl::OkStatus();
+  }
+  std::string message =
+      StrCat(operation, ": ", db ? sqlite3_errmsg(db) : sqlite3_errstr(code));
+  switch (code & 0xff) {
+    case SQLITE_BUSY:
+    case SQLITE_LOCKED:
+      return absl::UnavailableError(
+          StrCat(message, " (is another process using it?)"));
+    case SQLITE_CORRUPT:
+    case SQLITE_NOTADB:
+      return absl::DataLossError(message);
+    case SQLITE_FULL:
+      return absl::ResourceExhaustedError(message);
+    case SQLITE_PERM:
+    case SQLITE_READONLY:
+    case SQLITE_CANTOPEN:
+      return absl::PermissionDeniedError(message);
+    default:
+      return absl::InternalError(message);
+  }
+}
+
+absl::Status Execute(sqlite3* db, const char* sql) {
+  return SqliteStatus(db, sqlite3_exec(db, sql, nullptr, nullptr, nullptr),
+                      sql);
+}
+
+absl::StatusOr<Statement> Prepare(sqlite3* db, const char* sql) {
+  sqlite3_stmt* raw = nullptr;
+  int code = sqlite3_prepare_v3(db, sql, -1, SQLITE_PREPARE_PERSISTENT, &raw,
+                                nullptr);
+  Statement statement(raw);
+  FL_RETURN_IF_ERROR(SqliteStatus(db, code, sql));
+  return statement;
+}
+
+absl::StatusOr<int64_t> QueryInteger(sqlite3* db, const char* sql) {
+  FL_ASSIGN_OR_RETURN(Statement statement, Prepare(db, sql));
+  int code = sqlite3_step(statement.get());
+  if (code == SQLITE_ROW) return sqlite3_column_int64(statement.get(), 0);
+  FL_RETURN_IF_ERROR(SqliteStatus(db, code, sql));
+  return absl::NotFoundError(sql);
+}
+
+void BindText(const Statement& statement, int index, std::string_view text) {
+  sqlite3_bind_text64(statement.get(), index, text.data(), text.size(),
+                      SQLITE_STATIC, SQLITE_UTF8);
+}
+
+std::string ColumnText(const Statement& statement, int column) {
+  const auto* text = reinterpret_cast<const char*>(
+      sqlite3_column_text(statement.get(), column));
+  return text == nullptr
+             ? std::string()
+             : std::string(text, sqlite3_column_bytes(statement.get(), column));
+}
+
+// The connection and its statements. Used by the opening thread before the
+// writer starts, then under the store's database mutex.
+class Connection {
+ public:
+  [[nodiscard]] absl::Status Open(const std::string& path) {
+    sqlite3* raw = nullptr;
+    int code = sqlite3_open_v2(
+        path.c_str(), &raw,
+        SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX,
+        nullptr);
+    db_.reset(raw);
+    FL_RETURN_IF_ERROR(SqliteStatus(raw, code, "open"));
+    sqlite3_extended_result_codes(raw, 1);
+    // Exclusive: no second controller on one file, and no shared memory.
+    FL_RETURN_IF_ERROR(Execute(raw, "PRAGMA locking_mode=EXCLUSIVE"));
+    FL_RETURN_IF_ERROR(Execute(raw, "PRAGMA journal_mode=WAL"));
+    FL_RETURN_IF_ERROR(Execute(raw, "PRAGMA synchronous=FULL"));
+    FL_RETURN_IF_ERROR(Execute(raw, "PRAGMA cache_size=-2048"));
+    FL_RETURN_IF_ERROR(CheckFormat());
+    return PrepareAll();
+  }
+
+  absl::StatusOr<Revision> ReadRevision() {
+    return QueryInteger(db_.get(), "SELECT revision FROM state");
+  }
+
+  absl::StatusOr<Entry> Get(std::string_view key) {
+    absl::Cleanup reset = [this] { sqlite3_reset(get_.get()); };
+    BindText(get_, 1, key);
+    int code = sqlite3_step(get_.get());
+    if (code == SQLITE_DONE) return absl::NotFoundError(Absl(key));
+    FL_RETURN_IF_ERROR(SqliteStatus(db_.get(), code, "read"));
+    return Entry{std::string(key), ColumnText(get_, 1),
+                 sqlite3_column_int64(get_.get(), 0)};
+  }
+
+  absl::Status Range(std::string_view prefix,
+                     const std::function<void(Entry)>& fn) {
+    FL_ASSIGN_OR_RETURN(
+        Statement range,
+        Prepare(db_.get(),
+                "SELECT key, revision, value FROM object "
+                "WHERE key >= ?1 AND substr(key, 1, length(?1)) = ?1 "
+                "ORDER BY key"));
+    BindText(range, 1, prefix);
+    int code;
+    while ((code = sqlite3_step(range.get())) == SQLITE_ROW) {
+      fn(Entry{ColumnText(range, 0), ColumnText(range, 2),
+               sqlite3_column_int64(range.get(), 1)});
+    }
+    return SqliteStatus(db_.get(), code, "read");
+  }
+
+  absl::Status Begin() { return Execute(db_.get(), "BEGIN IMMEDIATE"); }
+  absl::Status Commit() { return Execute(db_.get(), "COMMIT"); }
+  void Rollback() {
+    if (!sqlite3_get_autocommit(db_.get())) {
+      sqlite3_exec(db_.get(), "ROLLBACK", nullptr, nullptr, nullptr);
+    }
+  }
+
+  // kAborted: an expectation does not hold; nothing was changed.
+  absl::Status Apply(const std::vector<Write>& writes, Revision revision) {
+    for (const Write& write : writes) {
+      FL_ASSIGN_OR_RETURN(Revision actual, CurrentRevision(write.key));
+      if (actual != write.expected) {
+        return absl::AbortedError(StrCat(write.key, ": revision is ", actual,
+                                         ", expected ", write.expected));
+      }
+    }
+    for (const Write& write : writes) {
+      Statement& statement = write.value.has_value() ? put_ : delete_;
+      absl::Cleanup reset = [&] { sqlite3_reset(statement.get()); };
+      BindText(statement, 1, write.key);
+      if (write.value.has_value()) {
+        sqlite3_bind_int64(statement.get(), 2, revision);
+        BindText(statement, 3, *write.value);
+      }
+      FL_RETURN_IF_ERROR(SqliteStatus(
+          db_.get(), sqlite3_step(statement.get()), "write"));
+    }
+    return absl::OkStatus();
+  }
+
+  absl::Status SetRevision(Revision revision) {
+    absl::Cleanup reset = [this] { sqlite3_reset(set_revision_.get()); };
+    sqlite3_bind_int64(set_revision_.get(), 1, revision);
+    return SqliteStatus(db_.get(), sqlite3_step(set_revision_.get()), "write");
+  }
+
+ private:
+  absl::Status CheckFormat() {
+    FL_ASSIGN_OR_RETURN(int64_t id,
+                        QueryInteger(db_.get(), "PRAGMA application_id"));
+    FL_ASSIGN_OR_RETURN(int64_t format,
+                        QueryInteger(db_.get(), "PRAGMA user_version"));
+    FL_ASSIGN_OR_RETURN(
+        int64_t tables,
+        QueryInteger(db_.get(), "SELECT count(*) FROM sqlite_schema"));
+    if (id == 0 && format == 0 && tables == 0) {
+      return Execute(db_.get(),
+                     StrCat("BEGIN;"
+                            "CREATE TABLE object(key TEXT PRIMARY KEY, "
+                            "revision INTEGER NOT NULL, value TEXT NOT NULL);"
+                            "CREATE TABLE state(revision INTEGER NOT NULL);"
+                            // 1, because resourceVersion 0 means "any".
+                            "INSERT INTO state VALUES(1);"
+                            "PRAGMA application_id=", kApplicationId,
+                            ";PRAGMA user_version=", kFormat, ";COMMIT")
+                         .c_str());
+    }
+    if (id != kApplicationId) {
+      return absl::DataLossError("this SQLite file is not a Fairlead store");
+    }
+    if (format != kFormat) {
+      return absl::FailedPreconditionError(StrCat(
+          "the file has format ", format, ", this program reads ", kFormat));
+    }
+    return absl::OkStatus();
+  }
+
+  absl::Status PrepareAll() {
+    sqlite3* db = db_.get();
+    FL_ASSIGN_OR_RETURN(
+        get_, Prepare(db, "SELECT revision, value FROM object WHERE key=?1"));
+    FL_ASSIGN_OR_RETURN(
+        revision_of_, Prepare(db, "SELECT revision FROM object WHERE key=?1"));
+    FL_ASSIGN_OR_RETURN(
+        put_, Prepare(db, "INSERT INTO object(key, revision, value) "
+                          "VALUES(?1, ?2, ?3) ON CONFLICT(key) DO UPDATE "
+                          "SET revision=?2, value=?3"));
+    FL_ASSIGN_OR_RETURN(delete_,
+                        Prepare(db, "DELETE FROM object WHERE key=?1"));
+    FL_ASSIGN_OR_RETURN(set_revision_,
+                        Prepare(db, "UPDATE state SET revision=?1"));
+    return absl::OkStatus();
+  }
+
+  absl::StatusOr<Revision> CurrentRevision(const std::string& key) {
+    absl::Cleanup reset = [this] { sqlite3_reset(revision_of_.get()); };
+    BindText(revision_of_, 1, key);
+    int code = sqlite3_step(revision_of_.get());
+    if (code == SQLITE_DONE) return 0;
+    FL_RETURN_IF_ERROR(SqliteStatus(db_.get(), code, "read"));
+    return sqlite3_column_int64(revision_of_.get(), 0);
+  }
+
+  Database db_;
+  // After db_: finalized before it closes.
+  Statement get_, revision_of_, put_, delete_, set_revision_;
+};
+
+struct Transaction {
+  std::vector<Write> writes;
+  Store::Done done;
+  absl::StatusOr<Revision> result = absl::UnknownError("not committed");
+};
+
+class SqliteStore : public Store {
+ public:
+  explicit SqliteStore(EventLoop* loop) : loop_(loop) {}
+
+  ~SqliteStore() override {
+    {
+      std::lock_guard lock(queue_mutex_);
+      closing_ = true;
+    }
+    wake_.notify_one();
+    if (writer_.joinable()) writer_.join();
+  }
+
+  absl::Status Open(const std::string& path) {
+    FL_RETURN_IF_ERROR(connection_.Open(path));
+    FL_ASSIGN_OR_RETURN(written_, connection_.ReadRevision());
+    delivered_ = written_;
+    writer_ = std::thread([this] { WriteUntilClosed(); });
+    return absl::OkStatus();
+  }
+
+  Revision revision() const override { return delivered_; }
+
+  absl::StatusOr<Entry> Get(std::string_view key) override {
+    loop_->DCheckInLoop();
+    std::lock_guard lock(database_mutex_);
+    return connection_.Get(key);
+  }
+
+  absl::Status Range(std::string_view prefix,
+                     const std::function<void(Entry)>& fn) override {
+    loop_->DCheckInLoop();
+    std::lock_guard lock(database_mutex_);
+    return connection_.Range(prefix, fn);
+  }
+
+  void Commit(std::vector<Write> writes, Done done) override {
+    loop_->DCheckInLoop();
+    {
+      std::lock_guard lock(queue_mutex_);
+      queue_.push_back({std::move(writes), std::move(done)});
+    }
+    wake_.notify_one();
+  }
+
+  void Observe(std::function<void(const Change&)> observer) override {
+    loop_->DCheckInLoop();
+    observer_ = std::move(observer);
+  }
+
+ private:
+  void WriteUntilClosed() {
+    while (true) {
+      std::vector<Transaction> batch;
+      {
+        std::unique_lock lock(queue_mutex_);
+        wake_.wait(lock, [this] { return closing_ || !queue_.empty(); });
+        if (queue_.empty()) return;
+        batch.swap(queue_);
+      }
+      {
+        std::lock_guard lock(database_mutex_);
+        WriteBatch(batch);
+      }
+      loop_->Post([this, alive = std::weak_ptr<bool>(alive_),
+                   batch = std::move(batch)]() mutable {
+        if (alive.expired()) return;
+        Deliver(batch);
+      });
+    }
+  }
+
+  // One SQLite transaction for the whole batch. A transaction of ours whose
+  // expectations fail drops out by itself; a failed write fails all.
+  void WriteBatch(std::vector<Transaction>& batch) {
+    Revision revision = written_;
+    absl::Status status = connection_.Begin();
+    for (Transaction& transaction : batch) {
+      if (!status.ok()) break;
+      absl::Status applied =
+          connection_.Apply(transaction.writes, revision + 1);
+      if (applied.ok()) {
+        transaction.result = ++revision;
+      } else if (absl::IsAborted(applied)) {
+        transaction.result = applied;
+      } else {
+        status = applied;
+      }
+    }
+    if (status.ok() && revision != written_) {
+      status = connection_.SetRevision(revision);
+    }
+    if (status.ok()) status = connection_.Commit();
+    if (status.ok()) {
+      written_ = revision;
+      return;
+    }
+    connection_.Rollback();
+    for (Transaction& transaction : batch) transaction.result = status;
+  }
+
+  void Deliver(std::vector<Transaction>& batch) {
+    for (Transaction& transaction : batch) {
+      if (transaction.result.ok()) {
+        delivered_ = *transaction.result;
+        for (Write& write : transaction.writes) {
+          if (!observer_) break;
+          observer_({write.key, write.value ? &*write.value : nullptr,
+                     delivered_, std::move(write.attachment)});
+        }
+      }
+      if (transaction.done) transaction.done(std::move(transaction.result));
+    }
+  }
+
+  EventLoop* loop_;
+  std::function<void(const Change&)> observer_;
+  Revision delivered_ = 0;
+  // Tells a posted delivery that the store is gone.
+  std::shared_ptr<bool> alive_ = std::make_shared<bool>(true);
+
+  std::mutex database_mutex_;
+  Connection connection_;
+  Revision written_ = 0;
+
+  std::mutex queue_mutex_;
+  std::condition_variable wake_;
+  std::vector<Transaction> queue_;
+  bool closing_ = false;
+  std::thread writer_;
+};
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<Store>> OpenSqliteStore(
+    EventLoop* loop, const std::string& path) {
+  auto store = std::make_unique<SqliteStore>(loop);
+  FL_RETURN_IF_ERROR(
+      WithContext(store->Open(path), StrCat("store ", path)));
+  return store;
+}
+
+}  // namespace fairlead::store
