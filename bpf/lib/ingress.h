@@ -1,0 +1,340 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* tc ingress: destinations are translated, flows are opened. The verdict is
+ * the counter's id (tc.bpf.c makes an action of it).
+ */
+#ifndef FAIRLEAD_BPF_LIB_INGRESS_H_
+#define FAIRLEAD_BPF_LIB_INGRESS_H_
+
+#include "bpf/lib/config.h"
+#include "bpf/lib/flow.h"
+#include "bpf/lib/icmp.h"
+#include "bpf/lib/lookup.h"
+#include "bpf/lib/reject.h"
+
+/* Backends that are tried when another flow has the tuple. */
+#define FL_CLASH_TRIES 4
+
+static __always_inline struct fl_addr fl_masquerade_addr(__u32 ipv6)
+{
+	struct fl_addr addr;
+	int i;
+
+	for (i = 0; i < 4; i++)
+		addr.w[i] = ipv6 ? fl_config.masquerade6.w[i] :
+				   fl_config.masquerade4.w[i];
+	return addr;
+}
+
+/* An answer to a masqueraded packet, if anything: a flow knows. */
+static __always_inline __u32 fl_is_masquerade(const struct fl_packet *pkt)
+{
+	__u16 port = bpf_ntohs(pkt->tuple.dport);
+	struct fl_addr addr;
+
+	if (port < fl_config.source_port_min || port > fl_config.source_port_max)
+		return 0;
+	addr = fl_masquerade_addr(pkt->ipv6);
+	return fl_addr_equal(&addr, &pkt->tuple.dst);
+}
+
+/* Might the destination be a frontend's? 0 is certain. */
+static __always_inline __u32 fl_frontend_possible(const struct fl_packet *pkt)
+{
+	const struct fl_flow_key *tuple = &pkt->tuple;
+	struct fl_addr any = {};
+
+	if (fl_filter_test(&fl_filter_fe, &tuple->dst, tuple->dport,
+			   tuple->proto))
+		return 1;
+	if (fl_likely(!fl_port_is_node_port(tuple->dport)))
+		return 0;
+	if (!pkt->ipv6)
+		any = fl_addr_from_v4(0);
+	return fl_filter_test(&fl_filter_fe, &any, tuple->dport, tuple->proto);
+}
+
+/* A packet whose port can't be read: is its destination some frontend's? The
+ * publisher marks a frontend's address with {address, port 0, protocol 0}. */
+static __always_inline __u32
+fl_is_frontend_addr(const struct fl_packet *pkt)
+{
+	return !!fl_service_find(&pkt->tuple.dst, 0, 0);
+}
+
+/* ---- opening a flow ---- */
+
+/* Another flow's D entry, still in use: answers could not be told apart. */
+static __always_inline __u32 fl_tuple_taken(const struct fl_flow_key *d,
+					    const struct fl_packet *pkt)
+{
+	struct fl_flow *flow = fl_flow_find(d);
+
+	if (fl_likely(!flow))
+		return 0;
+	if (flow->port == pkt->tuple.dport &&
+	    fl_addr_equal(&flow->addr, &pkt->tuple.dst))
+		return 0;
+	return !fl_flow_expired(flow, pkt->tuple.proto,
+				bpf_ktime_get_coarse_ns());
+}
+
+/* Writes C with a port that no other flow to this backend has; 0: all taken.
+ * Free ports first; if there are none within the tries, one whose flow has
+ * been silent for so long that it is over. */
+static __always_inline __be16
+fl_masquerade_alloc(struct fl_flow_key *c, const struct fl_flow *value)
+{
+	__u32 span = fl_config.source_port_max - fl_config.source_port_min + 1;
+	__u32 at = ((__u64)bpf_get_prandom_u32() * span) >> 32;
+	__u64 now_ns = bpf_ktime_get_coarse_ns();
+	__be16 stale = 0;
+	struct fl_flow *flow;
+	__u32 i;
+
+	for (i = 0; i < FL_PORT_TRIES && i < span; i++) {
+		c->dport = bpf_htons(fl_config.source_port_min + at);
+		if (!bpf_map_update_elem(&fl_flow, c, value, BPF_NOEXIST))
+			return c->dport;
+		flow = fl_flow_find(c);
+		if (flow && fl_flow_expired(flow, c->proto, now_ns))
+			stale = c->dport;
+		at++;
+		if (at >= span)
+			at = 0;
+	}
+	if (!stale)
+		return 0;
+	c->dport = stale;
+	return bpf_map_update_elem(&fl_flow, c, value, BPF_ANY) ? 0 : stale;
+}
+
+/* B and C. `key` is D's. */
+static __always_inline enum fl_counter_id
+fl_masquerade_open(const struct fl_packet *pkt, struct fl_flow_key *key,
+		   struct fl_flow *value)
+{
+	struct fl_addr masquerade = fl_masquerade_addr(pkt->ipv6);
+
+	value->addr = pkt->tuple.src;
+	value->port = pkt->tuple.sport;
+	value->flags = FL_FLOW_REPLY | FL_FLOW_MASQ;
+	fl_flow_key_c(key, &masquerade, 0);
+	if (!fl_masquerade_alloc(key, value))
+		return FL_COUNTER_DROP_NO_PORT;
+	value->addr = masquerade;
+	value->port = key->dport;
+	value->flags = FL_FLOW_MASQ;
+	fl_flow_key_b(key, &pkt->tuple, &pkt->to, pkt->to_port);
+	if (bpf_map_update_elem(&fl_flow, key, value, BPF_ANY))
+		return FL_COUNTER_DROP_MAP_FULL;
+	return FL_COUNTER_FORWARD_NEW;
+}
+
+/* All entries; what makes the flow exist, A, comes last. */
+static __noinline int fl_flow_open(const struct fl_packet *pkt,
+				   struct fl_flow_key *key,
+				   struct fl_flow *value)
+{
+	enum fl_counter_id verdict;
+
+	if (pkt->masquerade) {
+		verdict = fl_masquerade_open(pkt, key, value);
+		if (verdict != FL_COUNTER_FORWARD_NEW)
+			return verdict;
+	}
+	fl_flow_key_d(key, &pkt->tuple, &pkt->to, pkt->to_port);
+	value->addr = pkt->tuple.dst;
+	value->port = pkt->tuple.dport;
+	value->flags = FL_FLOW_REPLY | pkt->masquerade;
+	if (bpf_map_update_elem(&fl_flow, key, value, BPF_ANY))
+		return FL_COUNTER_DROP_MAP_FULL;
+	value->addr = pkt->to;
+	value->port = pkt->to_port;
+	value->flags = pkt->masquerade;
+	if (bpf_map_update_elem(&fl_flow, &pkt->tuple, value, BPF_ANY))
+		return FL_COUNTER_DROP_MAP_FULL;
+	return FL_COUNTER_FORWARD_NEW;
+}
+
+/* FORWARD_NEW: pkt->to is a backend that is ON, `value` says which, `key` is
+ * D's, and no other flow has it. REJECT_RST: there is none. */
+static __noinline int fl_choose(struct fl_packet *pkt,
+				const struct fl_service *service,
+				const struct fl_selection *selection,
+				struct fl_flow_key *key, struct fl_flow *value)
+{
+	struct fl_choice choice;
+	int i;
+
+	for (i = 0; i < FL_CLASH_TRIES; i++) {
+		/* The second time, affinity has had its say. */
+		choice = i ? fl_select_random(selection,
+					      bpf_get_prandom_u32()) :
+			     fl_select(service, selection, &pkt->tuple.src);
+		if (!choice.backend)
+			return FL_COUNTER_REJECT_RST;
+		pkt->to = choice.backend->addr;
+		pkt->to_port = choice.backend->port;
+		pkt->backend_id = choice.id;
+		value->backend_id = choice.id;
+		value->backend_generation = choice.generation;
+		fl_flow_key_d(key, &pkt->tuple, &pkt->to, pkt->to_port);
+		if (!fl_tuple_taken(key, pkt))
+			return FL_COUNTER_FORWARD_NEW;
+	}
+	return FL_COUNTER_DROP_TUPLE_CLASH;
+}
+
+/* The service's verdict on a packet that has no flow, before any endpoint is
+ * looked at: FORWARD_NEW, NOT_OURS, REJECT_* (not yet answered) or DROP_*. */
+static __always_inline enum fl_counter_id
+fl_ingress_admit(struct fl_packet *pkt, const struct fl_service *service,
+		 enum fl_client client)
+{
+	enum fl_verdict verdict = fl_service_verdict(service, client);
+
+	if (pkt->malformed)
+		return FL_COUNTER_DROP_MALFORMED;
+	if ((service->flags & FL_SERVICE_SOURCE_RANGES) &&
+	    !fl_source_range_allows(service, &pkt->tuple.src))
+		return FL_COUNTER_DROP_SOURCE_RANGE;
+	if (verdict == FL_VERDICT_DROP)
+		return FL_COUNTER_DROP_POLICY;
+	if (pkt->tuple.proto == FL_IPPROTO_TCP &&
+	    (pkt->tcp_flags & (FL_TCP_SYN | FL_TCP_ACK | FL_TCP_RST)) !=
+		    FL_TCP_SYN)
+		return pkt->tcp_flags & FL_TCP_RST ? FL_COUNTER_DROP_NO_FLOW :
+						     FL_COUNTER_REJECT_NO_FLOW;
+	if (verdict == FL_VERDICT_REJECT)
+		return FL_COUNTER_REJECT_RST;
+	return FL_COUNTER_FORWARD_NEW;
+}
+
+/* No flow, or one that this packet can't use any more. FORWARD_NEW: follow
+ * pkt->to; REJECT_*: not yet answered. A function of its own for the verifier,
+ * which checks it once. */
+__noinline int fl_ingress_new(struct fl_packet *pkt)
+{
+	struct fl_service *service;
+	enum fl_counter_id verdict;
+	struct fl_flow value = {};
+	enum fl_client client;
+	struct fl_flow_key key;
+
+	if (!pkt)
+		return FL_COUNTER_NOT_OURS;
+	service = fl_service_lookup(&pkt->tuple.dst, pkt->tuple.dport,
+				    pkt->tuple.proto);
+	if (!service)
+		return FL_COUNTER_NOT_OURS;
+	pkt->service_id = service->id;
+	client = fl_client_kind(&pkt->tuple.src);
+	verdict = fl_ingress_admit(pkt, service, client);
+	if (verdict != FL_COUNTER_FORWARD_NEW)
+		return verdict;
+	value.service_id = service->id;
+	value.created = fl_now_seconds();
+	value.last_seen = value.created;
+	verdict = (enum fl_counter_id)fl_choose(
+		pkt, service, fl_service_selection(service, client), &key,
+		&value);
+	if (verdict != FL_COUNTER_FORWARD_NEW)
+		return verdict;
+	/* A hairpin would be answered past this node otherwise. */
+	if (fl_service_masquerades(service, client) ||
+	    fl_addr_equal(&pkt->tuple.src, &pkt->to))
+		pkt->masquerade = FL_FLOW_MASQ;
+	return fl_flow_open(pkt, &key, &value);
+}
+
+/* ---- packets ---- */
+
+/* FORWARD_*, REPLY_HIT: follow pkt->to. */
+static __always_inline enum fl_counter_id
+fl_ingress_route(struct __sk_buff *ctx, struct fl_packet *pkt)
+{
+	__u32 frontend = fl_frontend_possible(pkt);
+	struct fl_flow *flow;
+
+	if (fl_likely(!frontend && !fl_is_masquerade(pkt)))
+		return FL_COUNTER_NOT_OURS;
+	flow = fl_flow_find(&pkt->tuple);
+	if (flow && pkt->malformed)
+		return FL_COUNTER_DROP_MALFORMED;
+	if (flow && (flow->flags & FL_FLOW_REPLY)) {
+		fl_flow_track(flow, pkt);
+		fl_flow_follow(pkt, flow);
+		return FL_COUNTER_REPLY_HIT;
+	}
+	if (flow && fl_flow_serves(flow, pkt)) {
+		fl_flow_track(flow, pkt);
+		fl_flow_follow(pkt, flow);
+		return FL_COUNTER_FORWARD_HIT;
+	}
+	if (flow)
+		fl_flow_forget(&pkt->tuple, flow);
+	else if (!frontend)
+		return FL_COUNTER_NOT_OURS;
+	return (enum fl_counter_id)fl_ingress_new(pkt);
+}
+
+static __always_inline enum fl_counter_id
+fl_ingress_flow(struct __sk_buff *ctx, struct fl_packet *pkt)
+{
+	enum fl_counter_id verdict = fl_ingress_route(ctx, pkt);
+
+	switch (verdict) {
+	case FL_COUNTER_FORWARD_NEW:
+	case FL_COUNTER_FORWARD_HIT:
+		if (pkt->masquerade)
+			ctx->mark |= fl_config.mark;
+		return fl_rewrite(ctx, pkt, FL_SIDE_DST) ?
+			       FL_COUNTER_DROP_REWRITE : verdict;
+	case FL_COUNTER_REPLY_HIT:
+		return fl_rewrite(ctx, pkt, FL_SIDE_DST) ?
+			       FL_COUNTER_DROP_REWRITE : verdict;
+	case FL_COUNTER_REJECT_RST:
+	case FL_COUNTER_REJECT_NO_FLOW:
+		return fl_reject(ctx, pkt, verdict);
+	default:
+		return verdict;
+	}
+}
+
+static __always_inline enum fl_counter_id
+fl_ingress_icmp(struct __sk_buff *ctx, struct fl_packet *pkt)
+{
+	struct fl_flow *flow;
+
+	if (!fl_frontend_possible(pkt) && !fl_is_masquerade(pkt))
+		return FL_COUNTER_NOT_OURS;
+	flow = fl_flow_find(&pkt->tuple);
+	if (!flow)
+		return FL_COUNTER_NOT_OURS;
+	fl_flow_follow(pkt, flow);
+	return fl_icmp_translate(ctx, pkt, FL_SIDE_DST) ?
+		       FL_COUNTER_DROP_REWRITE :
+		       FL_COUNTER_ICMP_TRANSLATED;
+}
+
+static __always_inline enum fl_counter_id fl_ingress(struct __sk_buff *ctx,
+						     struct fl_packet *pkt)
+{
+	pkt->tuple.hook = FL_HOOK_INGRESS;
+	switch (pkt->kind) {
+	case FL_PACKET_FLOW:
+		return fl_ingress_flow(ctx, pkt);
+	case FL_PACKET_ICMP_ERROR:
+		return fl_ingress_icmp(ctx, pkt);
+	case FL_PACKET_FRAGMENT:
+		return fl_is_frontend_addr(pkt) ? FL_COUNTER_DROP_FRAGMENT :
+						  FL_COUNTER_NOT_OURS;
+	case FL_PACKET_TRUNCATED:
+		return fl_is_frontend_addr(pkt) ? FL_COUNTER_DROP_MALFORMED :
+						  FL_COUNTER_NOT_OURS;
+	default:
+		return FL_COUNTER_NOT_OURS;
+	}
+}
+
+#endif /* FAIRLEAD_BPF_LIB_INGRESS_H_ */

@@ -1,0 +1,252 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* Frame -> struct fl_packet. Pure: reads the packet through the cursor and
+ * nothing else.
+ */
+#ifndef FAIRLEAD_BPF_LIB_PARSE_H_
+#define FAIRLEAD_BPF_LIB_PARSE_H_
+
+#include <linux/if_ether.h>
+#include <linux/ip.h>
+#include <linux/ipv6.h>
+#include <linux/tcp.h>
+#include <linux/udp.h>
+
+#include "bpf/lib/addr.h"
+#include "bpf/lib/cursor.h"
+
+#define FL_IPPROTO_HOPOPTS 0
+#define FL_IPPROTO_ICMP 1
+#define FL_IPPROTO_ROUTING 43
+#define FL_IPPROTO_FRAGMENT 44
+#define FL_IPPROTO_ICMPV6 58
+#define FL_IPPROTO_DSTOPTS 60
+
+#define FL_TCP_FIN 0x01
+#define FL_TCP_SYN 0x02
+#define FL_TCP_RST 0x04
+#define FL_TCP_ACK 0x10
+
+/* Extension headers that are walked; a packet with more is nobody's. */
+#define FL_IPV6_EXT_MAX 6
+
+enum fl_packet_kind {
+	FL_PACKET_OTHER = 0,	  /* nothing that is ever translated */
+	FL_PACKET_FLOW = 1,	  /* TCP or UDP, ports known */
+	FL_PACKET_ICMP_ERROR = 2, /* about a TCP or UDP packet */
+	FL_PACKET_FRAGMENT = 3,	  /* not the first one: it has no ports */
+	FL_PACKET_TRUNCATED = 4,  /* ends before what it should have */
+};
+
+/* `tuple` is what flows are looked up by (without the hook). An ICMP error
+ * about packet P is treated like an answer to P, so its tuple is P's,
+ * reversed. */
+struct fl_packet {
+	struct fl_flow_key tuple;
+	__u16 l3_off;
+	__u16 l4_off;
+	__u16 inner_l3_off; /* ICMP errors: the packet in the packet */
+	__u16 inner_l4_off;
+	__u32 l3_len; /* the IP datagram's, as it says; 0: not said */
+	__u8 kind;    /* enum fl_packet_kind */
+	__u8 ipv6;
+	__u8 tcp_flags;
+	__u8 malformed; /* lengths contradict each other */
+	/* Filled in on the way: where it goes, and what the event record says. */
+	__be16 to_port;
+	__u8 masquerade; /* the source is to be translated, too */
+	__u8 pad;
+	struct fl_addr to;
+	__u32 service_id;
+	__u32 backend_id;
+};
+
+static __always_inline enum fl_packet_kind
+fl_parse_ipv4(struct fl_cursor *cursor, struct fl_packet *pkt)
+{
+	const struct iphdr *ip =
+		(const struct iphdr *)fl_cursor_take(cursor, sizeof(*ip));
+
+	if (!ip)
+		return FL_PACKET_TRUNCATED;
+	if (ip->version != 4 || ip->ihl < 5)
+		return FL_PACKET_OTHER;
+	pkt->tuple.src = fl_addr_from_v4(ip->saddr);
+	pkt->tuple.dst = fl_addr_from_v4(ip->daddr);
+	pkt->tuple.proto = ip->protocol;
+	pkt->l3_len = bpf_ntohs(ip->tot_len);
+	fl_cursor_skip(cursor, (ip->ihl - 5) * 4);
+	if (ip->frag_off & bpf_htons(0x1fff))
+		return FL_PACKET_FRAGMENT;
+	return FL_PACKET_FLOW;
+}
+
+/* Walks to the transport header. */
+static __always_inline enum fl_packet_kind
+fl_parse_ipv6_ext(struct fl_cursor *cursor, struct fl_packet *pkt)
+{
+	const __u8 *ext;
+	int i;
+
+	for (i = 0; i < FL_IPV6_EXT_MAX; i++) {
+		__u8 proto = pkt->tuple.proto;
+
+		if (fl_likely(proto != FL_IPPROTO_HOPOPTS &&
+			      proto != FL_IPPROTO_ROUTING &&
+			      proto != FL_IPPROTO_DSTOPTS &&
+			      proto != FL_IPPROTO_FRAGMENT))
+			return FL_PACKET_FLOW;
+		ext = (const __u8 *)fl_cursor_take(cursor, 8);
+		if (!ext)
+			return FL_PACKET_TRUNCATED;
+		pkt->tuple.proto = ext[0];
+		if (proto == FL_IPPROTO_FRAGMENT) {
+			/* 13 bits of offset in units of 8 bytes */
+			if (ext[2] || (ext[3] & 0xf8))
+				return FL_PACKET_FRAGMENT;
+			continue;
+		}
+		fl_cursor_skip(cursor, ext[1] * 8);
+	}
+	return FL_PACKET_OTHER;
+}
+
+static __always_inline enum fl_packet_kind
+fl_parse_ipv6(struct fl_cursor *cursor, struct fl_packet *pkt)
+{
+	const struct ipv6hdr *ip =
+		(const struct ipv6hdr *)fl_cursor_take(cursor, sizeof(*ip));
+
+	if (!ip)
+		return FL_PACKET_TRUNCATED;
+	if (ip->version != 6)
+		return FL_PACKET_OTHER;
+	__builtin_memcpy(&pkt->tuple.src, &ip->saddr, sizeof(pkt->tuple.src));
+	__builtin_memcpy(&pkt->tuple.dst, &ip->daddr, sizeof(pkt->tuple.dst));
+	pkt->tuple.proto = ip->nexthdr;
+	if (ip->payload_len)
+		pkt->l3_len = bpf_ntohs(ip->payload_len) + sizeof(*ip);
+	return fl_parse_ipv6_ext(cursor, pkt);
+}
+
+static __always_inline enum fl_packet_kind
+fl_parse_ip(struct fl_cursor *cursor, struct fl_packet *pkt)
+{
+	return pkt->ipv6 ? fl_parse_ipv6(cursor, pkt) :
+			   fl_parse_ipv4(cursor, pkt);
+}
+
+static __always_inline enum fl_packet_kind
+fl_parse_ports(struct fl_cursor *cursor, struct fl_packet *pkt)
+{
+	/* The ports are at the same place in every protocol that has them. */
+	const __be16 *ports = (const __be16 *)fl_cursor_take(cursor, 8);
+
+	if (!ports)
+		return FL_PACKET_TRUNCATED;
+	pkt->tuple.sport = ports[0];
+	pkt->tuple.dport = ports[1];
+	return FL_PACKET_FLOW;
+}
+
+/* The rest of the transport header. A datagram that is longer than its frame
+ * is malformed; padding behind it is not. */
+static __always_inline enum fl_packet_kind
+fl_parse_transport(struct fl_cursor *cursor, struct fl_packet *pkt)
+{
+	const __u8 *rest;
+	__u32 header = 8;
+
+	if (fl_parse_ports(cursor, pkt) == FL_PACKET_TRUNCATED)
+		return FL_PACKET_TRUNCATED;
+	if (pkt->tuple.proto == FL_IPPROTO_TCP) {
+		rest = (const __u8 *)fl_cursor_take(cursor, 12);
+		if (!rest) {
+			/* Ports are known: whose it is can be told. */
+			pkt->malformed = 1;
+			return FL_PACKET_TRUNCATED;
+		}
+		header = (rest[4] >> 4) * 4;
+		pkt->tcp_flags = rest[5];
+		pkt->malformed = header < sizeof(struct tcphdr);
+	}
+	if (pkt->l3_len) {
+		__u32 headers = pkt->l4_off - pkt->l3_off + header;
+
+		pkt->malformed |= pkt->l3_len < headers ||
+				  pkt->l3_off + pkt->l3_len > cursor->len;
+	}
+	return FL_PACKET_FLOW;
+}
+
+static __always_inline __u32 fl_icmp_is_error(__u32 ipv6, __u8 type)
+{
+	if (ipv6) /* unreachable, too big, time exceeded, parameter problem */
+		return type >= 1 && type <= 4;
+	return type == 3 || type == 11 || type == 12;
+}
+
+/* At the ICMP header: finds what the error is about. */
+static __always_inline enum fl_packet_kind
+fl_parse_icmp_error(struct fl_cursor *cursor, struct fl_packet *pkt)
+{
+	const __u8 *icmp = (const __u8 *)fl_cursor_take(cursor, 8);
+	struct fl_addr outer_dst = pkt->tuple.dst, swap_addr;
+	enum fl_packet_kind kind;
+	__be16 swap_port;
+
+	if (!icmp)
+		return FL_PACKET_TRUNCATED;
+	if (!fl_icmp_is_error(pkt->ipv6, icmp[0]))
+		return FL_PACKET_OTHER;
+	pkt->inner_l3_off = cursor->off;
+	kind = fl_parse_ip(cursor, pkt);
+	pkt->inner_l4_off = cursor->off;
+	if (kind == FL_PACKET_TRUNCATED)
+		return kind;
+	if (kind != FL_PACKET_FLOW ||
+	    (pkt->tuple.proto != FL_IPPROTO_TCP &&
+	     pkt->tuple.proto != FL_IPPROTO_UDP))
+		return FL_PACKET_OTHER;
+	if (fl_parse_ports(cursor, pkt) == FL_PACKET_TRUNCATED)
+		return FL_PACKET_TRUNCATED;
+	/* An error goes to who sent what it is about, or it isn't one. */
+	if (!fl_addr_equal(&outer_dst, &pkt->tuple.src))
+		return FL_PACKET_OTHER;
+	swap_addr = pkt->tuple.src;
+	pkt->tuple.src = pkt->tuple.dst;
+	pkt->tuple.dst = swap_addr;
+	swap_port = pkt->tuple.sport;
+	pkt->tuple.sport = pkt->tuple.dport;
+	pkt->tuple.dport = swap_port;
+	return FL_PACKET_ICMP_ERROR;
+}
+
+/* `cursor` is at the network header, whose EtherType is `ethertype`. All of
+ * *pkt is written. */
+static __always_inline void fl_parse(struct fl_cursor *cursor,
+				     __be16 ethertype, struct fl_packet *pkt)
+{
+	enum fl_packet_kind kind;
+
+	__builtin_memset(pkt, 0, sizeof(*pkt));
+	pkt->l3_off = cursor->off;
+	if (ethertype == bpf_htons(ETH_P_IPV6))
+		pkt->ipv6 = 1;
+	else if (ethertype != bpf_htons(ETH_P_IP))
+		return;
+	kind = fl_parse_ip(cursor, pkt);
+	pkt->l4_off = cursor->off;
+	if (kind == FL_PACKET_FLOW) {
+		if (fl_likely(pkt->tuple.proto == FL_IPPROTO_TCP ||
+			      pkt->tuple.proto == FL_IPPROTO_UDP))
+			kind = fl_parse_transport(cursor, pkt);
+		else if (pkt->tuple.proto == (pkt->ipv6 ? FL_IPPROTO_ICMPV6 :
+							  FL_IPPROTO_ICMP))
+			kind = fl_parse_icmp_error(cursor, pkt);
+		else
+			kind = FL_PACKET_OTHER;
+	}
+	pkt->kind = kind;
+}
+
+#endif /* FAIRLEAD_BPF_LIB_PARSE_H_ */

@@ -1,0 +1,89 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* Translating a packet's source or destination.
+ *
+ * Checksums are changed by difference, with the kernel's own helpers, because
+ * only they know what skb->ip_summed says: a field that the device will fill
+ * in (CHECKSUM_PARTIAL) holds the pseudo header's sum, and the sum that a
+ * device has delivered (CHECKSUM_COMPLETE) must stay true.
+ */
+#ifndef FAIRLEAD_BPF_LIB_REWRITE_H_
+#define FAIRLEAD_BPF_LIB_REWRITE_H_
+
+#include "bpf/lib/csum.h"
+#include "bpf/lib/parse.h"
+
+enum fl_side {
+	FL_SIDE_SRC = 0,
+	FL_SIDE_DST = 1,
+};
+
+static __always_inline __u32 fl_l4_csum_offset(__u8 proto)
+{
+	return proto == FL_IPPROTO_TCP ? 16 : 6;
+}
+
+static __always_inline __u32 fl_ip_addr_offset(__u32 ipv6, enum fl_side side)
+{
+	if (ipv6)
+		return side == FL_SIDE_DST ? 24 : 8;
+	return side == FL_SIDE_DST ? 16 : 12;
+}
+
+/* Writes an address into the outermost IP header; for IPv4 its checksum
+ * follows. The caller owes the transport checksum a BPF_F_PSEUDO_HDR update,
+ * which takes part in keeping skb->csum true:
+ * IPv4: address and header checksum cancel out. IPv6: the address changes the
+ * sum of the packet, which BPF_F_RECOMPUTE_CSUM books; what BPF_F_PSEUDO_HDR
+ * books is its opposite. (BPF_F_IPV6 does the same and needs a newer kernel.) */
+static __always_inline long fl_rewrite_ip(struct __sk_buff *ctx,
+					  const struct fl_packet *pkt,
+					  enum fl_side side,
+					  const struct fl_addr *from,
+					  const struct fl_addr *to)
+{
+	__u32 at = pkt->l3_off + fl_ip_addr_offset(pkt->ipv6, side);
+	long err;
+
+	if (pkt->ipv6)
+		return bpf_skb_store_bytes(ctx, at, to, sizeof(*to),
+					   BPF_F_RECOMPUTE_CSUM);
+	err = bpf_l3_csum_replace(ctx, pkt->l3_off + 10, from->w[3], to->w[3],
+				  4);
+	if (err)
+		return err;
+	return bpf_skb_store_bytes(ctx, at, &to->w[3], 4, 0);
+}
+
+/* TCP or UDP: one side of the tuple becomes pkt->to, to_port. A UDP checksum
+ * of zero ("none") stays zero, and none becomes zero by accident. */
+static __always_inline long fl_rewrite(struct __sk_buff *ctx,
+				       const struct fl_packet *pkt,
+				       enum fl_side side)
+{
+	const struct fl_addr *addr = &pkt->to;
+	const struct fl_addr *from = side == FL_SIDE_DST ? &pkt->tuple.dst :
+							   &pkt->tuple.src;
+	__be16 old_port = side == FL_SIDE_DST ? pkt->tuple.dport :
+						pkt->tuple.sport;
+	__u32 csum = pkt->l4_off + fl_l4_csum_offset(pkt->tuple.proto);
+	__u64 flags = pkt->tuple.proto == FL_IPPROTO_UDP ?
+			      BPF_F_MARK_MANGLED_0 : 0;
+	__be16 port = pkt->to_port;
+	long err;
+
+	err = bpf_l4_csum_replace(ctx, csum, 0, fl_csum_addr_diff(from, addr),
+				  flags | BPF_F_PSEUDO_HDR);
+	if (err)
+		return err;
+	err = fl_rewrite_ip(ctx, pkt, side, from, addr);
+	if (err || port == old_port)
+		return err;
+	err = bpf_l4_csum_replace(ctx, csum, old_port, port, flags | 2);
+	if (err)
+		return err;
+	return bpf_skb_store_bytes(ctx,
+				   pkt->l4_off + (side == FL_SIDE_DST ? 2 : 0),
+				   &port, sizeof(port), 0);
+}
+
+#endif /* FAIRLEAD_BPF_LIB_REWRITE_H_ */
