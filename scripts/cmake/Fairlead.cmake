@@ -154,7 +154,7 @@ endfunction()
 find_program(FAIRLEAD_BPF_CLANG clang-16 REQUIRED)
 find_program(FAIRLEAD_BPFTOOL bpftool REQUIRED PATHS /usr/sbin)
 set(FAIRLEAD_BPF_FLAGS -target bpf -mcpu=v3 -O2 -g -std=gnu11
-  -Wall -Wextra -Werror -Wno-unused-parameter
+  -Wall -Wextra -Wpadded -Werror -Wno-unused-parameter
   -I${PROJECT_SOURCE_DIR} -I/usr/include/x86_64-linux-gnu
   -fdebug-prefix-map=${PROJECT_SOURCE_DIR}=.)
 
@@ -189,7 +189,8 @@ function(fl_grpc_proto name proto)
       -I ${CMAKE_CURRENT_SOURCE_DIR} ${CMAKE_CURRENT_SOURCE_DIR}/${proto}
     DEPENDS ${proto} COMMENT "proto ${proto}" VERBATIM)
   add_library(fl_${name} STATIC ${files})
-  target_include_directories(fl_${name} PUBLIC ${CMAKE_BINARY_DIR}/gen)
+  target_include_directories(fl_${name} SYSTEM PUBLIC
+    ${CMAKE_BINARY_DIR}/gen ${out})
   target_link_libraries(fl_${name} PUBLIC gRPC::grpc++ protobuf::libprotobuf)
 endfunction()
 

@@ -312,4 +312,24 @@ absl::Status Get(ApiSession& api, const GetOptions& options) {
   return absl::OkStatus();
 }
 
+absl::Status Delete(ApiSession& api, const GetOptions& options,
+                    int grace_period_seconds) {
+  FL_ASSIGN_OR_RETURN(kube::Resource resource,
+                      FindByWord(api, options.resource));
+  json body = {{"kind", "DeleteOptions"},
+               {"apiVersion", "v1"},
+               {"propagationPolicy", "Background"}};
+  if (grace_period_seconds >= 0)
+    body["gracePeriodSeconds"] = grace_period_seconds;
+  std::string ns = resource.namespaced ? options.ns : std::string();
+  FL_RETURN_IF_ERROR(
+      api.Do({.method = "DELETE",
+              .target = resource.Path(ns, options.name),
+              .headers = {{"Content-Type", "application/json"}},
+              .body = body.dump()})
+          .status());
+  std::printf("%s deleted\n", DisplayName(resource, options.name).c_str());
+  return absl::OkStatus();
+}
+
 }  // namespace fairlead::cli

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// `fairleadctl apply` and `get`: for machines without kubectl.
+// `fairleadctl apply`, `get` and `delete`: for machines without kubectl.
 // Threads: one.
 #ifndef FAIRLEAD_USERSPACE_CLI_APPLY_H_
 #define FAIRLEAD_USERSPACE_CLI_APPLY_H_
@@ -38,6 +38,11 @@ struct GetOptions {
 };
 // Prints the server's own table, or JSON.
 [[nodiscard]] absl::Status Get(ApiSession& api, const GetOptions& options);
+
+// Asks the server to delete an object and prints what it was; does not wait.
+// `grace_period_seconds` < 0: the object's own.
+[[nodiscard]] absl::Status Delete(ApiSession& api, const GetOptions& options,
+                                  int grace_period_seconds);
 
 }  // namespace fairlead::cli
 

@@ -126,18 +126,20 @@ void AddCluster(CLI::App& app, Action& action) {
   });
 }
 
+void AddApiFlags(CLI::App* command, std::shared_ptr<std::string> kubeconfig,
+                 std::shared_ptr<GetOptions> what) {
+  command->add_option("--kubeconfig", *kubeconfig,
+                      "default: $KUBECONFIG, else the only cluster in a box");
+  command->add_option("-n,--namespace", what->ns, "namespace")
+      ->capture_default_str();
+}
+
 void AddApiCommands(CLI::App& app, Action& action) {
   auto kubeconfig = std::make_shared<std::string>();
   auto get = std::make_shared<GetOptions>();
-  auto add_common = [=](CLI::App* command) {
-    command->add_option("--kubeconfig", *kubeconfig,
-                        "default: $KUBECONFIG, else the only cluster in a box");
-    command->add_option("-n,--namespace", get->ns, "namespace")
-        ->capture_default_str();
-  };
   CLI::App* apply =
       app.add_subcommand("apply", "apply manifests (for want of kubectl)");
-  add_common(apply);
+  AddApiFlags(apply, kubeconfig, get);
   auto files = std::make_shared<std::vector<std::string>>();
   apply->add_option("-f,--filename", *files, "file, folder, or - for stdin")
       ->required();
@@ -152,7 +154,7 @@ void AddApiCommands(CLI::App& app, Action& action) {
 
   CLI::App* command =
       app.add_subcommand("get", "list objects (for want of kubectl)");
-  add_common(command);
+  AddApiFlags(command, kubeconfig, get);
   command->add_option("resource", get->resource, "pods, svc, deploy, ...")
       ->required();
   command->add_option("name", get->name, "one object");
@@ -168,6 +170,25 @@ void AddApiCommands(CLI::App& app, Action& action) {
       FL_ASSIGN_OR_RETURN(ApiSession api,
                           ApiSession::OpenDefault(*kubeconfig));
       return Get(api, *get);
+    };
+  });
+}
+
+void AddDelete(CLI::App& app, Action& action) {
+  auto kubeconfig = std::make_shared<std::string>();
+  auto what = std::make_shared<GetOptions>();
+  auto grace = std::make_shared<int>(-1);
+  CLI::App* command =
+      app.add_subcommand("delete", "delete an object (for want of kubectl)");
+  AddApiFlags(command, kubeconfig, what);
+  command->add_option("resource", what->resource, "pods, svc, ...")->required();
+  command->add_option("name", what->name, "its name")->required();
+  command->add_option("--grace-period", *grace, "seconds to end in");
+  command->callback([=, &action] {
+    action = [=]() -> absl::Status {
+      FL_ASSIGN_OR_RETURN(ApiSession api,
+                          ApiSession::OpenDefault(*kubeconfig));
+      return Delete(api, *what, *grace);
     };
   });
 }
@@ -265,6 +286,7 @@ int Main(int argc, char** argv) {
   Action action;
   AddCluster(app, action);
   AddApiCommands(app, action);
+  AddDelete(app, action);
   AddAgentCommands(app, action);
   auto shell = std::make_shared<std::string>();
   CLI::App* completion =

@@ -1,0 +1,360 @@
+#!/usr/bin/env python3
+"""The steps of scripts/demo: each does something, looks at real traffic, and
+says whether what should hold does hold."""
+
+import json
+import os
+import pathlib
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+MANIFEST = ROOT / "docs/examples/web.yaml"
+CLUSTER = "demo"
+KEEP = "--keep" in sys.argv
+NODE_IP = {4: "172.30.0.11", 6: "fd00:172:30::11"}
+OTHER_NODE_IP = "172.30.0.12"
+
+held, broken = [], []
+
+
+def run(*argv, check=True, text=None):
+    """The standard output of a command."""
+    done = subprocess.run(argv, input=text, text=True, capture_output=True)
+    if check and done.returncode != 0:
+        raise RuntimeError(
+            f"{' '.join(argv)}: exit {done.returncode}\n"
+            f"{done.stdout}{done.stderr}")
+    return done.stdout
+
+
+def step(title):
+    print(f"\n== {title}", flush=True)
+
+
+def expect(holds, what):
+    (held if holds else broken).append(what)
+    print(f"   {'ok  ' if holds else 'FAIL'}  {what}", flush=True)
+
+
+def wait_until(what, condition, seconds=60):
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        if condition():
+            return time.monotonic() - deadline + seconds
+        time.sleep(0.05)
+    raise RuntimeError(f"timed out after {seconds} s: {what}")
+
+
+class Kubectl:
+    """What a user of Kubernetes types."""
+
+    name = "kubectl"
+
+    def apply(self, text):
+        print(run("kubectl", "apply", "-f", "-", text=text), end="")
+
+    def scale(self, replicas):
+        print(run("kubectl", "scale", "deployment/web",
+                  f"--replicas={replicas}"), end="")
+
+    def label(self, pod, label):
+        print(run("kubectl", "label", "pod", pod, label, "--overwrite"),
+              end="")
+
+    def delete_now(self, pod):
+        print(run("kubectl", "delete", "pod", pod, "--now", "--wait=false"),
+              end="")
+
+    def rollout(self):
+        print(run("kubectl", "rollout", "status", "deployment/web",
+                  "--timeout=90s"), end="")
+
+    def show(self, *what):
+        print(run("kubectl", "get", *what, "-o", "wide"), end="")
+
+
+class Fairleadctl:
+    """The same without kubectl."""
+
+    name = "fairleadctl"
+
+    def apply(self, text):
+        print(run("fairleadctl", "apply", "-f", "-", text=text), end="")
+
+    def scale(self, replicas):
+        self.apply(manifest(replicas=replicas))
+
+    def label(self, pod, label):
+        key, value = label.split("=")
+        self.apply(json.dumps({"apiVersion": "v1", "kind": "Pod", "metadata": {
+            "name": pod, "labels": {key: value}}}))
+
+    def delete_now(self, pod):
+        print(run("fairleadctl", "delete", "pods", pod,
+                  "--grace-period", "1"), end="")
+
+    def rollout(self):
+        def done():
+            web = get("deployments", "web")
+            want = web["spec"]["replicas"]
+            status = web["status"]
+            return (status.get("observedGeneration", 0) >=
+                    web["metadata"]["generation"] and
+                    all(status.get(field, 0) == want for field in (
+                        "replicas", "updatedReplicas", "availableReplicas")))
+        wait_until("rollout", done, 90)
+
+    def show(self, *what):
+        print(run("fairleadctl", "get", *what, "-o", "wide"), end="")
+
+
+def get(*what):
+    return json.loads(run("fairleadctl", "get", *what, "-o", "json"))
+
+
+def manifest(replicas=None, release=None):
+    text = MANIFEST.read_text()
+    if replicas is not None:
+        text = text.replace("replicas: 3", f"replicas: {replicas}")
+    if release is not None:
+        text = text.replace('value: "1"', f'value: "{release}"')
+    return text
+
+
+def pods():
+    """Names of the web pods that are not on their way out."""
+    return sorted(p["metadata"]["name"]
+                  for p in get("pods", "-l", "app=web")["items"]
+                  if "deletionTimestamp" not in p["metadata"])
+
+
+def start_load(where, target, *flags, packet_path=False):
+    argv = ["fairleadctl", "cluster", "exec", "--name", CLUSTER]
+    if packet_path:
+        argv.append("--packet-path")
+    argv += [where, "--", "fairlead-load", "--target", target, *flags]
+    return subprocess.Popen(argv, text=True, stdout=subprocess.PIPE)
+
+
+def load(where, target, *flags, packet_path=False):
+    process = start_load(where, target, *flags, packet_path=packet_path)
+    return json.loads(process.communicate()[0])
+
+
+def describe(result):
+    spread = ", ".join(f"{name.rsplit('-', 1)[-1]}: {pod['count']}"
+                       for name, pod in sorted(result["pods"].items()))
+    errors = f", errors {result['errors']}" if result["errors"] else ""
+    return (f"{result['ok']} answered, {result['failed']} failed "
+            f"({spread}; p99 {result['latency_ms']['p99']} ms{errors})")
+
+
+def expect_spread(what, result, wanted):
+    expect(result["failed"] == 0 and set(result["pods"]) == set(wanted),
+           f"{what}: {describe(result)}")
+
+
+def service_addresses():
+    return get("services", "web")["spec"]["clusterIPs"]
+
+
+def bracket(address):
+    return f"[{address}]" if ":" in address else address
+
+
+def usable_backends(port_suffix):
+    """Endpoints that node-1's kernel may send new connections to."""
+    reply = json.loads(run("fairleadctl", "backend", "list", "default/web",
+                           "--cluster", CLUSTER, "--node", "node-1",
+                           "-o", "json"))
+    return sorted(b["address"].rsplit("/", 1)[0]
+                  for b in reply.get("backends", [])
+                  if b["state"] == "on" and b["address"].endswith(port_suffix))
+
+
+def ready_addresses(port):
+    slices = get("endpointslices", "-l", "kubernetes.io/service-name=web")
+    return sorted(f"{bracket(e['addresses'][0])}:{port}"
+                  for s in slices["items"] for e in s.get("endpoints") or []
+                  if e["conditions"].get("ready"))
+
+
+def show_distribution(client_tool):
+    step("One Service, three pods: who answers?")
+    client_tool.show("pods,services" if client_tool.name == "kubectl"
+                     else "pods")
+    names = pods()
+    quick = ("--count", "300", "--rate", "600")
+    for address in service_addresses():
+        target = f"{bracket(address)}:80"
+        expect_spread(f"host of node-1, socket path, {target}",
+                      load("node-1", target, *quick), names)
+        expect_spread(f"pod, socket path, {target}",
+                      load(f"pod/{names[0]}", target, *quick), names)
+        expect_spread(f"pod, packet path, {target}",
+                      load(f"pod/{names[0]}", target, *quick,
+                           packet_path=True), names)
+        for protocol in ("tcp", "udp"):
+            target = f"{bracket(address)}:7"
+            expect_spread(f"host of node-2, {protocol}, {target}",
+                          load("node-2", target, "--protocol", protocol,
+                               *quick), names)
+
+
+def show_node_port():
+    step("From outside the cluster, through NodePorts")
+    for address in (NODE_IP[4], OTHER_NODE_IP, NODE_IP[6]):
+        target = f"{bracket(address)}:30080"
+        expect_spread(f"outside -> {target}",
+                      load("outside", target, "--count", "300", "--rate",
+                           "600"), pods())
+
+
+def show_scale(client_tool):
+    step("Scale 3 -> 6")
+    started = time.monotonic()
+    client_tool.scale(6)
+    client_tool.rollout()
+    wait_until("six endpoints in the kernel",
+               lambda: len(usable_backends(":8080/TCP")) >= 12)
+    print(f"   six pods take traffic after {time.monotonic() - started:.2f} s")
+    expect_spread("outside -> six pods",
+                  load("outside", f"{NODE_IP[4]}:30080", "--count", "600",
+                       "--rate", "600"), pods())
+
+
+def show_pod_death(client_tool):
+    step("A pod is killed")
+    before = pods()
+    victim = get("pods", before[0])
+    address = f"{victim['status']['podIP']}:8080"
+    started = time.monotonic()
+    client_tool.delete_now(before[0])
+    wait_until("its endpoint is gone",
+               lambda: address not in usable_backends(":8080/TCP"))
+    print(f"   out of node-1's kernel after "
+          f"{(time.monotonic() - started) * 1000:.0f} ms")
+    result = load("outside", f"{NODE_IP[4]}:30080", "--count", "600",
+                  "--rate", "600")
+    expect(result["failed"] == 0 and before[0] not in result["pods"],
+           f"nothing is sent to it after that: {describe(result)}")
+    client_tool.rollout()
+    wait_until("six pods again", lambda: len(pods()) == 6)
+    expect(before[0] not in pods(), "self-healed: a new pod took its place")
+
+
+def show_rolling_update(client_tool):
+    step("A rolling update under constant load")
+    address = service_addresses()[0]
+    flags = ("--rate", "200", "--duration", "120s")
+    loads = {
+        "outside, NodePort": start_load("outside", f"{NODE_IP[4]}:30080",
+                                        *flags),
+        "host of node-2, ClusterIP": start_load("node-2", f"{address}:80",
+                                                *flags),
+        "host of node-1, UDP": start_load(
+            "node-1", f"{address}:7", "--protocol", "udp", *flags),
+    }
+    time.sleep(1)
+    before = pods()
+    started = time.monotonic()
+    client_tool.apply(manifest(replicas=6, release=2))
+    client_tool.rollout()
+    wait_until("the old pods are gone",
+               lambda: not set(before) & {
+                   p["metadata"]["name"]
+                   for p in get("pods", "-l", "app=web")["items"]})
+    print(f"   six pods replaced in {time.monotonic() - started:.1f} s")
+    time.sleep(1)
+    for name, process in loads.items():
+        process.terminate()
+        result = json.loads(process.communicate()[0])
+        expect(result["failed"] == 0 and result["ok"] > 0,
+               f"{name}: {result['ok']} requests, {result['failed']} failed"
+               f" {result['errors'] or ''}")
+    expect(not set(before) & set(pods()), "every pod is a new one")
+
+
+def show_label_change(client_tool):
+    step("A label change moves traffic")
+    names = pods()
+    client_tool.label(names[0], "track=canary")
+    wait_until("five endpoints",
+               lambda: len(usable_backends(":8080/TCP")) == 10)
+    expect_spread("without the relabelled pod",
+                  load("outside", f"{NODE_IP[4]}:30080", "--count", "600",
+                       "--rate", "600"), names[1:])
+    client_tool.label(names[0], "track=stable")
+    wait_until("six endpoints",
+               lambda: len(usable_backends(":8080/TCP")) == 12)
+    expect_spread("with it again",
+                  load("outside", f"{NODE_IP[4]}:30080", "--count", "600",
+                       "--rate", "600"), names)
+
+
+def show_tables():
+    step("What fairleadctl says")
+    expect(usable_backends(":8080/TCP") == ready_addresses(8080),
+           "the kernel's backends are the API's ready endpoints")
+    for words in (["service", "list"], ["backend", "list", "default/web"],
+                  ["flow", "list", "--limit", "8"], ["counters"],
+                  ["map", "dump", "service"], ["agent", "status"]):
+        print(f"\n$ fairleadctl {' '.join(words)}")
+        print(run("fairleadctl", *words, "--cluster", CLUSTER, "--node",
+                  "node-1"), end="")
+
+
+def tour(client_tool):
+    print(f"   (manifests and changes by {client_tool.name})")
+    client_tool.apply(manifest())
+    client_tool.rollout()
+    wait_until("endpoints in the kernel",
+               lambda: len(usable_backends(":8080/TCP")) == 6)
+    show_distribution(client_tool)
+    show_node_port()
+    show_scale(client_tool)
+    show_pod_death(client_tool)
+    show_rolling_update(client_tool)
+    show_label_change(client_tool)
+    show_tables()
+
+
+def main():
+    started = time.monotonic()
+    use_kubectl = shutil.which("kubectl") and "--no-kubectl" not in sys.argv
+    run("fairleadctl", "cluster", "down", "--name", CLUSTER, "--quiet",
+        check=False)
+    try:
+        step("A cluster in a box: a controller, two nodes, a client outside")
+        export = run("fairleadctl", "cluster", "up", "--name", CLUSTER).strip()
+        print(f"   {export}")
+        os.environ["KUBECONFIG"] = export.split("=", 1)[1]
+        # kubectl caches discovery by the server's address: keep it apart.
+        with tempfile.TemporaryDirectory() as cache:
+            os.environ["KUBECACHEDIR"] = cache
+            tour(Kubectl() if use_kubectl else Fairleadctl())
+    except (RuntimeError, KeyError, ValueError) as error:
+        expect(False, f"the tour stopped: {error!r}")
+        print(error)
+    finally:
+        if KEEP:
+            print("\nThe cluster runs on. End it with:"
+                  f" fairleadctl cluster down --name {CLUSTER}")
+        else:
+            step("Cleaning up")
+            down = subprocess.run(["fairleadctl", "cluster", "down", "--name",
+                                   CLUSTER])
+            expect(down.returncode == 0, "everything is removed")
+    print(f"\n{len(held)} held, {len(broken)} did not "
+          f"({time.monotonic() - started:.0f} s)")
+    for what in broken:
+        print(f"did not hold: {what}")
+    return 1 if broken else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
