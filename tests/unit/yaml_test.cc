@@ -1,0 +1,84 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "userspace/kube/yaml.h"
+
+#include <gtest/gtest.h>
+
+#include <nlohmann/json.hpp>
+
+namespace fairlead::kube {
+namespace {
+
+using nlohmann::json;
+
+json One(std::string_view text) {
+  auto documents = JsonFromYaml(text);
+  if (!documents.ok()) return documents.status().ToString();
+  return documents->size() == 1 ? (*documents)[0] : json("not one document");
+}
+
+TEST(YamlTest, ReadsScalarsAsYaml11Does) {
+  struct Row {
+    const char* yaml;
+    json value;
+  };
+  for (const Row& row : std::vector<Row>{{"v: 80", 80},
+                                         {"v: -7", -7},
+                                         {"v: \"80\"", "80"},
+                                         {"v: '80'", "80"},
+                                         {"v: 017", 15},
+                                         {"v: 0o17", 15},
+                                         {"v: 0x1F", 31},
+                                         {"v: 1.5", 1.5},
+                                         {"v: 1e3", 1000.0},
+                                         {"v: true", true},
+                                         {"v: y", true},
+                                         {"v: Off", false},
+                                         {"v: oN", "oN"},
+                                         {"v: ~", nullptr},
+                                         {"v:", nullptr},
+                                         {"v: \"\"", ""},
+                                         {"v: 1.2.3.4", "1.2.3.4"},
+                                         {"v: 100m", "100m"},
+                                         {"v: e", "e"},
+                                         {"v: 25%", "25%"},
+                                         {"v: 2026-01-02", "2026-01-02"},
+                                         {"v: |\n  a\n  b\n", "a\nb\n"},
+                                         {"v: [1, a]", json({1, "a"})}}) {
+    EXPECT_EQ(One(row.yaml), (json{{"v", row.value}})) << row.yaml;
+  }
+}
+
+TEST(YamlTest, SplitsAStreamAndSkipsEmptyDocuments) {
+  auto documents = JsonFromYaml("---\na: 1\n---\n---\n# nothing\n---\nb: 2\n");
+  ASSERT_TRUE(documents.ok());
+  ASSERT_EQ(documents->size(), 2u);
+  EXPECT_EQ((*documents)[1], (json{{"b", 2}}));
+}
+
+TEST(YamlTest, ReadsJson) {
+  EXPECT_EQ(One(R"({"a": [1, {"b": null}], "c": "x"})"),
+            json::parse(R"({"a": [1, {"b": null}], "c": "x"})"));
+}
+
+TEST(YamlTest, NamesTheLineOfAnError) {
+  auto documents = JsonFromYaml("a: 1\nb: [1, 2\nc: 3\n");
+  ASSERT_FALSE(documents.ok());
+  EXPECT_NE(documents.status().message().find("line"), std::string::npos)
+      << documents.status();
+}
+
+TEST(YamlTest, RefusesBombsAndDepth) {
+  std::string bomb = "a: &a [x,x,x,x,x,x,x,x,x,x]\n";
+  for (char c = 'b'; c < 'j'; ++c) {
+    bomb += std::string(1, c) + ": &" + c + " [";
+    for (int i = 0; i < 10; ++i)
+      bomb += std::string("*") + static_cast<char>(c - 1) + ",";
+    bomb += "]\n";
+  }
+  EXPECT_FALSE(JsonFromYaml(bomb).ok());
+  EXPECT_FALSE(
+      JsonFromYaml(std::string(300, '[') + std::string(300, ']')).ok());
+}
+
+}  // namespace
+}  // namespace fairlead::kube
