@@ -38,6 +38,10 @@ struct Response {
   std::string_view Header(std::string_view name) const;
 };
 
+// Appends `text` as one path segment or query value (RFC 3986 unreserved
+// characters stay).
+void AppendPercentEncoded(std::string* out, std::string_view text);
+
 // A request under way. Destroying it cancels.
 class Call {
  public:

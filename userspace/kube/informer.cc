@@ -1,0 +1,201 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "userspace/kube/informer.h"
+
+#include <map>
+#include <nlohmann/json.hpp>
+#include <set>
+#include <utility>
+
+#include "absl/container/flat_hash_map.h"
+#include "absl/container/flat_hash_set.h"
+#include "userspace/base/strings.h"
+
+namespace fairlead::kube {
+namespace {
+
+using Json = nlohmann::json;
+
+const std::string* MetaField(const Json& object, const char* name) {
+  auto meta = object.find("metadata");
+  if (meta == object.end() || !meta->is_object()) return nullptr;
+  auto it = meta->find(name);
+  if (it == meta->end()) return nullptr;
+  return it->get_ptr<const std::string*>();
+}
+
+bool SameVersion(const Json& a, const Json& b) {
+  const std::string* version_a = MetaField(a, "resourceVersion");
+  const std::string* version_b = MetaField(b, "resourceVersion");
+  const std::string* uid_a = MetaField(a, "uid");
+  const std::string* uid_b = MetaField(b, "uid");
+  return version_a != nullptr && version_b != nullptr && uid_a != nullptr &&
+         uid_b != nullptr && *version_a == *version_b && *uid_a == *uid_b;
+}
+
+}  // namespace
+
+std::string KeyOf(const Json& object) {
+  const std::string* ns = MetaField(object, "namespace");
+  const std::string* name = MetaField(object, "name");
+  if (name == nullptr) return "";
+  return ns == nullptr || ns->empty() ? *name : StrCat(*ns, "/", *name);
+}
+
+class Informer::Impl : public ReflectorSink {
+ public:
+  Impl(EventLoop* loop, Transport* transport, ReflectorOptions options)
+      : resource_(options.resource),
+        reflector_(loop, transport, std::move(options), this) {}
+
+  void ReplaceBegin() override { listed_.clear(); }
+
+  void OnListed(std::string_view json) override {
+    if (Object object = Parse(json)) listed_.push_back(std::move(object));
+  }
+
+  void ReplaceEnd(std::string_view) override {
+    std::vector<Object> listed = std::move(listed_);
+    listed_.clear();
+    absl::flat_hash_set<std::string> seen;
+    for (Object& object : listed) {
+      std::string key = KeyOf(*object);
+      seen.insert(key);
+      auto it = objects_.find(key);
+      if (it != objects_.end() && SameVersion(*it->second, *object)) continue;
+      Put(key, std::move(object));
+    }
+    std::vector<std::string> gone;
+    for (const auto& [key, object] : objects_) {
+      if (!seen.contains(key)) gone.push_back(key);
+    }
+    for (const std::string& key : gone) Remove(key, nullptr);
+    if (std::exchange(synced_, true)) return;
+    for (auto& fn : std::exchange(on_synced_, {})) fn();
+  }
+
+  void ReplaceAbort() override { listed_.clear(); }
+
+  void OnEvent(WatchEvent event, std::string_view json) override {
+    Object object = Parse(json);
+    if (object == nullptr) return;
+    std::string key = KeyOf(*object);
+    if (event == WatchEvent::kDeleted) {
+      Remove(key, object);
+    } else {
+      Put(key, std::move(object));
+    }
+  }
+
+  void OnState(const absl::Status&) override {}
+
+  Object Parse(std::string_view text) {
+    Json json = Json::parse(text, nullptr, false);
+    if (!json.is_object() || KeyOf(json).empty()) return nullptr;
+    // Items of a list lack these; readers shouldn't have to know.
+    if (!json.contains("kind")) json["kind"] = resource_.kind;
+    if (!json.contains("apiVersion")) {
+      json["apiVersion"] = resource_.ApiVersion();
+    }
+    return std::make_shared<const Json>(std::move(json));
+  }
+
+  void Put(const std::string& key, Object after) {
+    Object& place = objects_[key];
+    Object before = std::exchange(place, after);
+    Reindex(key, before, after);
+    Tell(before, after);
+  }
+
+  // `last` is the object as the server last saw it, if known.
+  void Remove(const std::string& key, Object last) {
+    auto it = objects_.find(key);
+    if (it == objects_.end()) return;
+    Object before = std::move(it->second);
+    objects_.erase(it);
+    Reindex(key, before, nullptr);
+    Tell(last != nullptr ? last : before, nullptr);
+  }
+
+  void Reindex(const std::string& key, const Object& before,
+               const Object& after) {
+    for (auto& [name, index] : indexes_) {
+      if (before != nullptr) {
+        for (const std::string& value : index.fn(*before)) {
+          auto it = index.keys.find(value);
+          if (it == index.keys.end()) continue;
+          it->second.erase(key);
+          if (it->second.empty()) index.keys.erase(it);
+        }
+      }
+      if (after != nullptr) {
+        for (const std::string& value : index.fn(*after)) {
+          index.keys[value].insert(key);
+        }
+      }
+    }
+  }
+
+  void Tell(const Object& before, const Object& after) {
+    for (const OnChange& fn : subscribers_) fn(before, after);
+  }
+
+  struct Index {
+    IndexFunction fn;
+    absl::flat_hash_map<std::string, std::set<std::string>> keys;
+  };
+
+  Resource resource_;
+  // Ordered, so that ForEach is in key order as the API server's lists are.
+  std::map<std::string, Object, std::less<>> objects_;
+  std::map<std::string, Index, std::less<>> indexes_;
+  std::vector<OnChange> subscribers_;
+  std::vector<std::function<void()>> on_synced_;
+  std::vector<Object> listed_;
+  bool synced_ = false;
+  Reflector reflector_;
+};
+
+Informer::Informer(EventLoop* loop, Transport* transport,
+                   ReflectorOptions options)
+    : impl_(std::make_unique<Impl>(loop, transport, std::move(options))) {}
+Informer::~Informer() = default;
+
+void Informer::AddIndex(std::string name, IndexFunction fn) {
+  impl_->indexes_[std::move(name)].fn = std::move(fn);
+}
+
+void Informer::Subscribe(OnChange on_change) {
+  impl_->subscribers_.push_back(std::move(on_change));
+}
+
+void Informer::OnSynced(std::function<void()> fn) {
+  impl_->on_synced_.push_back(std::move(fn));
+}
+
+void Informer::Start() { impl_->reflector_.Start(); }
+bool Informer::has_synced() const { return impl_->synced_; }
+
+Object Informer::Get(std::string_view key) const {
+  auto it = impl_->objects_.find(key);
+  return it == impl_->objects_.end() ? nullptr : it->second;
+}
+
+std::vector<Object> Informer::ByIndex(std::string_view index,
+                                      std::string_view value) const {
+  std::vector<Object> found;
+  auto it = impl_->indexes_.find(index);
+  if (it == impl_->indexes_.end()) return found;
+  auto keys = it->second.keys.find(Absl(value));
+  if (keys == it->second.keys.end()) return found;
+  found.reserve(keys->second.size());
+  for (const std::string& key : keys->second) found.push_back(Get(key));
+  return found;
+}
+
+void Informer::ForEach(const std::function<void(const Object&)>& fn) const {
+  for (const auto& [key, object] : impl_->objects_) fn(object);
+}
+
+size_t Informer::size() const { return impl_->objects_.size(); }
+
+}  // namespace fairlead::kube

@@ -1,0 +1,67 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "userspace/kube/resource.h"
+
+#include "userspace/base/strings.h"
+#include "userspace/kube/transport.h"
+
+namespace fairlead::kube {
+namespace {
+
+void AppendSegment(std::string* path, std::string_view segment) {
+  path->push_back('/');
+  AppendPercentEncoded(path, segment);
+}
+
+Resource Core(std::string plural, std::string kind, bool namespaced = true) {
+  return Resource{"", "v1", std::move(plural), std::move(kind), namespaced};
+}
+
+Resource Apps(std::string plural, std::string kind) {
+  return Resource{"apps", "v1", std::move(plural), std::move(kind), true};
+}
+
+}  // namespace
+
+std::string Resource::ApiVersion() const {
+  return group.empty() ? version : StrCat(group, "/", version);
+}
+
+std::string Resource::Path(std::string_view ns, std::string_view name,
+                           std::string_view subresource) const {
+  std::string path = group.empty() ? "/api" : "/apis/";
+  path += group;
+  AppendSegment(&path, version);
+  if (namespaced && !ns.empty()) {
+    path += "/namespaces";
+    AppendSegment(&path, ns);
+  }
+  AppendSegment(&path, plural);
+  if (!name.empty()) AppendSegment(&path, name);
+  if (!subresource.empty()) AppendSegment(&path, subresource);
+  return path;
+}
+
+// Kept as function-local constants: the answers are references.
+#define FL_RESOURCE(Function, ...)            \
+  const Resource& Function() {                \
+    static const Resource r = __VA_ARGS__;    \
+    return r;                                 \
+  }
+
+FL_RESOURCE(Namespaces, Core("namespaces", "Namespace", false))
+FL_RESOURCE(Nodes, Core("nodes", "Node", false))
+FL_RESOURCE(Pods, Core("pods", "Pod"))
+FL_RESOURCE(Services, Core("services", "Service"))
+FL_RESOURCE(EndpointSlices, Resource{"discovery.k8s.io", "v1",
+                                     "endpointslices", "EndpointSlice", true})
+FL_RESOURCE(ConfigMaps, Core("configmaps", "ConfigMap"))
+FL_RESOURCE(Secrets, Core("secrets", "Secret"))
+FL_RESOURCE(ServiceAccounts, Core("serviceaccounts", "ServiceAccount"))
+FL_RESOURCE(Events, Core("events", "Event"))
+FL_RESOURCE(Leases, Resource{"coordination.k8s.io", "v1", "leases", "Lease",
+                             true})
+FL_RESOURCE(ReplicaSets, Apps("replicasets", "ReplicaSet"))
+FL_RESOURCE(Deployments, Apps("deployments", "Deployment"))
+#undef FL_RESOURCE
+
+}  // namespace fairlead::kube
