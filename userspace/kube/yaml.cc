@@ -22,7 +22,7 @@ using nlohmann::json;
 // Deeper documents are refused: the recursion below is bounded by it.
 constexpr int kMaxDepth = 200;
 // Aliases can blow a small text up to any size.
-constexpr int kMaxNodes = 1'000'000;
+constexpr int kMaxNodes = 300'000;
 
 std::optional<int64_t> ParseInteger(const std::string& text) {
   size_t start = text[0] == '-' || text[0] == '+' ? 1 : 0;
