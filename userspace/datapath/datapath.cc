@@ -1,0 +1,136 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "userspace/datapath/datapath.h"
+
+#include <unistd.h>
+
+#include <cerrno>
+
+#include "userspace/base/status.h"
+#include "userspace/base/strings.h"
+#include "userspace/datapath/requirements.h"
+
+namespace fairlead::datapath {
+namespace {
+
+absl::Status CheckRequirements(const Options& options) {
+  FL_RETURN_IF_ERROR(CheckPrivileges());
+  FL_RETURN_IF_ERROR(PinLayout(options.pin_root).Check());
+  if (options.cgroup_root) {
+    FL_RETURN_IF_ERROR(CheckCgroupRoot(*options.cgroup_root));
+  }
+  return CheckKernelFeatures();
+}
+
+absl::Status RemoveDirectory(const std::string& path) {
+  if (rmdir(path.c_str()) == 0 || errno == ENOENT) return absl::OkStatus();
+  return ErrnoStatus(errno, "rmdir", path);
+}
+
+bool IsVersionName(std::string_view name) {
+  if (name.size() < 2 || name[0] != 'v') return false;
+  return name.find_first_not_of("0123456789", 1) == std::string_view::npos;
+}
+
+absl::Status RemoveAllPins(const std::string& directory) {
+  FL_ASSIGN_OR_RETURN(std::vector<std::string> names,
+                      ListDirectory(directory));
+  for (const std::string& name : names) {
+    FL_RETURN_IF_ERROR(RemovePin(StrCat(directory, "/", name)));
+  }
+  return RemoveDirectory(directory);
+}
+
+// Programs first: none is left running over a map that is being taken away.
+absl::Status RemoveVersion(const PinLayout& layout) {
+  FL_RETURN_IF_ERROR(DetachCgroup(layout));
+  FL_ASSIGN_OR_RETURN(std::vector<int> devices, AttachedDevices(layout));
+  for (int ifindex : devices) {
+    FL_RETURN_IF_ERROR(DetachDevice(layout, ifindex));
+  }
+  FL_RETURN_IF_ERROR(RemoveAllPins(layout.LinksDir()));
+  FL_RETURN_IF_ERROR(RemoveAllPins(layout.MapsDir()));
+  return RemoveDirectory(layout.version_dir());
+}
+
+// Removes every version but `keep` (a directory's path).
+absl::Status RemoveVersions(const std::string& pin_root,
+                            const std::string& keep) {
+  FL_ASSIGN_OR_RETURN(std::vector<std::string> names, ListDirectory(pin_root));
+  for (const std::string& name : names) {
+    PinLayout layout(pin_root, name);
+    if (!IsVersionName(name) || layout.version_dir() == keep) continue;
+    FL_RETURN_IF_ERROR(RemoveVersion(layout));
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<Datapath>> Datapath::Open(
+    const Options& options) {
+  FL_RETURN_IF_ERROR(CheckRequirements(options));
+  PinLayout layout(options.pin_root);
+  std::unique_ptr<Datapath> datapath(new Datapath(layout, options.tc_mode));
+  datapath->restarted_ =
+      access(layout.MapPath("fl_service").c_str(), F_OK) == 0;
+  FL_RETURN_IF_ERROR(layout.CreateDirectories());
+  FL_ASSIGN_OR_RETURN(datapath->programs_,
+                      Programs::Load(layout, options.config, options.sizes));
+  FL_ASSIGN_OR_RETURN(datapath->maps_, KernelMaps::Open(layout));
+  FL_ASSIGN_OR_RETURN(datapath->inspector_, Inspector::Open(layout));
+  if (options.cgroup_root) {
+    FL_RETURN_IF_ERROR(
+        AttachCgroup(layout, *datapath->programs_, *options.cgroup_root));
+  } else {
+    FL_RETURN_IF_ERROR(DetachCgroup(layout));
+  }
+  FL_RETURN_IF_ERROR(datapath->PruneDevices());
+  // Devices that the last run attached get the new programs now; whether they
+  // are still wanted is the caller's to say.
+  FL_ASSIGN_OR_RETURN(std::vector<int> devices,
+                      datapath->AttachedDevices());
+  for (int ifindex : devices) {
+    FL_RETURN_IF_ERROR(datapath->AttachDevice(ifindex));
+  }
+  // An older version's programs end only now that ours are in place.
+  FL_RETURN_IF_ERROR(RemoveVersions(options.pin_root, layout.version_dir()));
+  return datapath;
+}
+
+absl::Status Datapath::AttachDevice(int ifindex) {
+  return datapath::AttachDevice(layout_, *programs_, ifindex, tc_mode_);
+}
+
+absl::Status Datapath::DetachDevice(int ifindex) {
+  return datapath::DetachDevice(layout_, ifindex);
+}
+
+absl::StatusOr<std::vector<int>> Datapath::AttachedDevices() const {
+  return datapath::AttachedDevices(layout_);
+}
+
+absl::Status Datapath::PruneDevices() {
+  return datapath::PruneDevices(layout_);
+}
+
+absl::StatusOr<std::unique_ptr<EventReader>> Datapath::ReadEvents(
+    EventReader::Callback callback) const {
+  return EventReader::Start(layout_, std::move(callback));
+}
+
+absl::Status Cleanup(const std::string& pin_root) {
+  FL_RETURN_IF_ERROR(CheckPrivileges());
+  if (access(pin_root.c_str(), F_OK) != 0 && errno == ENOENT) {
+    return absl::OkStatus();
+  }
+  FL_RETURN_IF_ERROR(PinLayout(pin_root).Check());
+  FL_RETURN_IF_ERROR(RemoveVersions(pin_root, /*keep=*/""));
+  // The root may be a mount point, or hold what isn't ours.
+  if (rmdir(pin_root.c_str()) != 0 && errno != EBUSY && errno != ENOTEMPTY &&
+      errno != ENOENT) {
+    return ErrnoStatus(errno, "rmdir", pin_root);
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace fairlead::datapath

@@ -1,0 +1,89 @@
+// SPDX-License-Identifier: Apache-2.0
+// The data path as a whole: Open() finds or makes the pinned maps, loads the
+// programs over them and puts them on the cgroup; devices are added one by
+// one. Destroying the object removes nothing: traffic goes on, and the next
+// Open() continues from the pins. Cleanup() removes everything.
+//
+// Threads: one at a time (the loop), in the network namespace whose devices
+// are meant, for every call. What EventReader says applies to events.
+#ifndef FAIRLEAD_USERSPACE_DATAPATH_DATAPATH_H_
+#define FAIRLEAD_USERSPACE_DATAPATH_DATAPATH_H_
+
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "bpf/abi/types.h"
+#include "userspace/datapath/attach.h"
+#include "userspace/datapath/event_reader.h"
+#include "userspace/datapath/inspect.h"
+#include "userspace/datapath/kernel_maps.h"
+#include "userspace/datapath/loader.h"
+#include "userspace/datapath/pin_layout.h"
+
+namespace fairlead::datapath {
+
+struct Options {
+  // A directory of a BPF file system, of this node alone; made if needed.
+  std::string pin_root;
+  // A cgroup v2 directory whose processes use the socket path; none: no
+  // socket path, everything goes through the packet path.
+  std::optional<std::string> cgroup_root;
+  fl_config config = {};
+  MapSizes sizes;
+  TcMode tc_mode = TcMode::kAuto;
+};
+
+class Datapath {
+ public:
+  // Checks all requirements before it touches anything; each failure is one
+  // message that says what is missing and how to get it. With another
+  // `config` than last time, programs are replaced in place.
+  [[nodiscard]] static absl::StatusOr<std::unique_ptr<Datapath>> Open(
+      const Options& options);
+
+  // Were the maps there already?
+  bool restarted() const { return restarted_; }
+  const PinLayout& layout() const { return layout_; }
+
+  // The tables that the reconciler writes. Lives as long as this object.
+  KernelMaps& maps() { return *maps_; }
+  // What people may look at. Lives as long as this object.
+  const Inspector& inspector() const { return *inspector_; }
+
+  // Attaches to, or replaces on, a device of this network namespace.
+  [[nodiscard]] absl::Status AttachDevice(int ifindex);
+  // OK if it isn't attached, or the device is gone.
+  [[nodiscard]] absl::Status DetachDevice(int ifindex);
+  // Devices that carry our programs, those of earlier runs included.
+  [[nodiscard]] absl::StatusOr<std::vector<int>> AttachedDevices() const;
+  // Forgets devices that are gone.
+  [[nodiscard]] absl::Status PruneDevices();
+
+  // Starts to deliver events until the reader is destroyed.
+  [[nodiscard]] absl::StatusOr<std::unique_ptr<EventReader>> ReadEvents(
+      EventReader::Callback callback) const;
+
+ private:
+  Datapath(PinLayout layout, TcMode tc_mode)
+      : layout_(std::move(layout)), tc_mode_(tc_mode) {}
+
+  PinLayout layout_;
+  TcMode tc_mode_;
+  bool restarted_ = false;
+  std::unique_ptr<Programs> programs_;
+  std::unique_ptr<KernelMaps> maps_;
+  std::unique_ptr<Inspector> inspector_;
+};
+
+// Removes programs, maps and directories, of every version. OK if there is
+// nothing; can be repeated after a failure.
+[[nodiscard]] absl::Status Cleanup(const std::string& pin_root);
+
+}  // namespace fairlead::datapath
+
+#endif  // FAIRLEAD_USERSPACE_DATAPATH_DATAPATH_H_

@@ -1,0 +1,214 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "userspace/datapath/kernel_maps.h"
+
+#include <bpf/bpf.h>
+
+#include <cerrno>
+
+#include "userspace/base/status.h"
+#include "userspace/base/strings.h"
+
+namespace fairlead::datapath {
+namespace {
+
+absl::Status OutOfRange(std::string_view what, uint64_t index, uint64_t size) {
+  return absl::OutOfRangeError(
+      StrCat(what, " ", index, " is beyond the map's ", size));
+}
+
+template <typename T>
+absl::StatusOr<MmapArray<T>> MapPinnedArray(const PinLayout& layout,
+                                            std::string_view name) {
+  FL_ASSIGN_OR_RETURN(PinnedMap map, OpenPinnedMap(layout, name));
+  return MmapArray<T>::Map(std::string(name), map.fd.get(), map.max_entries,
+                           /*writable=*/true);
+}
+
+template <typename K, typename V>
+absl::Status OpenHash(const PinLayout& layout, std::string_view name,
+                      TypedMap<K, V>* map, uint32_t* capacity) {
+  FL_ASSIGN_OR_RETURN(PinnedMap pinned, OpenPinnedMap(layout, name));
+  *capacity = pinned.max_entries;
+  *map = TypedMap<K, V>(std::string(name), std::move(pinned.fd));
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+absl::StatusOr<PinnedMap> OpenPinnedMap(const PinLayout& layout,
+                                        std::string_view name) {
+  std::string path = layout.MapPath(name);
+  PinnedMap map;
+  map.fd.reset(bpf_obj_get(path.c_str()));
+  if (!map.fd.valid()) return ErrnoStatus(errno, "open pinned map", path);
+  bpf_map_info info = {};
+  uint32_t size = sizeof(info);
+  if (bpf_obj_get_info_by_fd(map.fd.get(), &info, &size) != 0) {
+    return ErrnoStatus(errno, "inspect map", path);
+  }
+  map.max_entries = info.max_entries;
+  return map;
+}
+
+absl::StatusOr<std::unique_ptr<KernelMaps>> KernelMaps::Open(
+    const PinLayout& layout) {
+  std::unique_ptr<KernelMaps> maps(new KernelMaps());
+  Capacity& capacity = maps->capacity_;
+  FL_RETURN_IF_ERROR(OpenHash(layout, "fl_service", &maps->services_,
+                              &capacity.services));
+  FL_RETURN_IF_ERROR(OpenHash(layout, "fl_source_range",
+                              &maps->source_ranges_, &capacity.source_ranges));
+  FL_RETURN_IF_ERROR(OpenHash(layout, "fl_node_addr", &maps->node_addresses_,
+                              &capacity.node_addresses));
+  FL_ASSIGN_OR_RETURN(maps->slots_,
+                      MapPinnedArray<uint32_t>(layout, "fl_slot"));
+  FL_ASSIGN_OR_RETURN(maps->backends_,
+                      MapPinnedArray<fl_backend>(layout, "fl_backend"));
+  FL_ASSIGN_OR_RETURN(maps->filter_fe_,
+                      MapPinnedArray<uint64_t>(layout, "fl_filter_fe"));
+  FL_ASSIGN_OR_RETURN(maps->filter_be_,
+                      MapPinnedArray<uint64_t>(layout, "fl_filter_be"));
+  FL_ASSIGN_OR_RETURN(PinnedMap backends, OpenPinnedMap(layout, "fl_backend"));
+  maps->backends_fd_ = std::move(backends.fd);
+  capacity.slots = maps->slots_.size();
+  capacity.backends = maps->backends_.size();
+  return maps;
+}
+
+absl::Status KernelMaps::ForEachService(
+    absl::FunctionRef<void(const fl_service_key&, const fl_service&)> fn)
+    const {
+  return services_.ForEach(
+      [&](const fl_service_key& key, const fl_service& value) {
+        fn(key, value);
+        return true;
+      });
+}
+
+absl::Status KernelMaps::ReadSlots(uint32_t base,
+                                   absl::Span<uint32_t> out) const {
+  if (out.size() > slots_.size() || base > slots_.size() - out.size()) {
+    return OutOfRange("slot", base + uint64_t{out.size()}, slots_.size());
+  }
+  for (size_t i = 0; i < out.size(); ++i) out[i] = slots_[base + i];
+  return absl::OkStatus();
+}
+
+absl::Status KernelMaps::ForEachBackend(
+    absl::FunctionRef<void(uint32_t, const fl_backend&)> fn) const {
+  // A mapping of its own: the pages that a full scan touches don't stay with
+  // the process.
+  FL_ASSIGN_OR_RETURN(
+      MmapArray<fl_backend> scan,
+      MmapArray<fl_backend>::Map("fl_backend", backends_fd_.get(),
+                                 backends_.size(), /*writable=*/false));
+  for (uint32_t id = 1; id < scan.size(); ++id) {
+    if (scan[id].generation != 0) fn(id, scan[id]);
+  }
+  return absl::OkStatus();
+}
+
+absl::Status KernelMaps::ForEachSourceRange(
+    absl::FunctionRef<void(const fl_source_range_key&)> fn) const {
+  return source_ranges_.ForEach(
+      [&](const fl_source_range_key& key, const uint32_t&) {
+        fn(key);
+        return true;
+      });
+}
+
+absl::Status KernelMaps::ForEachNodeAddress(
+    absl::FunctionRef<void(const fl_addr&, const fl_node_addr&)> fn) const {
+  return node_addresses_.ForEach(
+      [&](const fl_addr& address, const fl_node_addr& value) {
+        fn(address, value);
+        return true;
+      });
+}
+
+absl::Status KernelMaps::ReadFilter(reconcile::Filter which,
+                                    absl::Span<uint64_t> words) const {
+  const MmapArray<uint64_t>& bits =
+      which == reconcile::Filter::kFrontends ? filter_fe_ : filter_be_;
+  if (words.size() > bits.size()) {
+    return OutOfRange("filter word", words.size(), bits.size());
+  }
+  for (uint32_t i = 0; i < words.size(); ++i) words[i] = bits[i];
+  return absl::OkStatus();
+}
+
+absl::Status KernelMaps::SetFilterBit(reconcile::Filter which, uint32_t bit) {
+  MmapArray<uint64_t>& bits = filter(which);
+  if (bit / 64 >= bits.size()) {
+    return OutOfRange("filter bit", bit, bits.size() * uint64_t{64});
+  }
+  __atomic_fetch_or(&bits[bit / 64], uint64_t{1} << (bit % 64),
+                    __ATOMIC_RELEASE);
+  return absl::OkStatus();
+}
+
+absl::Status KernelMaps::PutBackend(uint32_t id, const fl_backend& backend) {
+  if (id == 0 || id >= backends_.size()) {
+    return OutOfRange("backend", id, backends_.size());
+  }
+  fl_backend& entry = backends_[id];
+  entry.generation = backend.generation;
+  entry.addr = backend.addr;
+  entry.port = backend.port;
+  entry.proto = backend.proto;
+  entry.weight = backend.weight;
+  entry.pad = backend.pad;
+  entry.pad2 = backend.pad2;
+  __atomic_store_n(&entry.state, backend.state, __ATOMIC_RELEASE);
+  return absl::OkStatus();
+}
+
+absl::Status KernelMaps::SetBackendState(uint32_t id, uint8_t state) {
+  if (id == 0 || id >= backends_.size()) {
+    return OutOfRange("backend", id, backends_.size());
+  }
+  __atomic_store_n(&backends_[id].state, state, __ATOMIC_RELEASE);
+  return absl::OkStatus();
+}
+
+absl::Status KernelMaps::PutSlots(uint32_t base,
+                                  absl::Span<const uint32_t> backend_ids) {
+  size_t count = backend_ids.size();
+  if (count > slots_.size() || base > slots_.size() - count) {
+    return OutOfRange("slot", base + uint64_t{count}, slots_.size());
+  }
+  for (size_t i = 0; i < count; ++i) {
+    __atomic_store_n(&slots_[base + i], backend_ids[i], __ATOMIC_RELAXED);
+  }
+  // What publishes them comes after, as another store or a system call.
+  __atomic_thread_fence(__ATOMIC_RELEASE);
+  return absl::OkStatus();
+}
+
+absl::Status KernelMaps::PutService(const fl_service_key& key,
+                                    const fl_service& value) {
+  return services_.Update(key, value);
+}
+
+absl::Status KernelMaps::DeleteService(const fl_service_key& key) {
+  return services_.Delete(key);
+}
+
+absl::Status KernelMaps::PutSourceRange(const fl_source_range_key& key) {
+  return source_ranges_.Update(key, 1);
+}
+
+absl::Status KernelMaps::DeleteSourceRange(const fl_source_range_key& key) {
+  return source_ranges_.Delete(key);
+}
+
+absl::Status KernelMaps::PutNodeAddress(const fl_addr& address,
+                                        const fl_node_addr& value) {
+  return node_addresses_.Update(address, value);
+}
+
+absl::Status KernelMaps::DeleteNodeAddress(const fl_addr& address) {
+  return node_addresses_.Delete(address);
+}
+
+}  // namespace fairlead::datapath

@@ -1,0 +1,192 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "userspace/datapath/loader.h"
+
+#include <bpf/bpf.h>
+#include <bpf/libbpf.h>
+
+#include <cerrno>
+#include <cstdarg>
+#include <cstdio>
+#include <string>
+#include <utility>
+
+#include "bpf/socket.skel.h"
+#include "bpf/tc.skel.h"
+#include "userspace/base/status.h"
+#include "userspace/base/strings.h"
+#include "userspace/base/unique_fd.h"
+
+namespace fairlead::datapath {
+namespace {
+
+// libbpf explains itself through one callback for the whole process: what it
+// says while a Diagnosis lives on this thread becomes part of the Status.
+class Diagnosis {
+ public:
+  Diagnosis() {
+    previous_ = std::exchange(current_, this);
+    libbpf_set_print(&Diagnosis::Print);
+  }
+  ~Diagnosis() { current_ = previous_; }
+  // The last lines, where the verifier says what it refused.
+  std::string Tail() const {
+    constexpr size_t kLimit = 2000;
+    return text_.size() <= kLimit ? text_
+                                  : text_.substr(text_.size() - kLimit);
+  }
+
+ private:
+  static int Print(libbpf_print_level level, const char* format, va_list args) {
+    if (current_ == nullptr || level == LIBBPF_DEBUG) return 0;
+    char* line = nullptr;
+    int length = vasprintf(&line, format, args);
+    if (length >= 0) {
+      current_->text_.append(line, static_cast<size_t>(length));
+      free(line);
+    }
+    return length;
+  }
+
+  static thread_local Diagnosis* current_;
+  Diagnosis* previous_;
+  std::string text_;
+};
+thread_local Diagnosis* Diagnosis::current_ = nullptr;
+
+struct ResizableMap {
+  std::string_view name;
+  uint32_t MapSizes::*size;
+};
+constexpr ResizableMap kResizable[] = {
+    {"fl_service", &MapSizes::services},
+    {"fl_slot", &MapSizes::slots},
+    {"fl_backend", &MapSizes::backends},
+    {"fl_flow", &MapSizes::flows},
+    {"fl_socket", &MapSizes::sockets},
+    {"fl_affinity", &MapSizes::affinities},
+    {"fl_source_range", &MapSizes::source_ranges},
+    {"fl_node_addr", &MapSizes::node_addresses},
+    {"fl_event", &MapSizes::event_bytes},
+};
+
+bool IsInternal(const bpf_map* map) {
+  // .rodata and its like belong to one load of one object.
+  return std::string_view(bpf_map__name(map)).find('.') !=
+         std::string_view::npos;
+}
+
+bool Resize(bpf_map* map, const MapSizes& sizes) {
+  for (const ResizableMap& entry : kResizable) {
+    if (entry.name != bpf_map__name(map)) continue;
+    bpf_map__set_max_entries(map, sizes.*entry.size);
+    return true;
+  }
+  return false;
+}
+
+// Hands the pinned map to the object if there is one that fits.
+absl::Status Reuse(const PinLayout& layout, bpf_map* map, bool resizable) {
+  std::string path = layout.MapPath(bpf_map__name(map));
+  UniqueFd fd(bpf_obj_get(path.c_str()));
+  if (!fd.valid()) {
+    return errno == ENOENT ? absl::OkStatus()
+                           : ErrnoStatus(errno, "open pinned map", path);
+  }
+  bpf_map_info info = {};
+  uint32_t size = sizeof(info);
+  if (bpf_obj_get_info_by_fd(fd.get(), &info, &size) != 0) {
+    return ErrnoStatus(errno, "inspect map", path);
+  }
+  bool same_layout = info.type == bpf_map__type(map) &&
+                     info.key_size == bpf_map__key_size(map) &&
+                     info.value_size == bpf_map__value_size(map) &&
+                     info.map_flags == bpf_map__map_flags(map);
+  bool same_size =
+      resizable || info.max_entries == bpf_map__max_entries(map);
+  if (same_layout && same_size) {
+    int result = bpf_map__reuse_fd(map, fd.get());
+    return ErrnoStatus(-result, "reuse map", path);
+  }
+  // Counters are appended without a new version of the layout; the counts
+  // start anew then.
+  if (same_layout && std::string_view(bpf_map__name(map)) == "fl_counter") {
+    return RemovePin(path);
+  }
+  return absl::FailedPreconditionError(
+      StrCat("the pinned map ", path,
+             " has another layout than this program's: remove it with "
+             "`fairlead-agent --cleanup` (established connections through "
+             "Services end)"));
+}
+
+absl::Status LoadObject(const PinLayout& layout, const MapSizes& sizes,
+                        bpf_object* object) {
+  bpf_map* map = nullptr;
+  bpf_object__for_each_map(map, object) {
+    if (IsInternal(map)) continue;
+    FL_RETURN_IF_ERROR(Reuse(layout, map, Resize(map, sizes)));
+  }
+  Diagnosis diagnosis;
+  if (int result = bpf_object__load(object); result != 0) {
+    return WithContext(
+        ErrnoStatus(-result, "load BPF object", bpf_object__name(object)),
+        diagnosis.Tail());
+  }
+  bpf_object__for_each_map(map, object) {
+    if (IsInternal(map)) continue;
+    std::string path = layout.MapPath(bpf_map__name(map));
+    // EEXIST: it is the one that was reused.
+    if (bpf_obj_pin(bpf_map__fd(map), path.c_str()) != 0 && errno != EEXIST) {
+      return ErrnoStatus(errno, "pin map", path);
+    }
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+struct Programs::Skeletons {
+  struct SocketDeleter {
+    void operator()(struct socket* skeleton) { socket__destroy(skeleton); }
+  };
+  struct TcDeleter {
+    void operator()(struct tc* skeleton) { tc__destroy(skeleton); }
+  };
+  std::unique_ptr<struct socket, SocketDeleter> socket;
+  std::unique_ptr<struct tc, TcDeleter> tc;
+};
+
+Programs::Programs() : skeletons_(std::make_unique<Skeletons>()) {}
+Programs::~Programs() = default;
+
+absl::StatusOr<std::unique_ptr<Programs>> Programs::Load(
+    const PinLayout& layout, const fl_config& config, const MapSizes& sizes) {
+  std::unique_ptr<Programs> programs(new Programs());
+  Skeletons& skeletons = *programs->skeletons_;
+  Diagnosis diagnosis;
+  skeletons.socket.reset(socket__open());
+  if (skeletons.socket == nullptr) {
+    return ErrnoStatus(errno, "open BPF object", "socket");
+  }
+  skeletons.tc.reset(tc__open());
+  if (skeletons.tc == nullptr) {
+    return ErrnoStatus(errno, "open BPF object", "tc");
+  }
+  skeletons.socket->rodata->fl_config = config;
+  skeletons.tc->rodata->fl_config = config;
+  FL_RETURN_IF_ERROR(LoadObject(layout, sizes, skeletons.socket->obj));
+  FL_RETURN_IF_ERROR(LoadObject(layout, sizes, skeletons.tc->obj));
+  return programs;
+}
+
+absl::StatusOr<int> Programs::Fd(std::string_view program) const {
+  std::string name(program);
+  for (bpf_object* object : {skeletons_->socket->obj, skeletons_->tc->obj}) {
+    bpf_program* found =
+        bpf_object__find_program_by_name(object, name.c_str());
+    if (found != nullptr) return bpf_program__fd(found);
+  }
+  return absl::NotFoundError(StrCat("no BPF program ", program));
+}
+
+}  // namespace fairlead::datapath

@@ -1,0 +1,56 @@
+// SPDX-License-Identifier: Apache-2.0
+// Loads the BPF objects over the pinned maps. Makes and pins maps that don't
+// exist yet; attaches nothing.
+//
+// Threads: one at a time. Owns the loaded programs: what isn't attached when
+// it dies is unloaded.
+#ifndef FAIRLEAD_USERSPACE_DATAPATH_LOADER_H_
+#define FAIRLEAD_USERSPACE_DATAPATH_LOADER_H_
+
+#include <cstdint>
+#include <memory>
+#include <string_view>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "bpf/abi/types.h"
+#include "userspace/datapath/pin_layout.h"
+
+struct bpf_object;
+
+namespace fairlead::datapath {
+
+// Entries. Only for maps that aren't pinned yet: those keep their size, as
+// what is in them is worth more.
+struct MapSizes {
+  uint32_t services = 262144;
+  uint32_t slots = 1 << 20;
+  uint32_t backends = 1 << 18;
+  uint32_t flows = 1 << 18;
+  uint32_t sockets = 1 << 16;
+  uint32_t affinities = 1 << 16;
+  uint32_t source_ranges = 1 << 16;
+  uint32_t node_addresses = 1024;
+  uint32_t event_bytes = 1 << 20;  // a power of two, at least a page
+};
+
+class Programs {
+ public:
+  [[nodiscard]] static absl::StatusOr<std::unique_ptr<Programs>> Load(
+      const PinLayout& layout, const fl_config& config, const MapSizes& sizes);
+  ~Programs();
+  Programs(const Programs&) = delete;
+  Programs& operator=(const Programs&) = delete;
+
+  // Borrowed descriptor of a program, such as "fl_connect4".
+  [[nodiscard]] absl::StatusOr<int> Fd(std::string_view program) const;
+
+ private:
+  Programs();
+  struct Skeletons;
+  std::unique_ptr<Skeletons> skeletons_;
+};
+
+}  // namespace fairlead::datapath
+
+#endif  // FAIRLEAD_USERSPACE_DATAPATH_LOADER_H_

@@ -1,0 +1,132 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "userspace/datapath/pin_layout.h"
+
+#include <dirent.h>
+#include <linux/magic.h>
+#include <sys/stat.h>
+#include <sys/vfs.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <filesystem>
+#include <memory>
+
+#include "absl/strings/match.h"
+#include "absl/strings/numbers.h"
+#include "absl/strings/str_split.h"
+#include "bpf/abi/types.h"
+#include "userspace/base/status.h"
+#include "userspace/base/strings.h"
+
+namespace fairlead::datapath {
+namespace {
+
+absl::Status MakeDirectory(const std::string& path) {
+  if (mkdir(path.c_str(), 0700) == 0 || errno == EEXIST) {
+    return absl::OkStatus();
+  }
+  return ErrnoStatus(errno, "mkdir", path);
+}
+
+}  // namespace
+
+std::string_view DirectionName(Direction direction) {
+  return direction == Direction::kIngress ? "ingress" : "egress";
+}
+
+PinLayout::PinLayout(std::string root)
+    : PinLayout(std::move(root), StrCat("v", FL_ABI_VERSION)) {}
+
+PinLayout::PinLayout(std::string root, std::string_view version)
+    : root_(std::move(root)), version_dir_(StrCat(root_, "/", version)) {}
+
+std::string PinLayout::MapsDir() const { return version_dir_ + "/maps"; }
+std::string PinLayout::LinksDir() const { return version_dir_ + "/links"; }
+
+std::string PinLayout::MapPath(std::string_view map) const {
+  return StrCat(MapsDir(), "/", map);
+}
+
+std::string PinLayout::CgroupLinkPath(std::string_view program) const {
+  return StrCat(LinksDir(), "/cgroup_", program);
+}
+
+std::string PinLayout::TcxLinkPath(int ifindex, Direction direction) const {
+  return StrCat(LinksDir(), "/tc_", ifindex, "_", DirectionName(direction));
+}
+
+std::string PinLayout::ClsactPath(int ifindex, Direction direction) const {
+  return StrCat(LinksDir(), "/clsact_", ifindex, "_",
+                DirectionName(direction));
+}
+
+absl::Status PinLayout::Check() const {
+  std::filesystem::path path(root_);
+  if (!path.is_absolute()) {
+    return absl::InvalidArgumentError(
+        StrCat("the BPF root must be an absolute path: \"", root_, "\""));
+  }
+  std::error_code error;
+  while (!std::filesystem::exists(path, error) && path.has_relative_path()) {
+    path = path.parent_path();
+  }
+  struct statfs fs;
+  if (statfs(path.c_str(), &fs) != 0) {
+    return ErrnoStatus(errno, "statfs", path.string());
+  }
+  if (static_cast<unsigned long>(fs.f_type) != BPF_FS_MAGIC) {
+    return absl::FailedPreconditionError(
+        StrCat(root_, " is not on a BPF file system (", path.string(),
+               " is something else): mount one with "
+               "`mount -t bpf bpf /sys/fs/bpf`, or choose a directory of one "
+               "with --bpf-root"));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status PinLayout::CreateDirectories() const {
+  std::filesystem::path path;
+  for (const std::filesystem::path& part :
+       std::filesystem::path(version_dir_)) {
+    path /= part;
+    FL_RETURN_IF_ERROR(MakeDirectory(path.string()));
+  }
+  FL_RETURN_IF_ERROR(MakeDirectory(MapsDir()));
+  return MakeDirectory(LinksDir());
+}
+
+std::optional<DevicePin> ParseDevicePin(std::string_view file_name) {
+  std::vector<std::string> parts = absl::StrSplit(Absl(file_name), '_');
+  DevicePin pin;
+  if (parts.size() != 3 || !absl::SimpleAtoi(parts[1], &pin.ifindex)) {
+    return std::nullopt;
+  }
+  if (parts[0] != "tc" && parts[0] != "clsact") return std::nullopt;
+  if (parts[2] != "ingress" && parts[2] != "egress") return std::nullopt;
+  pin.clsact = parts[0] == "clsact";
+  pin.direction =
+      parts[2] == "ingress" ? Direction::kIngress : Direction::kEgress;
+  return pin;
+}
+
+absl::StatusOr<std::vector<std::string>> ListDirectory(
+    const std::string& path) {
+  std::vector<std::string> names;
+  std::unique_ptr<DIR, int (*)(DIR*)> dir(opendir(path.c_str()), closedir);
+  if (dir == nullptr) {
+    if (errno == ENOENT) return names;
+    return ErrnoStatus(errno, "opendir", path);
+  }
+  while (const dirent* entry = readdir(dir.get())) {
+    std::string_view name = entry->d_name;
+    if (name != "." && name != "..") names.emplace_back(name);
+  }
+  return names;
+}
+
+absl::Status RemovePin(const std::string& path) {
+  if (unlink(path.c_str()) == 0 || errno == ENOENT) return absl::OkStatus();
+  return ErrnoStatus(errno, "unlink", path);
+}
+
+}  // namespace fairlead::datapath
