@@ -37,12 +37,10 @@ class Links::Watch {
                           MSG_DONTWAIT);
       if (size < 0 && errno == EINTR) continue;
       if (size < 0 && errno == ENOBUFS) {
-        // Notifications were lost. A failed listing is tried again with the
-        // next one.
-        (void)links_->Resync();
+        lost_ = true;
         continue;
       }
-      if (size <= 0) return;
+      if (size <= 0) break;
       int left = static_cast<int>(size);
       for (auto* m = reinterpret_cast<nlmsghdr*>(input_);
            NLMSG_OK(m, static_cast<unsigned>(left));
@@ -50,6 +48,9 @@ class Links::Watch {
         Apply(m);
       }
     }
+    // Only now that the queue is empty: what was in it is older than a
+    // listing. One that fails is made again with the next notification.
+    if (lost_ && links_->Resync().ok()) lost_ = false;
   }
 
   void Apply(const nlmsghdr* m) {
@@ -73,6 +74,7 @@ class Links::Watch {
   }
 
   Links* links_;
+  bool lost_ = false;  // the queue overflowed
   boost::asio::posix::stream_descriptor socket_;
   // Expires with this object, which a completed wait may outlive.
   std::shared_ptr<bool> alive_ = std::make_shared<bool>(true);
