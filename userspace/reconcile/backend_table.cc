@@ -1,0 +1,148 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "userspace/reconcile/backend_table.h"
+
+#include <arpa/inet.h>
+
+#include <cassert>
+#include <utility>
+
+#include "userspace/base/strings.h"
+#include "userspace/reconcile/plan.h"
+
+namespace fairlead::reconcile {
+
+BackendTable::BackendTable(uint32_t capacity) : capacity_(capacity) {
+  records_.resize(1);  // id 0 is never a backend
+}
+
+void BackendTable::Restore(uint32_t id, const fl_backend& kernel) {
+  for (uint32_t skipped = id_limit(); skipped < id; ++skipped) {
+    free_ids_.push_back(skipped);
+  }
+  if (id >= id_limit()) records_.resize(id + 1);
+  Record& record = records_[id];
+  record.entry = kernel;
+  if (kernel.state == FL_BACKEND_FREE) {
+    free_ids_.push_back(id);
+    return;
+  }
+  const L4Address address{FromAbi(kernel.addr), ntohs(kernel.port),
+                          static_cast<Protocol>(kernel.proto)};
+  // Of two entries with one address the first is as good as the second: the
+  // other will have no user.
+  by_address_.try_emplace(address, id);
+}
+
+std::optional<uint32_t> BackendTable::Find(const L4Address& address) const {
+  auto it = by_address_.find(address);
+  if (it == by_address_.end()) return std::nullopt;
+  return it->second;
+}
+
+absl::StatusOr<uint32_t> BackendTable::Acquire(const L4Address& address) {
+  if (std::optional<uint32_t> id = Find(address)) return *id;
+  uint32_t id = 0;
+  if (!free_ids_.empty()) {
+    id = free_ids_.front();
+    free_ids_.pop_front();
+  } else if (id_limit() < capacity_) {
+    id = id_limit();
+    records_.emplace_back();
+  } else {
+    return absl::ResourceExhaustedError(
+        StrCat("no backend id left for ", address.ToString(), ": the map has ",
+               capacity_));
+  }
+  by_address_[address] = id;
+  Record& record = records_[id];
+  uint32_t generation = record.entry.generation + 1;
+  if (generation == 0) generation = 1;
+  record = Record{};
+  record.entry.addr = ToAbi(address.address);
+  record.entry.port = htons(address.port);
+  record.entry.proto = static_cast<uint8_t>(address.protocol);
+  record.entry.generation = generation;
+  record.entry.weight = 1;
+  Touch(id);
+  return id;
+}
+
+BackendTable::Record& BackendTable::Touch(uint32_t id) {
+  Record& record = records_[id];
+  if (!record.touched && id != 0) {
+    record.touched = true;
+    touched_.push_back(id);
+  }
+  return record;
+}
+
+fl_backend_state BackendTable::Wanted(uint32_t id) const {
+  const Record& record = records_[id];
+  if (record.users > 0) return FL_BACKEND_ON;
+  return record.keepers > 0 ? FL_BACKEND_DRAIN : FL_BACKEND_OFF;
+}
+
+std::vector<uint32_t> BackendTable::TakeTouched() {
+  std::vector<uint32_t> out = std::move(touched_);
+  touched_.clear();
+  for (uint32_t id : out) records_[id].touched = false;
+  return out;
+}
+
+void BackendTable::TouchAll() {
+  for (uint32_t id = 1; id < id_limit(); ++id) {
+    if (InKernel(id)) Touch(id);
+  }
+}
+
+void BackendTable::Settle(uint32_t id, absl::Duration due) {
+  Record& record = records_[id];
+  if (record.needed()) {
+    waiting_ -= record.waiting;
+    record.waiting = false;
+    return;
+  }
+  if (!InKernel(id)) {
+    Free(id);
+    return;
+  }
+  if (record.waiting) return;
+  record.waiting = true;
+  ++waiting_;
+  record.due = due;
+  grace_.emplace_back(due, id);
+}
+
+std::vector<uint32_t> BackendTable::TakeDue(absl::Duration now) {
+  std::vector<uint32_t> out;
+  while (!grace_.empty() && grace_.front().first <= now) {
+    const auto [due, id] = grace_.front();
+    grace_.pop_front();
+    Record& record = records_[id];
+    // It may have been in use again since, and even be waiting anew.
+    if (!record.waiting || record.due != due) continue;
+    record.waiting = false;
+    --waiting_;
+    out.push_back(id);
+  }
+  return out;
+}
+
+std::optional<absl::Duration> BackendTable::NextDue() const {
+  if (grace_.empty()) return std::nullopt;
+  return grace_.front().first;
+}
+
+void BackendTable::Free(uint32_t id) {
+  Record& record = records_[id];
+  assert(!record.needed() && !InKernel(id));
+  const L4Address address{FromAbi(record.entry.addr),
+                          ntohs(record.entry.port),
+                          static_cast<Protocol>(record.entry.proto)};
+  // A restored second entry of an address isn't the one that is listed.
+  auto it = by_address_.find(address);
+  if (it != by_address_.end() && it->second == id) by_address_.erase(it);
+  free_ids_.push_back(id);
+}
+
+}  // namespace fairlead::reconcile
