@@ -150,7 +150,7 @@ TEST_F(BoxTrafficTest, EstablishedConnectionsSurviveOtherEndpointsComingAndGoing
   box_->Must(StrCat(
       "(fairleadctl cluster exec --name ", box_->name(), " --dir ",
       box_->dir().substr(0, box_->dir().rfind('/')),
-      " outside -- fairlead-load --target 172.30.0.11:30080 --protocol http",
+      " outside -- fairlead-load --target 172.30.0.11:30082 --protocol http",
       " --persistent --workers 4 --rate 100 --duration 60s >", out,
       " 2>&1 & echo $! >", out, ".pid)"));
   box_->Apply(EchoManifest("stay", 4, 30082));
@@ -159,8 +159,8 @@ TEST_F(BoxTrafficTest, EstablishedConnectionsSurviveOtherEndpointsComingAndGoing
   box_->Eventually("scaled down", [] {
     return box_->Pods("app=stay").size() == 2 && box_->RolledOut("stay");
   });
-  box_->Must(StrCat("pkill_pid=$(cat ", out, ".pid); kill -TERM $pkill_pid; ",
-                    "while kill -0 $pkill_pid 2>/dev/null; do sleep 0.05; "
+  box_->Must(StrCat("pid=$(cat ", out, ".pid); kill -TERM $pid; ",
+                    "while kill -0 $pid 2>/dev/null; do sleep 0.05; "
                     "done"));
   json result = json::parse(box_->Must("cat " + out), nullptr, false);
   ASSERT_TRUE(result.is_object());

@@ -3,10 +3,12 @@
 #include <CLI/App.hpp>
 #include <CLI/Config.hpp>
 #include <CLI/Formatter.hpp>
+#include <algorithm>
 #include <cstdio>
 #include <functional>
 #include <memory>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "userspace/base/status.h"
@@ -31,7 +33,8 @@ CLI::Option* AddOutput(CLI::App* command, std::shared_ptr<std::string> output,
       ->check(CLI::IsMember(allowed));
 }
 
-void AddCluster(CLI::App& app, Action& action) {
+void AddCluster(CLI::App& app, Action& action,
+                const std::vector<std::string>& behind_dashes) {
   CLI::App* cluster = app.add_subcommand(
       "cluster", "a whole cluster on this machine, nodes as namespaces");
   cluster->require_subcommand(1);
@@ -96,7 +99,7 @@ void AddCluster(CLI::App& app, Action& action) {
   });
 
   CLI::App* exec = cluster->add_subcommand(
-      "exec", "run a command on a node, in a pod's network, or outside");
+      "exec", "run a command (after --) on a node, in a pod's network, or outside");
   add_name(exec);
   auto target = std::make_shared<ExecOptions>();
   exec->add_flag("--packet-path", target->packet_path,
@@ -105,20 +108,17 @@ void AddCluster(CLI::App& app, Action& action) {
   exec->add_option("where", target->where,
                    "node-N, outside, pod/NAME or pod/NAMESPACE/NAME")
       ->required();
-  exec->add_option("command", target->command, "the command and its arguments")
-      ->required();
-  exec->positionals_at_end();
-  exec->prefix_command();
   exec->footer(
       "Examples:\n"
       "  fairleadctl cluster exec node-1 -- curl http://10.96.0.10\n"
       "  fairleadctl cluster exec outside -- curl http://172.30.0.11:30080\n"
       "  fairleadctl cluster exec --packet-path pod/web-1 -- ip addr");
   exec->callback([=, &action] {
-    // With prefix_command what follows the place stays unparsed.
-    for (const std::string& word : exec->remaining())
-      target->command.push_back(word);
+    target->command = behind_dashes;
     action = [=]() -> absl::Status {
+      if (target->command.empty())
+        return absl::InvalidArgumentError(
+            "cluster exec: which command? Give it after --");
       FL_ASSIGN_OR_RETURN(target->box,
                           LoadBox(options->box.root, options->box.name));
       return ClusterExec(*target);
@@ -273,7 +273,8 @@ void AddAgentCommands(CLI::App& app, Action& action) {
 
 int Main(int argc, char** argv) {
   CLI::App app{
-      "fairleadctl: clusters in a box, and what Fairlead's agents know"};
+      "fairleadctl: clusters in a box, and what Fairlead's agents know",
+      "fairleadctl"};
   app.set_version_flag("--version", std::string(kVersion));
   app.require_subcommand(1);
   app.footer(
@@ -284,7 +285,12 @@ int Main(int argc, char** argv) {
       "  fairleadctl service list\n"
       "  source <(fairleadctl completion bash)");
   Action action;
-  AddCluster(app, action);
+  // What follows "--" is somebody else's command line.
+  char** dashes = std::find(argv, argv + argc, std::string_view("--"));
+  std::vector<std::string> behind_dashes;
+  if (dashes != argv + argc)
+    behind_dashes.assign(dashes + 1, argv + argc);
+  AddCluster(app, action, behind_dashes);
   AddApiCommands(app, action);
   AddDelete(app, action);
   AddAgentCommands(app, action);
@@ -300,7 +306,7 @@ int Main(int argc, char** argv) {
     };
   });
   try {
-    app.parse(argc, argv);
+    app.parse(static_cast<int>(dashes - argv), argv);
   } catch (const CLI::ParseError& error) {
     return app.exit(error) == 0 ? kOk : kUsage;
   }
