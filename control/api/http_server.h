@@ -1,0 +1,48 @@
+// SPDX-License-Identifier: Apache-2.0
+// HTTP/1.1 on listening sockets: parses requests, hands them to a request
+// function, writes the answers; keep-alive, chunked streams, limits.
+//
+// Threads: the event loop's only.
+#ifndef FAIRLEAD_CONTROL_API_HTTP_SERVER_H_
+#define FAIRLEAD_CONTROL_API_HTTP_SERVER_H_
+
+#include <memory>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "absl/time/time.h"
+#include "control/api/local_transport.h"
+#include "userspace/base/event_loop.h"
+#include "userspace/base/unique_fd.h"
+
+namespace fairlead::api {
+
+struct HttpLimits {
+  size_t max_body_bytes = 3u << 20;
+  size_t max_header_bytes = 64u << 10;
+  // For a request to arrive whole once it has begun.
+  absl::Duration request_timeout = absl::Seconds(60);
+  absl::Duration idle_timeout = absl::Minutes(5);
+};
+
+class HttpServer {
+ public:
+  HttpServer(EventLoop* loop, HttpLimits limits, RequestFunction serve);
+  // Closes all connections.
+  ~HttpServer();
+
+  // Serves a listening TCP socket.
+  [[nodiscard]] absl::Status Accept(UniqueFd listener, bool ipv6);
+
+  size_t connections() const;
+  uint64_t requests() const;
+
+ private:
+  class Impl;
+  // Shared with handlers of the I/O library, which may run after it is gone.
+  std::shared_ptr<Impl> impl_;
+};
+
+}  // namespace fairlead::api
+
+#endif  // FAIRLEAD_CONTROL_API_HTTP_SERVER_H_

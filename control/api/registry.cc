@@ -1,0 +1,467 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "control/api/registry.h"
+
+#include <spdlog/spdlog.h>
+
+#include <algorithm>
+#include <iterator>
+#include <optional>
+#include <utility>
+
+#include "absl/strings/str_format.h"
+#include "control/api/api_status.h"
+#include "control/api/json_access.h"
+#include "userspace/base/status.h"
+#include "userspace/base/strings.h"
+
+namespace fairlead::api {
+namespace {
+
+// What every stored text begins with; the resourceVersion goes behind it.
+constexpr std::string_view kMetadataStart = "{\"metadata\":{";
+// Of replaced texts that a kind keeps for watches.
+constexpr size_t kHistoryBytes = 8u << 20;
+
+std::string Dump(const Json& json) {
+  return json.dump(-1, ' ', false, Json::error_handler_t::replace);
+}
+
+// The text in the store: without what is the same for all objects of the kind
+// and without the resourceVersion, which is the store's to give.
+std::string StoredText(const Json& object) {
+  Json metadata = Map(object, "metadata");
+  metadata.erase("resourceVersion");
+  std::string text = StrCat("{\"metadata\":", Dump(metadata));
+  for (const auto& [key, value] : object.items()) {
+    if (key == "metadata" || key == "kind" || key == "apiVersion") continue;
+    StrAppend(&text, ",", Quote(key), ":", Dump(value));
+  }
+  return text + "}";
+}
+
+void SetRevision(Json& object, store::Revision revision) {
+  Sub(object, "metadata")["resourceVersion"] = StrCat(revision);
+}
+
+bool HasFinalizers(const Kind& kind, const Json& object) {
+  if (!List(object, {"metadata", "finalizers"}).empty()) return true;
+  return kind.resource.kind == "Namespace" && kind.resource.group.empty() &&
+         !List(object, {"spec", "finalizers"}).empty();
+}
+
+// Nothing holds the object back any more.
+bool IsDeletable(const Kind& kind, const Json& object) {
+  return !Text(object, {"metadata", "deletionTimestamp"}).empty() &&
+         Int(Get(object, {"metadata", "deletionGracePeriodSeconds"})) == 0 &&
+         !HasFinalizers(kind, object);
+}
+
+// Whether anything but metadata and status differs.
+bool SpecDiffers(const Json& a, const Json& b) {
+  auto covered = [](const std::string& key) {
+    return key != "metadata" && key != "status";
+  };
+  for (const auto& [key, value] : a.items()) {
+    if (covered(key) && Get(b, key) != value) return true;
+  }
+  for (const auto& [key, value] : b.items()) {
+    if (covered(key) && !a.contains(key)) return true;
+  }
+  return false;
+}
+
+void KeepFrom(const Json& before, Json& metadata,
+              std::initializer_list<std::string_view> fields) {
+  for (std::string_view field : fields) {
+    const Json& old = Get(before, {"metadata", field});
+    if (old.is_null()) {
+      metadata.erase(std::string(field));
+    } else {
+      metadata[std::string(field)] = old;
+    }
+  }
+}
+
+}  // namespace
+
+std::string ObjectKey(const Kind& kind, std::string_view ns,
+                      std::string_view name) {
+  return kind.resource.namespaced ? StrCat(ns, "/", name) : std::string(name);
+}
+
+std::string FullText(const Served& served, const store::Object& object) {
+  return StrCat(served.head, std::string_view(object.text).substr(1));
+}
+
+Json ParseObject(const Served& served, const store::Object& object) {
+  Json json = Json::parse(object.text, nullptr, false);
+  json["kind"] = served.kind->resource.kind;
+  json["apiVersion"] = served.kind->resource.ApiVersion();
+  return json;
+}
+
+struct Registry::Operation {
+  Served* served = nullptr;
+  std::string ns, name, key;
+  bool dry_run = false;
+  Planner planner;
+  Done done;
+  // Of the current attempt.
+  store::ObjectRef before_ref;
+  std::optional<Json> before;
+  Plan plan;
+  bool admitted = false;
+  std::vector<std::string> warnings;
+
+  const Kind& kind() const { return *served->kind; }
+  const Json* before_or_null() const { return before ? &*before : nullptr; }
+};
+
+Registry::Registry(EventLoop* loop, store::Store* store, const KindTable* kinds,
+                   std::vector<Admission*> admissions, size_t history,
+                   const Clock& clock)
+    : loop_(loop),
+      store_(store),
+      kinds_(kinds),
+      admissions_(std::move(admissions)),
+      clock_(clock) {
+  for (const Kind& kind : kinds_->kinds()) {
+    auto served = std::make_unique<Served>(&kind, GroupResource(kind) + "/",
+                                           history, kHistoryBytes);
+    served->head = StrCat("{\"kind\":", Quote(kind.resource.kind),
+                          ",\"apiVersion\":",
+                          Quote(kind.resource.ApiVersion()), ",");
+    by_kind_[&kind] = served.get();
+    by_prefix_[served->prefix] = served.get();
+    served_.push_back(std::move(served));
+  }
+}
+
+Registry::~Registry() = default;
+
+absl::Status Registry::Load() {
+  absl::Status bad;
+  for (const auto& served : served_) {
+    FL_RETURN_IF_ERROR(
+        store_->Range(served->prefix, [&](store::Entry entry) {
+          Json object = Json::parse(entry.value, nullptr, false);
+          if (!object.is_object() || !entry.value.starts_with(kMetadataStart)) {
+            bad = absl::DataLossError(
+                StrCat("the stored object ", entry.key, " is damaged"));
+            return;
+          }
+          std::string_view key =
+              std::string_view(entry.key).substr(served->prefix.size());
+          served->cache.Load(
+              MakeObject(*served, key, entry.value, object, entry.revision));
+          object["kind"] = served->kind->resource.kind;
+          object["apiVersion"] = served->kind->resource.ApiVersion();
+          for (Admission* admission : admissions_) {
+            admission->Restore(*served->kind, object);
+          }
+        }));
+    FL_RETURN_IF_ERROR(bad);
+    served->cache.SetStart(store_->revision());
+  }
+  store_->Observe([this, alive = std::weak_ptr<bool>(alive_)](
+                      const store::Change& change) {
+    if (!alive.expired()) OnChange(change);
+  });
+  return absl::OkStatus();
+}
+
+Served* Registry::Find(const Kind* kind) {
+  auto it = by_kind_.find(kind);
+  return it == by_kind_.end() ? nullptr : it->second;
+}
+
+Served* Registry::Find(std::string_view group, std::string_view version,
+                       std::string_view plural) {
+  return Find(kinds_->Find(group, version, plural));
+}
+
+store::ObjectRef Registry::MakeObject(const Served& served,
+                                      std::string_view key,
+                                      std::string_view stored,
+                                      const Json& object,
+                                      store::Revision revision) const {
+  auto out = std::make_shared<store::Object>();
+  out->key = std::string(key);
+  out->revision = revision;
+  out->text = StrCat(kMetadataStart, "\"resourceVersion\":\"", revision, "\",",
+                     stored.substr(kMetadataStart.size()));
+  for (const auto& [name, value] :
+       Map(Get(object, {"metadata", "labels"})).items()) {
+    out->labels.emplace_back(name, Text(value));
+  }
+  for (const std::string& field : served.kind->selectable_fields) {
+    out->fields.push_back(served.kind->field_value
+                              ? served.kind->field_value(object, field)
+                              : "");
+  }
+  return out;
+}
+
+void Registry::Write(Served* served, std::string ns, std::string name,
+                     bool dry_run, Planner planner, Done done) {
+  loop_->DCheckInLoop();
+  auto operation = std::make_shared<Operation>();
+  operation->served = served;
+  operation->key = ObjectKey(*served->kind, ns, name);
+  operation->ns = std::move(ns);
+  operation->name = std::move(name);
+  operation->dry_run = dry_run;
+  operation->planner = std::move(planner);
+  operation->done = std::move(done);
+  Run(std::move(operation));
+}
+
+void Registry::Run(std::shared_ptr<Operation> operation) {
+  Operation& op = *operation;
+  auto waiting = op.served->waiting.find(op.key);
+  if (waiting != op.served->waiting.end()) {
+    waiting->second.push_back([this, operation] { Run(operation); });
+    return;
+  }
+  op.before_ref = op.served->cache.Find(op.key);
+  if (op.before_ref != nullptr) {
+    op.before = ParseObject(*op.served, *op.before_ref);
+  }
+  absl::StatusOr<Plan> plan = op.planner(op.before_or_null());
+  if (!plan.ok()) return op.done(plan.status());
+  op.plan = *std::move(plan);
+  if (op.plan.action == Plan::Action::kPut) {
+    if (absl::Status status = Complete(op); !status.ok()) {
+      Abort(op);
+      return op.done(status);
+    }
+    if (op.before.has_value() && op.plan.object == *op.before) {
+      ++counters_.no_ops;
+      Abort(op);
+      return op.done(Outcome{std::move(op.plan.object), false, false,
+                             std::move(op.warnings)});
+    }
+    if (op.before.has_value() && IsDeletable(op.kind(), op.plan.object)) {
+      Abort(op);
+      op.plan.action = Plan::Action::kDelete;
+    }
+  }
+  if (op.plan.action == Plan::Action::kKeep || op.dry_run) {
+    Abort(op);
+    bool created = op.plan.action == Plan::Action::kPut && !op.before;
+    bool deleted = op.plan.action == Plan::Action::kDelete;
+    return op.done(Outcome{std::move(op.plan.object), created, deleted,
+                           std::move(op.warnings)});
+  }
+  Commit(std::move(operation));
+}
+
+absl::Status Registry::Complete(Operation& op) {
+  if (op.plan.final) return absl::OkStatus();
+  const Kind& kind = op.kind();
+  Json& object = op.plan.object;
+  const Json* before = op.before_or_null();
+  FL_RETURN_IF_ERROR(SetMetadata(op));
+  if (kind.prepare) kind.prepare(op.plan.verb, object, before);
+  if (kind.set_defaults) kind.set_defaults(object);
+  FL_RETURN_IF_ERROR(Admit(op));
+  if (kind.validate) {
+    FieldErrors errors = kind.validate(object, before);
+    if (!errors.empty()) return InvalidObject(kind, op.name, errors);
+  }
+  if (kind.warnings) op.warnings = kind.warnings(object, before);
+  if (kind.has_generation && before != nullptr &&
+      op.plan.verb == WriteVerb::kUpdate && SpecDiffers(object, *before)) {
+    object["metadata"]["generation"] =
+        Int(Get(*before, {"metadata", "generation"})) + 1;
+  }
+  return absl::OkStatus();
+}
+
+// The fields of metadata that are the server's, whatever a client sent.
+absl::Status Registry::SetMetadata(Operation& op) {
+  const Kind& kind = op.kind();
+  op.plan.object["kind"] = kind.resource.kind;
+  op.plan.object["apiVersion"] = kind.resource.ApiVersion();
+  Json& metadata = Sub(op.plan.object, "metadata");
+  metadata["name"] = op.name;
+  if (kind.resource.namespaced) {
+    metadata["namespace"] = op.ns;
+  } else {
+    metadata.erase("namespace");
+  }
+  metadata.erase("managedFields");
+  metadata.erase("selfLink");
+  if (!op.before.has_value()) {
+    for (const char* field : {"resourceVersion", "deletionTimestamp",
+                              "deletionGracePeriodSeconds", "generation"}) {
+      metadata.erase(field);
+    }
+    metadata["uid"] = NewUid();
+    metadata["creationTimestamp"] = Now();
+    if (kind.has_generation) metadata["generation"] = 1;
+    return absl::OkStatus();
+  }
+  KeepFrom(*op.before, metadata,
+           {"uid", "creationTimestamp", "generation", "deletionTimestamp",
+            "deletionGracePeriodSeconds", "resourceVersion"});
+  if (!metadata.contains("deletionTimestamp")) return absl::OkStatus();
+  std::string added;
+  const Json& old = List(*op.before, {"metadata", "finalizers"});
+  for (const Json& finalizer : List(metadata, "finalizers")) {
+    if (std::find(old.begin(), old.end(), finalizer) == old.end()) {
+      StrAppend(&added, added.empty() ? "" : ", ", Quote(Text(finalizer)));
+    }
+  }
+  if (added.empty()) return absl::OkStatus();
+  return InvalidObject(
+      kind, op.name,
+      {FieldForbidden("metadata.finalizers",
+                      StrCat("no new finalizers can be added if the object is "
+                             "being deleted, found new finalizers []string{",
+                             added, "}"))});
+}
+
+absl::Status Registry::Admit(Operation& op) {
+  op.admitted = true;
+  for (Admission* admission : admissions_) {
+    FieldErrors errors =
+        admission->Admit(op.kind(), op.plan.verb, op.dry_run, op.plan.object,
+                         op.before_or_null());
+    if (!errors.empty()) return InvalidObject(op.kind(), op.name, errors);
+  }
+  return absl::OkStatus();
+}
+
+void Registry::Abort(Operation& op) {
+  if (!std::exchange(op.admitted, false)) return;
+  for (Admission* admission : admissions_) {
+    admission->Aborted(op.kind(), op.plan.object, op.before_or_null());
+  }
+}
+
+void Registry::Commit(std::shared_ptr<Operation> operation) {
+  Operation& op = *operation;
+  op.served->waiting[op.key];  // marks the key
+  ++counters_.pending;
+  store::Write write;
+  write.key = op.served->prefix + op.key;
+  write.expected = op.before_ref == nullptr ? 0 : op.before_ref->revision;
+  if (op.plan.action == Plan::Action::kPut) {
+    write.value = StoredText(op.plan.object);
+  }
+  write.attachment = operation;
+  std::vector<store::Write> writes;
+  writes.push_back(std::move(write));
+  store_->Commit(std::move(writes),
+                 [this, operation, alive = std::weak_ptr<bool>(alive_)](
+                     absl::StatusOr<store::Revision> revision) {
+                   if (alive.expired()) return;
+                   OnCommitted(*operation, std::move(revision));
+                 });
+}
+
+void Registry::OnChange(const store::Change& change) {
+  size_t slash = change.key.find('/');
+  if (slash == change.key.npos) return;
+  auto it = by_prefix_.find(Absl(change.key.substr(0, slash + 1)));
+  if (it == by_prefix_.end()) return;
+  Served& served = *it->second;
+  std::string_view key = change.key.substr(slash + 1);
+  auto operation = std::static_pointer_cast<Operation>(change.attachment);
+  store::Event event;
+  event.before = served.cache.Find(key);
+  event.revision = change.revision;
+  event.deleted = change.value == nullptr;
+  Json parsed;
+  if (operation != nullptr) {
+    event.object = MakeObject(
+        served, key,
+        event.deleted ? StoredText(operation->plan.object) : *change.value,
+        operation->plan.object, change.revision);
+  } else if (event.deleted) {
+    if (event.before == nullptr) return;
+    Json last = ParseObject(served, *event.before);
+    event.object =
+        MakeObject(served, key, StoredText(last), last, change.revision);
+  } else {
+    Json object = Json::parse(*change.value, nullptr, false);
+    if (!object.is_object()) return;
+    event.object =
+        MakeObject(served, key, *change.value, object, change.revision);
+  }
+  served.cache.Apply(std::move(event));
+}
+
+void Registry::OnCommitted(Operation& op,
+                           absl::StatusOr<store::Revision> revision) {
+  --counters_.pending;
+  Json& object = op.plan.object;
+  bool deleted = op.plan.action == Plan::Action::kDelete;
+  if (revision.ok()) {
+    ++counters_.writes;
+    op.admitted = false;
+    SetRevision(object, *revision);
+    for (Admission* admission : admissions_) {
+      admission->Committed(op.kind(), op.before_or_null(),
+                           deleted ? nullptr : &object);
+    }
+    op.done(Outcome{std::move(object), !op.before.has_value(), deleted,
+                    std::move(op.warnings)});
+  } else {
+    ++counters_.failures;
+    spdlog::error("write failed key={}{} error=\"{}\"", op.served->prefix,
+                  op.key, std::string(revision.status().message()));
+    Abort(op);
+    op.done(absl::IsAborted(revision.status())
+                ? Modified(op.kind(), op.name)
+                : WithContext(revision.status(), "store"));
+  }
+  RunNext(op.served, op.key);
+}
+
+void Registry::RunNext(Served* served, const std::string& key) {
+  auto it = served->waiting.find(key);
+  if (it == served->waiting.end()) return;
+  std::deque<std::function<void()>> queue = std::move(it->second);
+  served->waiting.erase(it);
+  while (!queue.empty()) {
+    std::function<void()> next = std::move(queue.front());
+    queue.pop_front();
+    next();
+    // Under way again: the rest waits for that.
+    auto again = served->waiting.find(key);
+    if (again == served->waiting.end()) continue;
+    again->second.insert(again->second.begin(),
+                         std::make_move_iterator(queue.begin()),
+                         std::make_move_iterator(queue.end()));
+    return;
+  }
+}
+
+std::string Registry::NewUid() {
+  uint64_t high = absl::Uniform<uint64_t>(random_);
+  uint64_t low = absl::Uniform<uint64_t>(random_);
+  high = (high & ~uint64_t{0xf000}) | 0x4000;                // version 4
+  low = (low & ~(uint64_t{3} << 62)) | (uint64_t{2} << 62);  // variant
+  return absl::StrFormat("%08x-%04x-%04x-%04x-%012x", high >> 32,
+                         (high >> 16) & 0xffff, high & 0xffff, low >> 48,
+                         low & 0xffffffffffff);
+}
+
+std::string Registry::NameSuffix() {
+  // Kubernetes' own choice: no vowels (no words), no look-alikes.
+  constexpr std::string_view kLetters = "bcdfghjklmnpqrstvwxz2456789";
+  std::string out;
+  for (int i = 0; i < 5; ++i) {
+    out += kLetters[absl::Uniform<size_t>(random_, 0, kLetters.size())];
+  }
+  return out;
+}
+
+std::string Registry::Now() const {
+  return absl::FormatTime("%Y-%m-%dT%H:%M:%SZ", clock_.Now(),
+                          absl::UTCTimeZone());
+}
+
+}  // namespace fairlead::api

@@ -1,0 +1,128 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "control/api/render.h"
+
+#include <nlohmann/json.hpp>
+
+#include "absl/strings/ascii.h"
+#include "absl/strings/numbers.h"
+#include "control/api/api_status.h"
+#include "control/api/json_access.h"
+#include "userspace/base/strings.h"
+
+namespace fairlead::api {
+namespace {
+
+// What kinds without columns of their own have.
+std::vector<Column> DefaultColumns() {
+  return {{"Name", "string", "name", 0}, {"Created At", "date", "", 0}};
+}
+
+// Whether a YAML 1.1 reader would take the bare text for a string.
+bool IsPlain(std::string_view text) {
+  if (text.empty()) return false;
+  auto safe = [](char c) {
+    return absl::ascii_isalnum(c) || c == '_' || c == '-' || c == '.' ||
+           c == '/';
+  };
+  if (!absl::ascii_isalpha(text[0]) && text[0] != '/') return false;
+  for (char c : text) {
+    if (!safe(c)) return false;
+  }
+  std::string lower = absl::AsciiStrToLower(Absl(text));
+  for (const char* word :
+       {"y", "n", "yes", "no", "on", "off", "true", "false", "null", "nan",
+        "inf", ".inf", ".nan"}) {
+    if (lower == word) return false;
+  }
+  double number;
+  return !absl::SimpleAtod(lower, &number);
+}
+
+std::string YamlScalar(const Json& json) {
+  if (!json.is_string()) return json.dump();
+  const std::string& text = json.get_ref<const std::string&>();
+  return IsPlain(text) ? text : Quote(text);
+}
+
+void WriteYaml(const Json& json, int indent, std::string* out) {
+  std::string pad(indent, ' ');
+  if (json.is_object()) {
+    for (const auto& [key, value] : json.items()) {
+      bool nested = value.is_structured() && !value.empty();
+      StrAppend(out, pad, IsPlain(key) ? key : Quote(key), ":");
+      if (nested) {
+        *out += "\n";
+        // Lists stay at their key's column, as the API server writes them.
+        WriteYaml(value, value.is_array() ? indent : indent + 2, out);
+      } else {
+        StrAppend(out, " ", YamlScalar(value), "\n");
+      }
+    }
+    return;
+  }
+  for (const Json& value : json) {
+    if (!value.is_structured() || value.empty()) {
+      StrAppend(out, pad, "- ", YamlScalar(value), "\n");
+      continue;
+    }
+    std::string nested;
+    WriteYaml(value, indent + 2, &nested);
+    nested[indent] = '-';
+    *out += nested;
+  }
+}
+
+}  // namespace
+
+Json EmptyTable(const Kind& kind, bool with_columns) {
+  Json columns;
+  if (with_columns) {
+    columns = Json::array();
+    for (const Column& column :
+         kind.columns.empty() ? DefaultColumns() : kind.columns) {
+      columns.push_back({{"name", column.name},
+                         {"type", column.type},
+                         {"format", column.format},
+                         {"description", ""},
+                         {"priority", column.priority}});
+    }
+  }
+  return {{"kind", "Table"},
+          {"apiVersion", "meta.k8s.io/v1"},
+          {"metadata", Json::object()},
+          {"columnDefinitions", std::move(columns)},
+          {"rows", Json::array()}};
+}
+
+Json PartialMetadata(const Json& object) {
+  return {{"kind", "PartialObjectMetadata"},
+          {"apiVersion", "meta.k8s.io/v1"},
+          {"metadata", Map(object, "metadata")}};
+}
+
+Json TableRow(const Kind& kind, const Json& object,
+              std::string_view include_object, absl::Time now) {
+  Json cells = Json::array();
+  if (kind.cells) {
+    for (Json& cell : kind.cells(object, now)) cells.push_back(std::move(cell));
+  } else {
+    cells = {Get(object, {"metadata", "name"}),
+             Get(object, {"metadata", "creationTimestamp"})};
+  }
+  Json row = {{"cells", std::move(cells)}, {"object", Json()}};
+  if (include_object == "Object") {
+    row["object"] = object;
+  } else if (include_object != "None") {
+    row["object"] = PartialMetadata(object);
+  }
+  return row;
+}
+
+std::string YamlText(const Json& json) {
+  std::string out;
+  if (!json.is_structured() || json.empty()) return YamlScalar(json) + "\n";
+  WriteYaml(json, 0, &out);
+  return out;
+}
+
+}  // namespace fairlead::api

@@ -1,0 +1,320 @@
+// SPDX-License-Identifier: Apache-2.0
+// Verbs: create, update, patch.
+#include <nlohmann/json.hpp>
+
+#include "absl/strings/numbers.h"
+#include "absl/strings/str_join.h"
+#include "control/api/api_status.h"
+#include "control/api/json_access.h"
+#include "control/api/verbs.h"
+#include "userspace/base/status.h"
+#include "userspace/base/strings.h"
+
+namespace fairlead::api {
+namespace {
+
+// generateName is cut so that prefix and suffix fit into a label.
+constexpr size_t kMaxGeneratedPrefix = 58;
+
+using Plan = Registry::Plan;
+
+// A namespace that takes new objects: there, and not on its way out.
+absl::Status CheckNamespace(Registry* registry, const Kind& kind,
+                            std::string_view ns, std::string_view name) {
+  const Kind* row = registry->kinds().FindByKind("v1", "Namespace");
+  Served* namespaces = row == nullptr ? nullptr : registry->Find(row);
+  if (!kind.resource.namespaced || namespaces == nullptr) {
+    return absl::OkStatus();
+  }
+  store::ObjectRef found = namespaces->cache.Find(ns);
+  if (found == nullptr) return NotFound(*row, ns);
+  Json object = ParseObject(*namespaces, *found);
+  if (Get(object, {"metadata", "deletionTimestamp"}).is_null()) {
+    return absl::OkStatus();
+  }
+  Json details = {{"name", name},
+                  {"kind", kind.resource.plural},
+                  {"causes",
+                   {{{"reason", "NamespaceTerminating"},
+                     {"message",
+                      StrCat("namespace ", ns, " is being terminated")},
+                     {"field", "metadata.namespace"}}}}};
+  if (!kind.resource.group.empty()) details["group"] = kind.resource.group;
+  return MakeStatus(
+      {403, "Forbidden",
+       StrCat(GroupResource(kind), " ", Quote(name),
+              " is forbidden: unable to create new content in namespace ", ns,
+              " because it is being terminated"),
+       details.dump(), ""});
+}
+
+// The resourceVersion that an update names: none, "0", or the newest.
+absl::Status CheckVersion(const Kind& kind, std::string_view name,
+                          const Json& object, const Json& before) {
+  std::string_view version = Text(object, {"metadata", "resourceVersion"});
+  if (version.empty() || version == "0") return absl::OkStatus();
+  uint64_t number;
+  if (!absl::SimpleAtoi(Absl(version), &number)) {
+    return InternalError(StrCat("strconv.ParseUint: parsing ", Quote(version),
+                                ": invalid syntax"));
+  }
+  if (version != Text(before, {"metadata", "resourceVersion"})) {
+    return Modified(kind, name);
+  }
+  return absl::OkStatus();
+}
+
+absl::Status NameMismatch(std::string_view object, std::string_view url) {
+  return BadRequest(StrCat("the name of the object (", object,
+                           ") does not match the name on the URL (", url, ")"));
+}
+
+// A patched object, checked like a body.
+absl::Status ConformPatched(const Kind& kind, FieldValidation validation,
+                            Json& object, std::vector<std::string>* warnings) {
+  std::string text = object.dump();
+  auto invalid = [&](std::string_view problem) {
+    return Invalid("", "", "", {FieldInvalid("patch", Quote(text), problem)});
+  };
+  std::vector<std::string> problems;
+  absl::Status conforms = ConformToSchema(kind.schema, object, &problems);
+  if (!conforms.ok()) return invalid(Std(conforms.message()));
+  if (validation == FieldValidation::kStrict && !problems.empty()) {
+    return invalid(StrCat("strict decoding error: ",
+                          absl::StrJoin(problems, ", ")));
+  }
+  if (validation == FieldValidation::kWarn) *warnings = std::move(problems);
+  return absl::OkStatus();
+}
+
+absl::StatusOr<PatchKind> PatchKindOf(std::string_view content_type) {
+  std::string_view type = content_type.substr(0, content_type.find(';'));
+  if (type == "application/json-patch+json") return PatchKind::kJson;
+  if (type == "application/merge-patch+json") return PatchKind::kMerge;
+  if (type == "application/strategic-merge-patch+json") {
+    return PatchKind::kStrategic;
+  }
+  return MakeStatus({415, "UnsupportedMediaType",
+                     "415: Unsupported Media Type", "{}", ""});
+}
+
+WriteVerb VerbOf(const ApiRequest& request) {
+  return request.subresource == "status" ? WriteVerb::kUpdateStatus
+                                         : WriteVerb::kUpdate;
+}
+
+// The duplicate keys of a patch are not the object's own: as warnings only.
+std::vector<std::string> PatchWarnings(const ApiRequest& request,
+                                       const WriteOptions& options) {
+  if (options.validation == FieldValidation::kIgnore) return {};
+  return DuplicateFields(request.http.body);
+}
+
+}  // namespace
+
+absl::StatusOr<WriteOptions> ParseWriteOptions(const Query& query,
+                                               std::string_view options_kind) {
+  WriteOptions out;
+  FieldErrors errors;
+  for (std::string_view value : query.All("dryRun")) {
+    if (value == "All") {
+      out.dry_run = true;
+    } else if (!value.empty()) {
+      errors.push_back(FieldNotSupported(
+          "dryRun", StrCat("[", Quote(value), "]"), "\"All\""));
+    }
+  }
+  std::string_view validation = query.Get("fieldValidation");
+  if (validation == "Ignore") {
+    out.validation = FieldValidation::kIgnore;
+  } else if (validation == "Strict") {
+    out.validation = FieldValidation::kStrict;
+  } else if (!validation.empty() && validation != "Warn") {
+    errors.push_back(
+        FieldNotSupported("fieldValidation", Quote(validation),
+                          "\"\", \"Ignore\", \"Strict\", \"Warn\""));
+  }
+  if (query.Get("fieldManager").size() > 128) {
+    errors.push_back({"FieldValueTooLong", "fieldManager",
+                      "Too long: may not be more than 128 bytes"});
+  }
+  if (!errors.empty()) {
+    return Invalid(options_kind, "meta.k8s.io", "", errors);
+  }
+  return out;
+}
+
+absl::Status CheckIdentity(const Kind& kind, std::string_view ns,
+                           std::string_view name, bool patch,
+                           const Json& object, const Json* before) {
+  std::string_view own_name = Text(object, {"metadata", "name"});
+  if (!own_name.empty() && own_name != name) {
+    return NameMismatch(own_name, name);
+  }
+  std::string_view own_ns = Text(object, {"metadata", "namespace"});
+  if (kind.resource.namespaced && !own_ns.empty() && own_ns != ns) {
+    return BadRequest(
+        "the namespace of the provided object does not match the namespace "
+        "sent on the request");
+  }
+  if (before == nullptr) return absl::OkStatus();
+  std::string_view uid = Text(object, {"metadata", "uid"});
+  std::string_view real = Text(*before, {"metadata", "uid"});
+  if (!uid.empty() && uid != real) {
+    if (patch) {
+      return InvalidObject(kind, name,
+                           {FieldInvalid("metadata.uid", Quote(uid),
+                                         "field is immutable")});
+    }
+    return Conflict(
+        kind.resource.plural, kind.resource.group, name,
+        StrCat("StorageError: invalid object, Code: 4, Key: /registry/",
+               kind.resource.plural, "/", ObjectKey(kind, ns, name),
+               ", ResourceVersion: 0, AdditionalErrorMsg: Precondition failed: "
+               "UID in precondition: ",
+               uid, ", UID in object meta: ", real));
+  }
+  return CheckVersion(kind, name, object, *before);
+}
+
+void Verbs::FinishWrite(const ApiRequest& request, Responder& responder,
+                        std::vector<std::string> warnings,
+                        absl::StatusOr<Registry::Outcome> outcome) {
+  if (!outcome.ok()) return SendError(request, responder, outcome.status());
+  kube::Response response =
+      RenderObject(request, outcome->created ? 201 : 200, outcome->object,
+                   registry_->clock().Now());
+  AddWarnings(warnings, &response);
+  AddWarnings(outcome->warnings, &response);
+  responder.Send(std::move(response));
+}
+
+void Verbs::Create(ApiRequestRef request, ResponderRef responder) {
+  auto fail = [&](const absl::Status& status) {
+    SendError(*request, *responder, status);
+  };
+  const Kind& kind = request->kind();
+  absl::StatusOr<WriteOptions> options =
+      ParseWriteOptions(request->query, "CreateOptions");
+  if (!options.ok()) return fail(options.status());
+  absl::StatusOr<Decoded> decoded =
+      DecodeObject(kind, registry_->kinds(), request->Header("content-type"),
+                   request->http.body, options->validation);
+  if (!decoded.ok()) return fail(decoded.status());
+  Json& object = decoded->object;
+  Json& metadata = Sub(object, "metadata");
+  std::string name(Text(metadata, "name"));
+  std::string prefix(Text(metadata, "generateName"));
+  if (name.empty() && !prefix.empty()) {
+    name = prefix.substr(0, kMaxGeneratedPrefix) + registry_->NameSuffix();
+    metadata["name"] = name;
+  }
+  if (absl::Status status =
+          CheckIdentity(kind, request->ns, name, false, object, nullptr);
+      !status.ok()) {
+    return fail(status);
+  }
+  std::string_view version = Text(metadata, "resourceVersion");
+  if (!version.empty() && version != "0") {
+    return fail(InternalError(
+        "resourceVersion should not be set on objects to be created"));
+  }
+  if (absl::Status status =
+          CheckNamespace(registry_, kind, request->ns, name);
+      !status.ok()) {
+    return fail(status);
+  }
+  if (name.empty()) {
+    return fail(InvalidObject(
+        kind, name,
+        {FieldRequired("metadata.name",
+                       "name or generateName is required")}));
+  }
+  auto planner = [kind = &kind, name, object = std::move(object)](
+                     const Json* before) -> absl::StatusOr<Plan> {
+    if (before != nullptr) return AlreadyExists(*kind, name);
+    return Plan{Plan::Action::kPut, object, false, WriteVerb::kCreate};
+  };
+  registry_->Write(
+      request->served, request->ns, name, options->dry_run, std::move(planner),
+      [this, request, responder, warnings = std::move(decoded->warnings)](
+          absl::StatusOr<Registry::Outcome> outcome) {
+        FinishWrite(*request, *responder, warnings, std::move(outcome));
+      });
+}
+
+void Verbs::Update(ApiRequestRef request, ResponderRef responder) {
+  const Kind& kind = request->kind();
+  absl::StatusOr<WriteOptions> options =
+      ParseWriteOptions(request->query, "UpdateOptions");
+  if (!options.ok()) return SendError(*request, *responder, options.status());
+  absl::StatusOr<Decoded> decoded =
+      DecodeObject(kind, registry_->kinds(), request->Header("content-type"),
+                   request->http.body, options->validation);
+  if (!decoded.ok()) return SendError(*request, *responder, decoded.status());
+  auto planner = [this, request, object = std::move(decoded->object)](
+                     const Json* before) -> absl::StatusOr<Plan> {
+    const Kind& kind = request->kind();
+    FL_RETURN_IF_ERROR(CheckIdentity(kind, request->ns, request->name, false,
+                                     object, before));
+    if (before != nullptr) {
+      return Plan{Plan::Action::kPut, object, false, VerbOf(*request)};
+    }
+    if (!kind.put_creates || !request->subresource.empty()) {
+      return NotFound(kind, request->name);
+    }
+    FL_RETURN_IF_ERROR(
+        CheckNamespace(registry_, kind, request->ns, request->name));
+    return Plan{Plan::Action::kPut, object, false, WriteVerb::kCreate};
+  };
+  registry_->Write(
+      request->served, request->ns, request->name, options->dry_run,
+      std::move(planner),
+      [this, request, responder, warnings = std::move(decoded->warnings)](
+          absl::StatusOr<Registry::Outcome> outcome) {
+        FinishWrite(*request, *responder, warnings, std::move(outcome));
+      });
+}
+
+void Verbs::Patch(ApiRequestRef request, ResponderRef responder) {
+  auto fail = [&](const absl::Status& status) {
+    SendError(*request, *responder, status);
+  };
+  absl::StatusOr<WriteOptions> options =
+      ParseWriteOptions(request->query, "PatchOptions");
+  if (!options.ok()) return fail(options.status());
+  absl::StatusOr<PatchKind> kind =
+      PatchKindOf(request->Header("content-type"));
+  if (!kind.ok()) return fail(kind.status());
+  absl::StatusOr<Json> patch = ParsePatch(*kind, request->http.body);
+  if (!patch.ok()) return fail(patch.status());
+  auto warnings = std::make_shared<std::vector<std::string>>();
+  auto planner = [request, patch = *std::move(patch), kind = *kind, warnings,
+                  options = *options](
+                     const Json* before) -> absl::StatusOr<Plan> {
+    const Kind& row = request->kind();
+    if (before == nullptr) return NotFound(row, request->name);
+    FL_ASSIGN_OR_RETURN(Json object,
+                        ApplyPatch(kind, *before, patch, row.schema));
+    if (!object.is_object()) {
+      return BadRequest("the patch leaves no object");
+    }
+    FL_RETURN_IF_ERROR(ConformPatched(row, options.validation, object,
+                                      warnings.get()));
+    std::vector<std::string> duplicates = PatchWarnings(*request, options);
+    warnings->insert(warnings->end(), duplicates.begin(), duplicates.end());
+    FL_RETURN_IF_ERROR(CheckIdentity(row, request->ns, request->name, true,
+                                     object, before));
+    return Plan{Plan::Action::kPut, std::move(object), false,
+                VerbOf(*request)};
+  };
+  registry_->Write(request->served, request->ns, request->name,
+                   options->dry_run, std::move(planner),
+                   [this, request, responder, warnings](
+                       absl::StatusOr<Registry::Outcome> outcome) {
+                     FinishWrite(*request, *responder, std::move(*warnings),
+                                 std::move(outcome));
+                   });
+}
+
+}  // namespace fairlead::api
