@@ -1,0 +1,61 @@
+// SPDX-License-Identifier: Apache-2.0
+// Notices nodes that fell silent, taints them, takes their pods out of
+// service at once and evicts them when their tolerations run out.
+#ifndef FAIRLEAD_CONTROL_CONTROLLERS_NODE_LIFECYCLE_H_
+#define FAIRLEAD_CONTROL_CONTROLLERS_NODE_LIFECYCLE_H_
+
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "absl/container/flat_hash_map.h"
+#include "control/controllers/object.h"
+#include "control/controllers/plan.h"
+#include "control/controllers/shell.h"
+
+namespace fairlead::controllers {
+
+struct NodeLifecycleOptions {
+  // A node whose lease was not renewed for this long is not there.
+  absl::Duration grace_period = absl::Seconds(40);
+  // Replaces the tolerationSeconds that every pod gets by default (300).
+  std::optional<absl::Duration> eviction_timeout;
+};
+
+struct NodeFacts {
+  Object node;
+  std::vector<Object> pods;  // bound to it
+  // Since its lease or its status last changed, by this process' own clock.
+  absl::Duration silent_for;
+};
+
+Plan PlanNodeLifecycle(const NodeFacts& facts,
+                       const NodeLifecycleOptions& options, absl::Time now);
+
+class NodeLifecycleController {
+ public:
+  NodeLifecycleController(const Context& context,
+                          const NodeLifecycleOptions& options);
+  Shell& shell() { return shell_; }
+
+ private:
+  struct Heartbeat {
+    std::string renewed;  // the lease's renewTime
+    std::string posted;   // the Ready condition's lastHeartbeatTime
+    absl::Duration heard;  // monotonic
+  };
+  Plan Make(const std::string& name);
+  void Hear(const std::string& name, std::string Heartbeat::*which,
+            std::string_view stamp);
+  void PodChanged(const Object& before, const Object& after);
+
+  Context context_;
+  NodeLifecycleOptions options_;
+  absl::flat_hash_map<std::string, Heartbeat> heartbeats_;
+  Shell shell_;
+};
+
+}  // namespace fairlead::controllers
+
+#endif  // FAIRLEAD_CONTROL_CONTROLLERS_NODE_LIFECYCLE_H_
