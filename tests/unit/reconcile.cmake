@@ -1,0 +1,2 @@
+fl_test(reconcile_property_test LABEL unit
+  SRCS reconcile_property_test.cc DEPS fake_maps reconcile model)
