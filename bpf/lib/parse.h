@@ -54,7 +54,7 @@ struct fl_packet {
 	/* Filled in on the way: where it goes, and what the event record says. */
 	__be16 to_port;
 	__u8 masquerade; /* the source is to be translated, too */
-	__u8 pad;
+	__u8 no_csum;	 /* UDP without a checksum */
 	struct fl_addr to;
 	__u32 service_id;
 	__u32 backend_id;
@@ -143,6 +143,7 @@ fl_parse_ports(struct fl_cursor *cursor, struct fl_packet *pkt)
 
 	if (!ports)
 		return FL_PACKET_TRUNCATED;
+	pkt->no_csum = pkt->tuple.proto == FL_IPPROTO_UDP && !ports[3];
 	pkt->tuple.sport = ports[0];
 	pkt->tuple.dport = ports[1];
 	return FL_PACKET_FLOW;

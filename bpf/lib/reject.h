@@ -20,7 +20,8 @@
 #define FL_IP_TTL 64
 
 /* Is a device to fill in the checksum at `at`? A difference without the pseudo
- * header leaves such a field alone, and changes any other. */
+ * header leaves such a field alone, and changes any other (which is put back,
+ * lest skb->csum be wrong). */
 static __always_inline __u32 fl_csum_is_partial(struct __sk_buff *ctx, __u32 at)
 {
 	__u16 before, after;
@@ -29,7 +30,10 @@ static __always_inline __u32 fl_csum_is_partial(struct __sk_buff *ctx, __u32 at)
 	    bpf_l4_csum_replace(ctx, at, 0, bpf_htons(1), 2) ||
 	    bpf_skb_load_bytes(ctx, at, &after, sizeof(after)))
 		return 0;
-	return before == after;
+	if (before == after)
+		return 1;
+	bpf_skb_store_bytes(ctx, at, &before, sizeof(before), 0);
+	return 0;
 }
 
 static __always_inline long fl_swap_macs(struct __sk_buff *ctx,
@@ -43,12 +47,10 @@ static __always_inline long fl_swap_macs(struct __sk_buff *ctx,
 	err = bpf_skb_load_bytes(ctx, 0, macs, sizeof(macs));
 	if (err)
 		return err;
-	err = bpf_skb_store_bytes(ctx, 0, macs + ETH_ALEN, ETH_ALEN,
-				  BPF_F_RECOMPUTE_CSUM);
+	err = bpf_skb_store_bytes(ctx, 0, macs + ETH_ALEN, ETH_ALEN, 0);
 	if (err)
 		return err;
-	return bpf_skb_store_bytes(ctx, ETH_ALEN, macs, ETH_ALEN,
-				   BPF_F_RECOMPUTE_CSUM);
+	return bpf_skb_store_bytes(ctx, ETH_ALEN, macs, ETH_ALEN, 0);
 }
 
 /* An IPv4 header of 20 bytes for an answer to pkt. */

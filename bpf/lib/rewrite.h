@@ -81,9 +81,11 @@ static __always_inline long fl_rewrite(struct __sk_buff *ctx,
 	err = bpf_l4_csum_replace(ctx, csum, old_port, port, flags | 2);
 	if (err)
 		return err;
+	/* Without a checksum there is nothing that the port cancels out with. */
 	return bpf_skb_store_bytes(ctx,
 				   pkt->l4_off + (side == FL_SIDE_DST ? 2 : 0),
-				   &port, sizeof(port), 0);
+				   &port, sizeof(port),
+				   pkt->no_csum ? BPF_F_RECOMPUTE_CSUM : 0);
 }
 
 #endif /* FAIRLEAD_BPF_LIB_REWRITE_H_ */
