@@ -54,6 +54,7 @@ struct Kind {
   bool put_creates = false;      // PUT to an absent name creates it
   bool graceful_deletion = false;   // Pod: DELETE waits for its kubelet
   bool delete_returns_object = false;  // DELETE answers the object, not Status
+  bool no_delete_collection = false;   // DELETE of the collection is a 405
 
   std::vector<Column> columns;
   // A table row's cells, one for each column.

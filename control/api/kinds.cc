@@ -1,0 +1,265 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "control/api/kinds.h"
+
+#include <cstdio>
+#include <cstdlib>
+#include <memory>
+#include <utility>
+
+#include "control/api/defaults.h"
+#include "control/api/json_access.h"
+#include "control/api/normalize.h"
+#include "control/api/schema_set.h"
+#include "control/api/tables.h"
+#include "control/api/validation.h"
+#include "userspace/base/strings.h"
+
+namespace fairlead::api {
+namespace {
+
+using Schemas = std::shared_ptr<const SchemaSet>;
+
+// For what only a broken build can bring about: the schemas are compiled in.
+void Require(bool condition, std::string_view what) {
+  if (condition) return;
+  std::fprintf(stderr, "kinds: %.*s\n", static_cast<int>(what.size()),
+               what.data());
+  std::abort();
+}
+
+// "spec.nodeName" of an object, as a field selector compares it.
+std::string FieldText(const Json& object, std::string_view field) {
+  const Json* at = &object;
+  while (!field.empty()) {
+    size_t dot = field.find('.');
+    at = &Get(*at, field.substr(0, dot));
+    field = dot == std::string_view::npos ? std::string_view()
+                                          : field.substr(dot + 1);
+  }
+  if (at->is_string()) return at->get<std::string>();
+  if (at->is_boolean() || at->is_number()) return at->dump();
+  return "";
+}
+
+std::string FlagText(const Json& object, std::string_view field) {
+  std::string text = FieldText(object, field);
+  return text.empty() ? "false" : text;
+}
+
+// What a kind brings beyond its name and schema.
+struct Behaviour {
+  Printer printer;
+  void (*prepare)(WriteVerb, Json&, const Json*) = nullptr;
+  void (*defaults)(Json&) = nullptr;
+  FieldErrors (*validate)(const Json&, const Json*) = nullptr;
+  std::vector<std::string> (*warnings)(const Json&, const Json*) = nullptr;
+};
+
+// The row without its flags, names and selectable fields.
+Kind Row(const Schemas& schemas, const kube::Resource& resource,
+         std::string_view schema, Behaviour behaviour) {
+  Kind kind;
+  kind.resource = resource;
+  kind.schema = schemas->Find(schema);
+  Require(kind.schema != nullptr, schema);
+  kind.singular = resource.plural.substr(0, resource.plural.size() - 1);
+  kind.columns = std::move(behaviour.printer.columns);
+  kind.cells = std::move(behaviour.printer.cells);
+  kind.field_value = FieldText;
+  kind.prepare = [prepare = behaviour.prepare](WriteVerb verb, Json& object,
+                                               const Json* before) {
+    if (prepare != nullptr) prepare(verb, object, before);
+  };
+  // Captures the schemas: whoever holds a row keeps its types alive.
+  kind.set_defaults = [schemas, type = kind.schema,
+                       defaults = behaviour.defaults](Json& object) {
+    if (defaults != nullptr) defaults(object);
+    Normalize(*type, object);
+  };
+  kind.validate = behaviour.validate;
+  kind.warnings = [warnings = behaviour.warnings](const Json& object,
+                                                  const Json* before) {
+    return warnings == nullptr ? std::vector<std::string>()
+                               : warnings(object, before);
+  };
+  return kind;
+}
+
+Kind NamespaceRow(const Schemas& schemas) {
+  Kind kind = Row(schemas, kube::Namespaces(), "io.k8s.api.core.v1.Namespace",
+                  {NamespacePrinter(), PrepareNamespace, DefaultNamespace,
+                   ValidateNamespace});
+  kind.short_names = {"ns"};
+  kind.has_status = true;
+  kind.delete_returns_object = true;
+  kind.no_delete_collection = true;
+  kind.selectable_fields = {"name", "status.phase"};
+  kind.field_value = [](const Json& object, std::string_view field) {
+    return FieldText(object, field == "name" ? "metadata.name" : field);
+  };
+  return kind;
+}
+
+Kind NodeRow(const Schemas& schemas) {
+  Kind kind =
+      Row(schemas, kube::Nodes(), "io.k8s.api.core.v1.Node",
+          {NodePrinter(), PrepareNode, DefaultNode, ValidateNode});
+  kind.short_names = {"no"};
+  kind.has_status = true;
+  kind.selectable_fields = {"spec.unschedulable"};
+  kind.field_value = FlagText;
+  return kind;
+}
+
+Kind PodRow(const Schemas& schemas) {
+  Kind kind = Row(
+      schemas, kube::Pods(), "io.k8s.api.core.v1.Pod",
+      {PodPrinter(), PreparePod, DefaultPod, ValidatePod, PodWarnings});
+  kind.short_names = {"po"};
+  kind.categories = {"all"};
+  kind.has_status = true;
+  kind.has_generation = true;
+  kind.graceful_deletion = true;
+  kind.delete_returns_object = true;
+  kind.selectable_fields = {
+      "spec.nodeName",           "spec.restartPolicy", "spec.schedulerName",
+      "spec.serviceAccountName", "spec.hostNetwork",   "status.phase",
+      "status.podIP",            "status.nominatedNodeName"};
+  kind.field_value = [](const Json& object, std::string_view field) {
+    return field == "spec.hostNetwork" ? FlagText(object, field)
+                                       : FieldText(object, field);
+  };
+  return kind;
+}
+
+Kind ServiceRow(const Schemas& schemas) {
+  Kind kind = Row(schemas, kube::Services(), "io.k8s.api.core.v1.Service",
+                  {ServicePrinter(), PrepareService, DefaultService,
+                   ValidateService, ServiceWarnings});
+  kind.short_names = {"svc"};
+  kind.categories = {"all"};
+  kind.has_status = true;
+  kind.put_creates = true;
+  kind.delete_returns_object = true;
+  kind.selectable_fields = {"spec.clusterIP", "spec.type"};
+  return kind;
+}
+
+Kind EndpointSliceRow(const Schemas& schemas) {
+  Kind kind =
+      Row(schemas, kube::EndpointSlices(), "io.k8s.api.discovery.v1.EndpointSlice",
+          {EndpointSlicePrinter(), nullptr, DefaultEndpointSlice,
+           ValidateEndpointSlice});
+  kind.has_generation = true;
+  return kind;
+}
+
+Kind EventRow(const Schemas& schemas) {
+  Kind kind = Row(schemas, kube::Events(), "io.k8s.api.core.v1.Event",
+                  {EventPrinter(), nullptr, nullptr, ValidateEvent});
+  kind.short_names = {"ev"};
+  kind.put_creates = true;
+  kind.selectable_fields = {
+      "involvedObject.kind", "involvedObject.namespace", "involvedObject.name",
+      "involvedObject.uid", "involvedObject.apiVersion",
+      "involvedObject.resourceVersion", "involvedObject.fieldPath", "reason",
+      "reportingComponent", "source", "type"};
+  kind.field_value = [](const Json& object, std::string_view field) {
+    if (field != "source") return FieldText(object, field);
+    std::string component = FieldText(object, "source.component");
+    return component.empty() ? FieldText(object, "reportingComponent")
+                             : component;
+  };
+  return kind;
+}
+
+Kind SecretRow(const Schemas& schemas) {
+  Kind kind = Row(schemas, kube::Secrets(), "io.k8s.api.core.v1.Secret",
+                  {SecretPrinter(), nullptr, DefaultSecret, ValidateSecret});
+  kind.selectable_fields = {"type"};
+  return kind;
+}
+
+Kind LeaseRow(const Schemas& schemas) {
+  Kind kind = Row(schemas, kube::Leases(), "io.k8s.api.coordination.v1.Lease",
+                  {LeasePrinter(), nullptr, nullptr, ValidateLease});
+  kind.put_creates = true;
+  return kind;
+}
+
+Kind ReplicaSetRow(const Schemas& schemas) {
+  Kind kind = Row(schemas, kube::ReplicaSets(), "io.k8s.api.apps.v1.ReplicaSet",
+                  {ReplicaSetPrinter(), PrepareSpecAndStatus, DefaultReplicaSet,
+                   ValidateReplicaSet, WorkloadWarnings});
+  kind.short_names = {"rs"};
+  kind.categories = {"all"};
+  kind.has_status = kind.has_scale = kind.has_generation = true;
+  kind.selectable_fields = {"status.replicas"};
+  kind.field_value = [](const Json& object, std::string_view field) {
+    std::string text = FieldText(object, field);
+    return text.empty() ? std::string("0") : text;
+  };
+  return kind;
+}
+
+Kind DeploymentRow(const Schemas& schemas) {
+  Kind kind = Row(schemas, kube::Deployments(), "io.k8s.api.apps.v1.Deployment",
+                  {DeploymentPrinter(), PrepareDeployment, DefaultDeployment,
+                   ValidateDeployment, WorkloadWarnings});
+  kind.short_names = {"deploy"};
+  kind.categories = {"all"};
+  kind.has_status = kind.has_scale = kind.has_generation = true;
+  return kind;
+}
+
+}  // namespace
+
+KindTable MakeKindTable() {
+  auto parsed = SchemaSet::Parse(EmbeddedSchemas());
+  Require(parsed.ok(), parsed.status().ToString());
+  Schemas schemas = *std::move(parsed);
+
+  std::vector<Kind> kinds;
+  kinds.push_back(
+      Row(schemas, kube::ConfigMaps(), "io.k8s.api.core.v1.ConfigMap",
+          {ConfigMapPrinter(), nullptr, nullptr, ValidateConfigMap}));
+  kinds.back().short_names = {"cm"};
+  kinds.push_back(EventRow(schemas));
+  kinds.push_back(NamespaceRow(schemas));
+  kinds.push_back(NodeRow(schemas));
+  kinds.push_back(PodRow(schemas));
+  kinds.push_back(SecretRow(schemas));
+  kinds.push_back(
+      Row(schemas, kube::ServiceAccounts(), "io.k8s.api.core.v1.ServiceAccount",
+          {ServiceAccountPrinter(), nullptr, nullptr, ValidateServiceAccount}));
+  kinds.back().short_names = {"sa"};
+  kinds.push_back(ServiceRow(schemas));
+  kinds.push_back(DeploymentRow(schemas));
+  kinds.push_back(ReplicaSetRow(schemas));
+  kinds.push_back(LeaseRow(schemas));
+  kinds.push_back(EndpointSliceRow(schemas));
+  return KindTable(std::move(kinds));
+}
+
+const Kind* KindTable::Find(std::string_view group, std::string_view version,
+                            std::string_view plural) const {
+  for (const Kind& kind : kinds_) {
+    if (kind.resource.group == group && kind.resource.version == version &&
+        kind.resource.plural == plural) {
+      return &kind;
+    }
+  }
+  return nullptr;
+}
+
+const Kind* KindTable::FindByKind(std::string_view api_version,
+                                  std::string_view kind) const {
+  for (const Kind& row : kinds_) {
+    if (row.resource.kind == kind && row.resource.ApiVersion() == api_version) {
+      return &row;
+    }
+  }
+  return nullptr;
+}
+
+}  // namespace fairlead::api
