@@ -1,0 +1,119 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "tests/prog/service_world.h"
+
+#include <fcntl.h>
+#include <sched.h>
+
+#include <cerrno>
+
+#include "bpf/abi/filter.h"
+#include "userspace/base/status.h"
+#include "userspace/reconcile/plan.h"
+
+namespace fairlead::harness {
+namespace {
+
+uint32_t FilterBit(const L4Address& address) {
+  fl_service_key key = reconcile::ToServiceKey(address);
+  return fl_filter_bit(&key.addr, key.port, key.proto);
+}
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<ServiceWorld>> ServiceWorld::Create() {
+  FL_ASSIGN_OR_RETURN(BpffsScope bpffs, BpffsScope::Create());
+  FL_ASSIGN_OR_RETURN(NetnsScope netns, NetnsScope::Create());
+  FL_ASSIGN_OR_RETURN(CgroupScope cgroup, CgroupScope::Create());
+  FL_RETURN_IF_ERROR(cgroup.Join());
+  UniqueFd home(open("/proc/self/ns/net", O_RDONLY | O_CLOEXEC));
+  if (!home.valid()) return ErrnoStatus(errno, "open", "ns/net");
+  if (setns(netns.fd(), CLONE_NEWNET) != 0) return ErrnoStatus(errno, "setns");
+  return std::unique_ptr<ServiceWorld>(
+      new ServiceWorld(std::move(netns), std::move(cgroup), std::move(bpffs),
+                       std::move(home)));
+}
+
+ServiceWorld::~ServiceWorld() {
+  datapath_.reset();
+  (void)datapath::Cleanup(pin_root());
+  (void)setns(home_.get(), CLONE_NEWNET);
+}
+
+datapath::Options ServiceWorld::options() const {
+  datapath::Options options;
+  options.pin_root = pin_root();
+  options.cgroup_root = cgroup_.path();
+  options.config.node_port_min = 30000;
+  options.config.node_port_max = 32767;
+  options.config.source_port_min = 61000;
+  options.config.source_port_max = 65000;
+  options.config.mark = 0x4000;
+  options.sizes.services = 1024;
+  options.sizes.slots = 4096;
+  options.sizes.backends = 1024;
+  options.sizes.flows = 4096;
+  options.sizes.sockets = 4096;
+  options.sizes.affinities = 1024;
+  options.sizes.event_bytes = 1 << 16;
+  return options;
+}
+
+absl::Status ServiceWorld::OpenDatapath(const datapath::Options& options) {
+  datapath_.reset();
+  FL_ASSIGN_OR_RETURN(datapath_, datapath::Datapath::Open(options));
+  return absl::OkStatus();
+}
+
+absl::StatusOr<uint32_t> ServiceWorld::AddBackend(const L4Address& address,
+                                                  uint32_t generation) {
+  FL_RETURN_IF_ERROR(
+      maps().SetFilterBit(reconcile::Filter::kBackends, FilterBit(address)));
+  fl_service_key key = reconcile::ToServiceKey(address);
+  fl_backend backend = {};
+  backend.addr = key.addr;
+  backend.port = key.port;
+  backend.proto = key.proto;
+  backend.state = FL_BACKEND_ON;
+  backend.generation = generation;
+  backend.weight = 1;
+  FL_RETURN_IF_ERROR(maps().PutBackend(next_backend_, backend));
+  return next_backend_++;
+}
+
+absl::Status ServiceWorld::PutService(const L4Address& frontend,
+                                      const std::vector<uint32_t>& backends,
+                                      fl_service service) {
+  FL_RETURN_IF_ERROR(
+      maps().SetFilterBit(reconcile::Filter::kFrontends, FilterBit(frontend)));
+  if (!backends.empty()) {
+    FL_RETURN_IF_ERROR(maps().PutSlots(next_slot_, backends));
+    service.internal = {next_slot_, static_cast<uint32_t>(backends.size())};
+    service.external = service.internal;
+    next_slot_ += service.internal.count;
+  }
+  if (service.id == 0) service.id = next_service_++;
+  return maps().PutService(reconcile::ToServiceKey(frontend), service);
+}
+
+absl::StatusOr<std::map<std::string, uint64_t>> ServiceWorld::Counters() {
+  FL_ASSIGN_OR_RETURN(std::vector<datapath::CounterRow> rows,
+                      datapath_->inspector().Counters());
+  std::map<std::string, uint64_t> counters;
+  for (const datapath::CounterRow& row : rows) {
+    if (row.packets != 0) counters[row.name] = row.packets;
+  }
+  return counters;
+}
+
+absl::StatusOr<std::vector<std::string>> ServiceWorld::Dump(
+    const std::string& map) {
+  std::vector<std::string> lines;
+  FL_RETURN_IF_ERROR(
+      datapath_->inspector().Dump(map, [&](const datapath::DumpRow& row) {
+        lines.push_back(row.ToLine());
+        return true;
+      }));
+  return lines;
+}
+
+}  // namespace fairlead::harness
