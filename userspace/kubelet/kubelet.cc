@@ -1,0 +1,345 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "userspace/kubelet/kubelet.h"
+
+#include <net/if.h>
+#include <spdlog/spdlog.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <filesystem>
+#include <set>
+
+#include "userspace/base/status.h"
+#include "userspace/base/strings.h"
+#include "userspace/kubelet/json.h"
+#include "userspace/kubelet/network/node_routes.h"
+#include "userspace/kubelet/network/pod_network.h"
+#include "userspace/kubelet/runtime/cgroup.h"
+#include "userspace/netlink/netlink_socket.h"
+
+namespace fairlead::kubelet {
+namespace {
+
+kube::ReflectorOptions PodsOf(const std::string& node) {
+  kube::ReflectorOptions options;
+  options.resource = kube::Pods();
+  options.field_selector = "spec.nodeName=" + node;
+  options.user_agent = "fairlead-kubelet";
+  return options;
+}
+
+kube::ReflectorOptions AllNodes() {
+  kube::ReflectorOptions options;
+  options.resource = kube::Nodes();
+  options.user_agent = "fairlead-kubelet";
+  return options;
+}
+
+NodeNetwork NetworkOf(const Json& node) {
+  NodeNetwork network;
+  network.name = StringAt(node, {"metadata", "name"});
+  for (const Json& a : At(node, {"status", "addresses"})) {
+    if (StringAt(a, {"type"}) != "InternalIP") continue;
+    const auto ip = IpAddress::Parse(StringAt(a, {"address"}));
+    if (ip.ok()) network.internal_ips.push_back(*ip);
+  }
+  std::vector<std::string> cidrs;
+  for (const Json& c : At(node, {"spec", "podCIDRs"})) {
+    if (c.is_string()) cidrs.push_back(c.get<std::string>());
+  }
+  if (cidrs.empty()) cidrs.push_back(StringAt(node, {"spec", "podCIDR"}));
+  for (const std::string& text : cidrs) {
+    const auto prefix = IpPrefix::Parse(text, /*mask_host_bits=*/true);
+    if (prefix.ok()) network.pod_cidrs.push_back(*prefix);
+  }
+  return network;
+}
+
+}  // namespace
+
+Kubelet::Kubelet(EventLoop* loop, kube::Transport* transport, Options options)
+    : loop_(loop),
+      options_(std::move(options)),
+      client_(transport, "fairlead-kubelet"),
+      events_(loop, &client_, "kubelet", options_.node_name),
+      node_(loop, &client_, &options_),
+      pods_(loop, transport, PodsOf(options_.node_name)),
+      nodes_(loop, transport, AllNodes()) {}
+
+Kubelet::~Kubelet() = default;
+
+absl::Status Kubelet::CheckMachine() const {
+  if (geteuid() != 0) {
+    return absl::PermissionDeniedError(
+        "the kubelet makes namespaces and devices: run it as root");
+  }
+  FL_RETURN_IF_ERROR(CheckCgroupRoot(options_.cgroup_root));
+  if (access(options_.shim.c_str(), X_OK) != 0) {
+    return absl::NotFoundError(
+        StrCat("no program ", options_.shim,
+               " (it belongs beside fairlead-kubelet; --shim names it)"));
+  }
+  if (!options_.uplink.empty() &&
+      if_nametoindex(options_.uplink.c_str()) == 0) {
+    return absl::NotFoundError(
+        StrCat("no device ", options_.uplink, " here (--uplink); `ip link` "
+               "shows those of this network namespace"));
+  }
+  FL_ASSIGN_OR_RETURN(auto socket, netlink::NetlinkSocket::Open());
+  FL_ASSIGN_OR_RETURN(const auto addresses, socket.ListAddresses());
+  for (const IpAddress& ip : options_.node_ips) {
+    if (std::none_of(addresses.begin(), addresses.end(),
+                     [&](const auto& a) { return a.address == ip; })) {
+      return absl::NotFoundError(
+          StrCat(ip.ToString(), " is no address of this network namespace "
+                 "(--node-ip)"));
+    }
+  }
+  return absl::OkStatus();
+}
+
+absl::Status Kubelet::Start() {
+  FL_RETURN_IF_ERROR(CheckMachine());
+  FL_RETURN_IF_ERROR(PrepareNode());
+  FL_RETURN_IF_ERROR(MakeCgroup(options_.PodsCgroup()));
+  std::error_code error;
+  std::filesystem::create_directories(options_.PodsDir(), error);
+  std::filesystem::create_directories(options_.netns_dir, error);
+  if (error) return ErrnoStatus(error.value(), "make directories");
+  if (!options_.pod_cidrs.empty()) SetPodCidrs(options_.pod_cidrs);
+  RecoverPods();
+  pods_.Subscribe([this](const kube::Object& before,
+                         const kube::Object& after) { OnPod(before, after); });
+  pods_.OnSynced([this] { OnPodsSynced(); });
+  nodes_.Subscribe([this](const kube::Object& before,
+                          const kube::Object& after) {
+    const kube::Object& node = after != nullptr ? after : before;
+    if (StringAt(*node, {"metadata", "name"}) == options_.node_name)
+      node_.OnNode(after);
+    OnNodes();
+  });
+  node_.Start();
+  pods_.Start();
+  nodes_.Start();
+  return absl::OkStatus();
+}
+
+PodWorker* Kubelet::AddWorker(const kube::Object& pod, PodSpec spec) {
+  const std::string uid = spec.uid;
+  NodeServices services{
+      .loop = loop_,
+      .client = &client_,
+      .events = &events_,
+      .options = &options_,
+      .allocate_ips = [this] { return AllocateIps(); },
+      .release_ips = [this](const auto& ips) { ReleaseIps(ips); },
+      .on_gone =
+          [this](const std::string& gone) {
+            auto node = workers_.extract(gone);
+            if (node.empty()) return;
+            // Not destroyed here: this is its own call.
+            graves_.push_back(std::move(node.mapped()));
+            loop_->Post([this] { graves_.clear(); });
+          }};
+  auto worker =
+      std::make_unique<PodWorker>(services, pod, std::move(spec));
+  return (workers_[uid] = std::move(worker)).get();
+}
+
+// Pods run on without the API: what is on disk is enough to go on with.
+void Kubelet::RecoverPods() {
+  for (const PodDir& dir : ListPodDirs(options_.PodsDir())) RecoverPod(dir);
+  if (!workers_.empty())
+    spdlog::info("pods taken over count={}", workers_.size());
+}
+
+void Kubelet::RecoverPod(const PodDir& dir) {
+  const auto text = dir.LoadManifest();
+  Json pod = text.ok() ? Json::parse(*text, nullptr, false) : Json();
+  auto spec = DecodePod(pod);
+  if (!spec.ok()) {
+    // Never got as far as having anything in the kernel.
+    spdlog::warn("pod directory without a manifest removed path={}",
+                 dir.path());
+    (void)dir.Remove();
+    return;
+  }
+  PodWorker* worker =
+      AddWorker(std::make_shared<const Json>(std::move(pod)), *spec);
+  worker->Recover();
+  for (const IpAddress& ip : worker->ips()) {
+    for (IpPool& pool : pools_) (void)pool.Take(ip);
+  }
+}
+
+int Kubelet::ActivePods() const {
+  int active = 0;
+  for (const auto& [uid, worker] : workers_) active += !worker->finished();
+  return active;
+}
+
+void Kubelet::OnPod(const kube::Object& before, const kube::Object& after) {
+  const std::string old_uid =
+      before != nullptr ? StringAt(*before, {"metadata", "uid"}) : "";
+  const std::string uid =
+      after != nullptr ? StringAt(*after, {"metadata", "uid"}) : "";
+  if (!old_uid.empty() && old_uid != uid) {
+    const auto it = workers_.find(old_uid);
+    if (it != workers_.end()) it->second->Remove();
+  }
+  if (after == nullptr) return;
+  auto spec = DecodePod(*after);
+  if (!spec.ok()) {
+    spdlog::warn("pod can't be used key={} error=\"{}\"", kube::KeyOf(*after),
+                 spec.status().ToString());
+    return;
+  }
+  if (const auto it = workers_.find(uid); it != workers_.end()) {
+    it->second->Update(after, *std::move(spec));
+    return;
+  }
+  const std::string phase = StringAt(*after, {"status", "phase"});
+  // Over already, and nothing of it is here: there is nothing to do but to
+  // let it go when it is deleted.
+  const bool over = phase == "Succeeded" || phase == "Failed";
+  if (over && !spec->deletion_deadline) return;
+  const bool full = ActivePods() >= options_.max_pods;
+  const bool deleted = spec->deletion_deadline.has_value();
+  PodWorker* worker = AddWorker(after, *std::move(spec));
+  if (over && deleted) worker->ReleaseOnly();
+  if (full && !deleted) {
+    worker->Reject("OutOfpods",
+                   StrCat("Pod was rejected: Node didn't have enough "
+                          "resource: pods, requested: 1, used: ",
+                          options_.max_pods, ", capacity: ",
+                          options_.max_pods));
+  }
+}
+
+void Kubelet::OnPodsSynced() {
+  if (synced_) return;
+  synced_ = true;
+  std::set<std::string> known;
+  pods_.ForEach([&](const kube::Object& pod) {
+    known.insert(StringAt(*pod, {"metadata", "uid"}));
+  });
+  for (const auto& [uid, worker] : workers_) {
+    if (!known.contains(uid)) worker->Remove();
+  }
+  SweepLeftovers();
+}
+
+// What an earlier kubelet left in the kernel and no pod's directory tells of.
+void Kubelet::SweepLeftovers() {
+  std::set<std::string> veths;
+  for (const auto& [uid, worker] : workers_) veths.insert(VethName(uid));
+  absl::Status status;
+  bool again = false;
+  const auto links = ListPodVeths();
+  auto socket = netlink::NetlinkSocket::Open();
+  if (links.ok() && socket.ok()) {
+    for (const std::string& name : *links) {
+      if (!veths.contains(name)) status.Update(socket->DeleteLink(name));
+    }
+  }
+  for (const std::string& uid : ListCgroups(options_.PodsCgroup())) {
+    if (workers_.contains(uid)) continue;
+    const std::string path = StrCat(options_.PodsCgroup(), "/", uid);
+    for (const std::string& child : ListCgroups(path))
+      status.Update(KillCgroup(StrCat(path, "/", child)));
+    again = !RemoveCgroup(path).ok() || again;
+  }
+  std::error_code error;
+  for (const auto& entry :
+       std::filesystem::directory_iterator(options_.netns_dir, error)) {
+    const std::string name = entry.path().filename().string();
+    if (!name.starts_with(options_.netns_prefix) ||
+        workers_.contains(name.substr(options_.netns_prefix.size()))) {
+      continue;
+    }
+    status.Update(RemoveNamespaces({.net = entry.path().string()}));
+  }
+  if (!status.ok())
+    spdlog::warn("leftovers not removed error=\"{}\"", status.ToString());
+  // Killed processes take a moment to leave their cgroup.
+  if (again)
+    sweep_ = loop_->After(absl::Milliseconds(100), [this] { SweepLeftovers(); });
+}
+
+void Kubelet::OnNodes() {
+  const kube::Object self = nodes_.Get(options_.node_name);
+  if (self != nullptr && options_.pod_cidrs.empty())
+    SetPodCidrs(NetworkOf(*self).pod_cidrs);
+  if (routes_scheduled_) return;
+  routes_scheduled_ = true;
+  loop_->Post([this] {
+    routes_scheduled_ = false;
+    ApplyRoutes();
+  });
+}
+
+void Kubelet::SetPodCidrs(const std::vector<IpPrefix>& cidrs) {
+  // A node's CIDRs don't change; pods have addresses out of them.
+  if (cidrs.empty() || !pools_.empty()) return;
+  for (const IpPrefix& cidr : cidrs) {
+    const bool wanted = std::any_of(
+        options_.node_ips.begin(), options_.node_ips.end(),
+        [&](const IpAddress& ip) { return ip.family() == cidr.family(); });
+    // Without an address of that family the node can't reach other nodes.
+    if (wanted) pools_.emplace_back(cidr);
+  }
+  if (pools_.empty()) {
+    node_.SetNotReady("no pod CIDR is of a family that --node-ip has");
+    return;
+  }
+  for (const auto& [uid, worker] : workers_) {
+    for (const IpAddress& ip : worker->ips()) {
+      for (IpPool& pool : pools_) (void)pool.Take(ip);
+    }
+    worker->ScheduleSync();
+  }
+  node_.SetNotReady("");
+}
+
+absl::StatusOr<std::vector<IpAddress>> Kubelet::AllocateIps() {
+  if (pools_.empty())
+    return absl::FailedPreconditionError("the node has no pod CIDR yet");
+  std::vector<IpAddress> ips;
+  for (IpPool& pool : pools_) {
+    auto ip = pool.Allocate();
+    if (!ip.ok()) {
+      ReleaseIps(ips);
+      return ip.status();
+    }
+    ips.push_back(*ip);
+  }
+  return ips;
+}
+
+void Kubelet::ReleaseIps(const std::vector<IpAddress>& ips) {
+  for (const IpAddress& ip : ips) {
+    for (IpPool& pool : pools_) pool.Release(ip);
+  }
+}
+
+void Kubelet::ApplyRoutes() {
+  std::vector<NodeNetwork> networks;
+  nodes_.ForEach([&](const kube::Object& node) {
+    networks.push_back(NetworkOf(*node));
+    if (networks.back().name == options_.node_name &&
+        !options_.pod_cidrs.empty()) {
+      networks.back().pod_cidrs = options_.pod_cidrs;
+    }
+  });
+  const int uplink =
+      options_.uplink.empty()
+          ? 0
+          : static_cast<int>(if_nametoindex(options_.uplink.c_str()));
+  const absl::Status status = ApplyNodeRoutes(
+      DesiredNodeRoutes(networks, options_.node_name, uplink));
+  if (status.ok()) return;
+  spdlog::warn("routes to nodes not set error=\"{}\"", status.ToString());
+  route_retry_ = loop_->After(absl::Seconds(2), [this] { ApplyRoutes(); });
+}
+
+}  // namespace fairlead::kubelet

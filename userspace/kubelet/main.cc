@@ -1,0 +1,210 @@
+// SPDX-License-Identifier: Apache-2.0
+// fairlead-kubelet: flags, wiring, the loop.
+#include <spdlog/sinks/stdout_sinks.h>
+#include <spdlog/spdlog.h>
+#include <unistd.h>
+
+#include <CLI/CLI.hpp>
+#include <cstdio>
+#include <filesystem>
+
+#include "absl/strings/str_split.h"
+#include "userspace/base/event_loop.h"
+#include "userspace/base/status.h"
+#include "userspace/base/strings.h"
+#include "userspace/kube/http_transport.h"
+#include "userspace/kube/kubeconfig.h"
+#include "userspace/kubelet/kubelet.h"
+
+namespace fairlead::kubelet {
+namespace {
+
+constexpr char kExamples[] = R"(Examples:
+  On a machine of a cluster:
+    fairlead-kubelet --kubeconfig /etc/fairlead/kubelet.conf \
+      --node-ip 192.0.2.11,2001:db8::11 --uplink eth0 \
+      --cgroup-root /sys/fs/cgroup/fairlead
+  A second node on the same machine, in a network namespace of its own:
+    ip netns exec node-2 fairlead-kubelet --server http://192.0.2.1:8080 \
+      --node-name node-2 --node-ip 192.0.2.12 --uplink eth0 \
+      --cgroup-root /sys/fs/cgroup/fairlead/node-2 \
+      --root-dir /run/node-2 --netns-prefix node-2-
+
+Stopping it stops no pod: a kubelet that is started again with the same
+--root-dir takes them over.)";
+
+struct Flags {
+  std::string kubeconfig, server, node_name, node_ips, root_dir, cgroup_root;
+  std::string netns_dir, netns_prefix, pod_cidrs, uplink, log_level, shim;
+  std::vector<std::string> labels;
+  int max_pods = 110;
+  double crash_backoff = 10, max_crash_backoff = 300, lease_interval = 10;
+};
+
+std::string ProgramFolder() {
+  std::error_code error;
+  return std::filesystem::read_symlink("/proc/self/exe", error)
+      .parent_path()
+      .string();
+}
+
+std::string HostName() {
+  char name[256] = "";
+  gethostname(name, sizeof(name) - 1);
+  return name;
+}
+
+void AddFlags(CLI::App* app, Flags* f) {
+  f->node_name = HostName();
+  const Options defaults;
+  f->root_dir = defaults.root_dir;
+  f->netns_dir = defaults.netns_dir;
+  f->netns_prefix = defaults.netns_prefix;
+  f->log_level = "info";
+  f->shim = ProgramFolder() + "/fairlead-shim";
+  app->footer(kExamples);
+  auto* config = app->add_option("--kubeconfig", f->kubeconfig,
+                                 "file that says where the API server is");
+  app->add_option("--server", f->server, "the API server's URL instead")
+      ->excludes(config);
+  app->add_option("--node-name", f->node_name, "this node's name")
+      ->capture_default_str();
+  app->add_option("--node-ip", f->node_ips,
+                  "this node's addresses: IPv4, IPv6 or both, with a comma")
+      ->required();
+  app->add_option("--cgroup-root", f->cgroup_root,
+                  "cgroup v2 directory; pods get cgroups below it")
+      ->required();
+  app->add_option("--root-dir", f->root_dir, "state and logs of the pods")
+      ->capture_default_str();
+  app->add_option("--netns-dir", f->netns_dir,
+                  "where pods' network namespaces are mounted")
+      ->capture_default_str();
+  app->add_option("--netns-prefix", f->netns_prefix,
+                  "their names are this and the pod's uid")
+      ->capture_default_str();
+  app->add_option("--pod-cidr", f->pod_cidrs,
+                  "pods' addresses, with a comma between families; default: "
+                  "from the Node's spec.podCIDRs");
+  app->add_option("--uplink", f->uplink,
+                  "device that leads to the other nodes; without one there "
+                  "are no routes to their pods");
+  app->add_option("--max-pods", f->max_pods, "pods at the same time")
+      ->check(CLI::Range(1, 10000))
+      ->capture_default_str();
+  app->add_option("--labels", f->labels, "KEY=VALUE of the Node, repeatable")
+      ->delimiter(',');
+  app->add_option("--crash-backoff", f->crash_backoff,
+                  "seconds before a crashing container's second restart; "
+                  "doubles with each further one")
+      ->capture_default_str();
+  app->add_option("--max-crash-backoff", f->max_crash_backoff,
+                  "seconds that it grows to")
+      ->capture_default_str();
+  app->add_option("--lease-interval", f->lease_interval,
+                  "seconds between renewals of the node's lease")
+      ->capture_default_str();
+  app->add_option("--shim", f->shim, "the program that starts containers")
+      ->capture_default_str();
+  app->add_option("--log-level", f->log_level,
+                  "trace, debug, info, warn or error")
+      ->check(CLI::IsMember({"trace", "debug", "info", "warn", "error"}))
+      ->capture_default_str();
+}
+
+template <typename T>
+absl::Status ParseList(const std::string& text, const char* flag,
+                       std::vector<T>* out) {
+  for (const auto& word : absl::StrSplit(text, ',', absl::SkipEmpty())) {
+    auto value = T::Parse(Std(word));
+    if (!value.ok()) return WithContext(value.status(), flag);
+    out->push_back(*value);
+  }
+  return absl::OkStatus();
+}
+
+absl::StatusOr<Options> MakeOptions(const Flags& f) {
+  Options o;
+  o.node_name = f.node_name;
+  o.root_dir = std::filesystem::absolute(f.root_dir).lexically_normal();
+  o.cgroup_root = f.cgroup_root;
+  o.netns_dir = f.netns_dir;
+  o.netns_prefix = f.netns_prefix;
+  o.uplink = f.uplink;
+  o.max_pods = f.max_pods;
+  o.crash_backoff = absl::Seconds(f.crash_backoff);
+  o.max_crash_backoff = absl::Seconds(f.max_crash_backoff);
+  o.lease_interval = absl::Seconds(f.lease_interval);
+  o.shim = f.shim;
+  // A container without a PATH finds what this program's user finds, and what
+  // is installed beside it.
+  const char* path = getenv("PATH");
+  o.default_path = StrCat(path != nullptr ? path : "/usr/bin:/bin", ":",
+                          ProgramFolder());
+  FL_RETURN_IF_ERROR(ParseList(f.node_ips, "--node-ip", &o.node_ips));
+  FL_RETURN_IF_ERROR(ParseList(f.pod_cidrs, "--pod-cidr", &o.pod_cidrs));
+  for (const std::string& label : f.labels) {
+    const size_t eq = label.find('=');
+    if (eq == std::string::npos || eq == 0) {
+      return absl::InvalidArgumentError(
+          StrCat("--labels: \"", label, "\" is not KEY=VALUE"));
+    }
+    o.labels[label.substr(0, eq)] = label.substr(eq + 1);
+  }
+  if (o.netns_prefix.empty())
+    return absl::InvalidArgumentError("--netns-prefix can't be empty");
+  if (o.node_ips.empty())
+    return absl::InvalidArgumentError("--node-ip names no address");
+  return o;
+}
+
+absl::StatusOr<kube::ApiServer> FindServer(const Flags& flags) {
+  if (!flags.server.empty()) return kube::ApiServer{.url = flags.server};
+  if (!flags.kubeconfig.empty()) return kube::LoadKubeconfig(flags.kubeconfig);
+  return absl::InvalidArgumentError("--kubeconfig or --server is needed");
+}
+
+absl::Status Run(const Flags& flags) {
+  FL_ASSIGN_OR_RETURN(Options options, MakeOptions(flags));
+  FL_ASSIGN_OR_RETURN(const kube::ApiServer server, FindServer(flags));
+  EventLoop loop;
+  FL_ASSIGN_OR_RETURN(auto transport, kube::MakeHttpTransport(&loop, server));
+  Kubelet kubelet(&loop, transport.get(), std::move(options));
+  absl::Status status;
+  loop.OnTermination([&](int signal) {
+    spdlog::info("kubelet ends, pods stay signal={}", signal);
+    loop.Stop();
+  });
+  loop.Post([&] {
+    status = kubelet.Start();
+    if (!status.ok()) loop.Stop();
+  });
+  loop.Run();
+  return status;
+}
+
+int Main(int argc, char** argv) {
+  Flags flags;
+  CLI::App app("Runs the pods of one node of a Fairlead cluster, each in "
+               "namespaces and a cgroup of its own, without a container "
+               "engine.",
+               "fairlead-kubelet");
+  app.set_version_flag("--version", "fairlead-kubelet 0.1.0");
+  AddFlags(&app, &flags);
+  CLI11_PARSE(app, argc, argv);
+  spdlog::set_default_logger(spdlog::stderr_logger_st("kubelet"));
+  spdlog::set_pattern("%Y-%m-%dT%H:%M:%S.%eZ %l %v", spdlog::pattern_time_type::utc);
+  spdlog::set_level(spdlog::level::from_str(flags.log_level));
+  const absl::Status status = Run(flags);
+  if (status.ok()) return 0;
+  fprintf(stderr, "fairlead-kubelet: %s\n",
+          std::string(status.message()).c_str());
+  return 1;
+}
+
+}  // namespace
+}  // namespace fairlead::kubelet
+
+int main(int argc, char** argv) {
+  return fairlead::kubelet::Main(argc, argv);
+}

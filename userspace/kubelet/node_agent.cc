@@ -1,0 +1,153 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "userspace/kubelet/node_agent.h"
+
+#include <spdlog/spdlog.h>
+
+#include <algorithm>
+
+#include "userspace/base/clock.h"
+#include "userspace/kubelet/json.h"
+
+namespace fairlead::kubelet {
+namespace {
+
+constexpr char kLeaseNamespace[] = "kube-node-lease";
+constexpr absl::Duration kRetry = absl::Seconds(1);
+constexpr absl::Duration kPeriod = absl::Seconds(10);
+constexpr absl::Duration kHeartbeat = absl::Minutes(5);
+
+}  // namespace
+
+NodeAgent::NodeAgent(EventLoop* loop, kube::Client* client,
+                     const Options* options)
+    : loop_(loop),
+      client_(client),
+      options_(options),
+      machine_(ReadMachine(options->root_dir)) {}
+
+NodeAgent::~NodeAgent() = default;
+
+// A Call must not be destroyed from inside its own callback.
+void NodeAgent::Drop(std::unique_ptr<kube::Call> call) {
+  loop_->Post([call = std::shared_ptr<kube::Call>(std::move(call))] {});
+}
+
+void NodeAgent::Again(absl::Duration delay, Timer* timer,
+                      void (NodeAgent::*what)()) {
+  *timer = loop_->After(delay, [this, what] { (this->*what)(); });
+}
+
+void NodeAgent::Start() { Register(); }
+
+void NodeAgent::Register() {
+  if (node_call_ != nullptr) return;
+  node_call_ = client_->Create(
+      kube::Nodes(), BuildNode(*options_, machine_),
+      [this](absl::StatusOr<Json> result) {
+        Drop(std::move(node_call_));
+        if (!result.ok() && !absl::IsAlreadyExists(result.status())) {
+          spdlog::warn("node not registered node={} error=\"{}\"",
+                       options_->node_name, result.status().ToString());
+          Again(kRetry, &node_timer_, &NodeAgent::Register);
+          return;
+        }
+        if (!registered_) {
+          spdlog::info("node registered node={}", options_->node_name);
+          registered_ = true;
+          RenewLease();
+        }
+        if (result.ok())
+          node_ = std::make_shared<const Json>(*std::move(result));
+        PostStatus();
+      });
+}
+
+void NodeAgent::OnNode(const kube::Object& node) {
+  node_ = node;
+  if (!registered_) return;
+  if (node == nullptr) {
+    // Somebody deleted it; a kubelet that runs is a node that is there.
+    Register();
+  } else {
+    PostStatus();
+  }
+}
+
+void NodeAgent::SetNotReady(std::string why) {
+  if (why == not_ready_) return;
+  not_ready_ = std::move(why);
+  if (registered_) PostStatus();
+}
+
+void NodeAgent::PostStatus() {
+  if (node_call_ != nullptr) return;
+  Again(kPeriod, &node_timer_, &NodeAgent::PostStatus);
+  const absl::Time now = Clock::Real().Now();
+  const Json none;
+  const Json& current = node_ != nullptr ? At(*node_, {"status"}) : none;
+  const Json status =
+      BuildNodeStatus(*options_, machine_, not_ready_, current, now);
+  if (!NodeStatusDiffers(current, status) && now - posted_ < kHeartbeat)
+    return;
+  node_call_ = client_->Patch(
+      kube::Nodes(), "", options_->node_name, "status",
+      kube::PatchType::kStrategicMerge, {{"status", status}},
+      [this, now](absl::StatusOr<Json> result) {
+        Drop(std::move(node_call_));
+        if (absl::IsNotFound(result.status())) {
+          Register();
+          return;
+        }
+        if (!result.ok()) {
+          spdlog::warn("node status not sent node={} error=\"{}\"",
+                       options_->node_name, result.status().ToString());
+          Again(kRetry, &node_timer_, &NodeAgent::PostStatus);
+          return;
+        }
+        posted_ = now;
+        node_ = std::make_shared<const Json>(*std::move(result));
+        // It may have become another while this one was on its way.
+        PostStatus();
+      });
+}
+
+void NodeAgent::RenewLease() {
+  if (lease_call_ != nullptr) return;
+  const std::string uid =
+      node_ != nullptr ? StringAt(*node_, {"metadata", "uid"}) : "";
+  const Json lease =
+      BuildLease(options_->node_name, uid, Clock::Real().Now());
+  lease_call_ = client_->Patch(
+      kube::Leases(), kLeaseNamespace, options_->node_name, "",
+      kube::PatchType::kMerge, {{"spec", lease["spec"]}},
+      [this](absl::StatusOr<Json> result) {
+        Drop(std::move(lease_call_));
+        if (absl::IsNotFound(result.status())) {
+          CreateLease();
+          return;
+        }
+        if (!result.ok() && !lease_failing_) {
+          spdlog::warn("lease not renewed node={} error=\"{}\"",
+                       options_->node_name, result.status().ToString());
+        }
+        lease_failing_ = !result.ok();
+        Again(result.ok() ? options_->lease_interval
+                          : std::min(kRetry, options_->lease_interval),
+              &lease_timer_, &NodeAgent::RenewLease);
+      });
+}
+
+void NodeAgent::CreateLease() {
+  const std::string uid =
+      node_ != nullptr ? StringAt(*node_, {"metadata", "uid"}) : "";
+  lease_call_ = client_->Create(
+      kube::Leases(),
+      BuildLease(options_->node_name, uid, Clock::Real().Now()),
+      [this](absl::StatusOr<Json> result) {
+        Drop(std::move(lease_call_));
+        Again(result.ok() ? options_->lease_interval : kRetry, &lease_timer_,
+              &NodeAgent::RenewLease);
+      });
+}
+
+}  // namespace fairlead::kubelet

@@ -1,0 +1,58 @@
+// SPDX-License-Identifier: Apache-2.0
+// Keeps this node's Node and Lease objects alive: registers, posts the status
+// when it changes and at least every five minutes, renews the lease.
+//
+// Threads: the event loop's only.
+#ifndef FAIRLEAD_USERSPACE_KUBELET_NODE_AGENT_H_
+#define FAIRLEAD_USERSPACE_KUBELET_NODE_AGENT_H_
+
+#include <memory>
+#include <nlohmann/json.hpp>
+#include <string>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "userspace/base/event_loop.h"
+#include "userspace/kube/client.h"
+#include "userspace/kube/informer.h"
+#include "userspace/kubelet/node_status.h"
+#include "userspace/kubelet/options.h"
+
+namespace fairlead::kubelet {
+
+class NodeAgent {
+ public:
+  // Pointers outlive it.
+  NodeAgent(EventLoop* loop, kube::Client* client, const Options* options);
+  ~NodeAgent();
+
+  void Start();
+  // What the API holds now; null: nothing.
+  void OnNode(const kube::Object& node);
+  // Empty: pods can run.
+  void SetNotReady(std::string why);
+
+ private:
+  void Register();
+  void PostStatus();
+  void RenewLease();
+  void CreateLease();
+  void Again(absl::Duration delay, Timer* timer, void (NodeAgent::*what)());
+  void Drop(std::unique_ptr<kube::Call> call);
+
+  EventLoop* loop_;
+  kube::Client* client_;
+  const Options* options_;
+  Machine machine_;
+  kube::Object node_;
+  bool registered_ = false;
+  bool lease_failing_ = false;
+  std::string not_ready_ = "container network is not ready: no pod CIDR yet";
+  absl::Time posted_ = absl::InfinitePast();
+  std::unique_ptr<kube::Call> node_call_, lease_call_;
+  Timer node_timer_, lease_timer_;
+};
+
+}  // namespace fairlead::kubelet
+
+#endif  // FAIRLEAD_USERSPACE_KUBELET_NODE_AGENT_H_

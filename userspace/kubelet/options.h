@@ -1,0 +1,41 @@
+// SPDX-License-Identifier: Apache-2.0
+// What a kubelet is told at its start. Plain values, const afterwards.
+#ifndef FAIRLEAD_USERSPACE_KUBELET_OPTIONS_H_
+#define FAIRLEAD_USERSPACE_KUBELET_OPTIONS_H_
+
+#include <map>
+#include <string>
+#include <vector>
+
+#include "absl/time/time.h"
+#include "userspace/base/ip_address.h"
+
+namespace fairlead::kubelet {
+
+struct Options {
+  std::string node_name;
+  std::vector<IpAddress> node_ips;  // v4, v6 or both; the first is preferred
+  std::string root_dir = "/var/lib/fairlead/kubelet";
+  std::string cgroup_root;
+  std::string netns_dir = "/run/netns";
+  std::string netns_prefix = "fl-pod-";  // a pod's is PREFIX + uid
+  std::vector<IpPrefix> pod_cidrs;       // empty: from the Node's spec
+  std::string uplink;                    // "": no routes to other nodes
+  int max_pods = 110;
+  std::map<std::string, std::string> labels;
+  absl::Duration crash_backoff = absl::Seconds(10);
+  absl::Duration max_crash_backoff = absl::Minutes(5);
+  absl::Duration lease_interval = absl::Seconds(10);
+  std::string shim;          // path of fairlead-shim
+  std::string default_path;  // PATH of containers that set none
+
+  std::string PodsDir() const { return root_dir + "/pods"; }
+  std::string PodsCgroup() const { return cgroup_root + "/pods"; }
+  std::string NetnsOf(const std::string& uid) const {
+    return netns_dir + "/" + netns_prefix + uid;
+  }
+};
+
+}  // namespace fairlead::kubelet
+
+#endif  // FAIRLEAD_USERSPACE_KUBELET_OPTIONS_H_

@@ -1,0 +1,100 @@
+// SPDX-License-Identifier: Apache-2.0
+// The parts of a Pod (core/v1) that running it needs, as decoded values.
+// Values only: copy and share freely.
+#ifndef FAIRLEAD_USERSPACE_KUBELET_POD_SPEC_H_
+#define FAIRLEAD_USERSPACE_KUBELET_POD_SPEC_H_
+
+#include <map>
+#include <nlohmann/json_fwd.hpp>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "absl/time/time.h"
+#include "userspace/base/ip_address.h"
+
+namespace fairlead::kubelet {
+
+enum class RestartPolicy { kAlways, kOnFailure, kNever };
+
+// What a probe or a lifecycle hook does.
+struct Action {
+  enum class Type { kNone, kExec, kHttpGet, kTcpSocket, kSleep, kUnsupported };
+  Type type = Type::kNone;
+  std::vector<std::string> command;  // kExec
+  std::string host;                  // "": the pod's address
+  Port port = 0;  // named ports are resolved; 0: no such port
+  std::string path = "/";
+  bool https = false;
+  std::vector<std::pair<std::string, std::string>> headers;
+  absl::Duration sleep;     // kSleep
+  std::string unsupported;  // kUnsupported: "grpc"
+};
+
+struct Probe {
+  Action action;
+  absl::Duration initial_delay = absl::ZeroDuration();
+  absl::Duration period = absl::Seconds(10);
+  absl::Duration timeout = absl::Seconds(1);
+  int success_threshold = 1;
+  int failure_threshold = 3;
+};
+
+struct EnvVar {
+  enum class Source { kValue, kField, kConfigMap, kSecret, kUnsupported };
+  std::string name;
+  Source source = Source::kValue;
+  std::string value;  // kValue: text with $(VAR); kField: the path
+  std::string object, key;  // kConfigMap, kSecret
+  bool optional = false;
+};
+
+struct EnvFrom {
+  bool secret = false;
+  std::string object, prefix;
+  bool optional = false;
+};
+
+struct ContainerSpec {
+  std::string name;
+  std::string image;
+  std::vector<std::string> command, args;
+  std::vector<EnvVar> env;
+  std::vector<EnvFrom> env_from;
+  std::string working_dir;
+  std::optional<Probe> readiness, liveness, startup;
+  std::optional<Action> pre_stop;
+};
+
+struct PodSpec {
+  std::string ns, name, uid;
+  std::string node_name;
+  std::string service_account;
+  std::string hostname;  // never empty
+  std::map<std::string, std::string> labels, annotations;
+  bool host_network = false;
+  bool has_mounts = false;  // a container mounts a volume (not supported)
+  RestartPolicy restart_policy = RestartPolicy::kAlways;
+  absl::Duration grace = absl::Seconds(30);
+  std::vector<ContainerSpec> init_containers, containers;
+  std::vector<std::string> readiness_gates;
+  // Set once the pod is to go: when it must be gone, and the grace it has.
+  std::optional<absl::Time> deletion_deadline;
+  absl::Duration deletion_grace;
+
+  // "name_namespace(uid)", as the kubelet's messages have it.
+  std::string LongName() const;
+  const ContainerSpec* Find(std::string_view container) const;
+};
+
+[[nodiscard]] absl::StatusOr<PodSpec> DecodePod(const nlohmann::json& pod);
+
+// Whether this runtime can run `image`: "host", with or without a tag.
+bool IsHostImage(std::string_view image);
+
+}  // namespace fairlead::kubelet
+
+#endif  // FAIRLEAD_USERSPACE_KUBELET_POD_SPEC_H_

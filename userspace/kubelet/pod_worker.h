@@ -1,0 +1,154 @@
+// SPDX-License-Identifier: Apache-2.0
+// Runs one pod from its first sight to its removal. Whatever happens (a change
+// of the object, the end of a process, a probe's verdict, a timer) leads to
+// one Sync, which compares what should be with what is.
+//
+// Threads: the event loop's only.
+#ifndef FAIRLEAD_USERSPACE_KUBELET_POD_WORKER_H_
+#define FAIRLEAD_USERSPACE_KUBELET_POD_WORKER_H_
+
+#include <functional>
+#include <map>
+#include <memory>
+#include <nlohmann/json.hpp>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "userspace/base/event_loop.h"
+#include "userspace/kube/client.h"
+#include "userspace/kube/events.h"
+#include "userspace/kube/informer.h"
+#include "userspace/kubelet/crash_backoff.h"
+#include "userspace/kubelet/options.h"
+#include "userspace/kubelet/pod_plan.h"
+#include "userspace/kubelet/pod_spec.h"
+#include "userspace/kubelet/probes/prober.h"
+#include "userspace/kubelet/runtime/container_process.h"
+#include "userspace/kubelet/runtime/pod_dir.h"
+
+namespace fairlead::kubelet {
+
+// What a pod needs from its node. All pointers outlive the workers.
+struct NodeServices {
+  EventLoop* loop = nullptr;
+  kube::Client* client = nullptr;
+  kube::EventRecorder* events = nullptr;
+  const Options* options = nullptr;
+  // Addresses, one of each family; FailedPrecondition while the node has no
+  // pod CIDR yet.
+  std::function<absl::StatusOr<std::vector<IpAddress>>()> allocate_ips;
+  std::function<void(const std::vector<IpAddress>&)> release_ips;
+  // Nothing is left of the pod: the worker may be destroyed (later).
+  std::function<void(const std::string& uid)> on_gone;
+};
+
+class PodWorker {
+ public:
+  PodWorker(const NodeServices& node, kube::Object pod, PodSpec spec);
+  ~PodWorker();
+  PodWorker(const PodWorker&) = delete;
+  PodWorker& operator=(const PodWorker&) = delete;
+
+  // Takes over what an earlier kubelet left in the pod's directory. Before
+  // the first Sync.
+  void Recover();
+  // A newer version of the object.
+  void Update(kube::Object pod, PodSpec spec);
+  // The API has the object no more.
+  void Remove();
+  // The pod had ended before this kubelet saw it: its status stays as it is,
+  // the object is only let go.
+  void ReleaseOnly() { release_only_ = true; }
+  // The node can't take the pod.
+  void Reject(std::string reason, std::string message);
+  // Soon, once, however often it is asked for.
+  void ScheduleSync();
+
+  const PodSpec& spec() const { return spec_; }
+  const std::vector<IpAddress>& ips() const { return view_.ips; }
+  bool finished() const { return finished_; }  // only its record is left
+
+ private:
+  struct Container {
+    std::unique_ptr<ContainerProcess> process;
+    CrashBackoff backoff;
+    bool exit_seen = false;     // of `process`, for back-off and events
+    bool started_seen = false;  // likewise
+    std::unique_ptr<Prober> readiness, liveness, startup;
+    // Being stopped; its hook, and when SIGKILL is due.
+    bool stopping = false, term_sent = false;
+    absl::Time kill_at = absl::InfiniteFuture();
+    std::unique_ptr<ActionCall> pre_stop;
+  };
+  using EnvObject = absl::StatusOr<std::map<std::string, std::string>>;
+
+  // pod_worker.cc: the pod as a whole.
+  void Sync();
+  void SyncRun(absl::Time now);
+  void SyncStop(absl::Time now);
+  void EnsureSandbox();
+  absl::Status CreateSandbox();
+  void TearDownSandbox();
+  void Publish(absl::Time now);
+  void OnPublished(const absl::Status& status);
+  void SaveManifest();
+  void DeleteFromApi();
+  void CleanUp();
+  void WakeAt(absl::Time when);
+  bool StopWanted() const { return removed_ || spec_.deletion_deadline; }
+  NamespacePaths Namespaces() const;
+  void Event(kube::EventType type, std::string_view reason,
+             std::string_view message, std::string_view container = "");
+
+  // pod_worker_containers.cc: its containers.
+  void StartContainer(const ContainerSpec& container);
+  absl::Status Launch(const ContainerSpec& container, int attempt);
+  void StopContainer(const std::string& name, absl::Time kill_at,
+                     std::string_view why);
+  void AdvanceStop(const std::string& name, absl::Time now);
+  void RefreshViews();
+  void OnExit(const std::string& name, Container* c, ContainerView* view);
+  void SyncProbes(const ContainerSpec& container, Container* c,
+                  ContainerView* view);
+  std::unique_ptr<Prober> MakeProber(const ContainerSpec& container,
+                                     const Probe& probe,
+                                     std::string_view purpose, bool initial);
+  void OnProbe(const std::string& container, std::string_view purpose,
+               const Prober::Result& result);
+  ActionTarget TargetOf(const std::string& container) const;
+  ContainerConfig ConfigOf(const std::string& container, int attempt) const;
+  // False while objects that `container` takes its environment from are
+  // being fetched.
+  bool HaveEnvObjects(const ContainerSpec& container);
+  void FetchEnvObject(bool secret, const std::string& name);
+  void RecoverContainer(const ContainerSpec& container);
+  bool WasReady(const std::string& container, const std::string& id) const;
+
+  NodeServices node_;
+  kube::Object pod_;
+  PodSpec spec_;
+  PodDir dir_;
+  PodView view_;
+  std::map<std::string, Container> containers_;
+  std::map<std::string, EnvObject> env_objects_;  // "secret/NAME"
+  std::map<std::string, std::unique_ptr<kube::Call>> env_calls_;
+
+  bool removed_ = false, finished_ = false, gone_ = false, sandboxed_ = false;
+  bool release_only_ = false;
+  absl::Time stop_deadline_ = absl::InfiniteFuture();
+  bool sync_scheduled_ = false;
+  Timer wake_, sandbox_retry_, publish_retry_, env_retry_, clean_retry_;
+  absl::Duration publish_delay_, clean_delay_;
+  nlohmann::json published_;
+  nlohmann::json sending_;
+  std::unique_ptr<kube::Call> publish_call_, delete_call_;
+  std::shared_ptr<int> alive_ = std::make_shared<int>(0);  // for posted calls
+};
+
+}  // namespace fairlead::kubelet
+
+#endif  // FAIRLEAD_USERSPACE_KUBELET_POD_WORKER_H_

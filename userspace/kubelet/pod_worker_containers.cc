@@ -1,0 +1,417 @@
+// SPDX-License-Identifier: Apache-2.0
+// The part of PodWorker that deals with single containers.
+#include <signal.h>
+#include <spdlog/spdlog.h>
+
+#include <algorithm>
+
+#include "absl/strings/escaping.h"
+#include "userspace/base/clock.h"
+#include "userspace/base/status.h"
+#include "userspace/base/strings.h"
+#include "userspace/kubelet/env.h"
+#include "userspace/kubelet/json.h"
+#include "userspace/kubelet/pod_status.h"
+#include "userspace/kubelet/pod_worker.h"
+
+namespace fairlead::kubelet {
+namespace {
+
+// A server needs a moment to listen: a first probe at once would fail and so
+// cost a whole period.
+constexpr absl::Duration kFirstProbe = absl::Milliseconds(100);
+constexpr absl::Duration kConfigRetry = absl::Seconds(2);
+
+std::string ObjectKey(bool secret, const std::string& name) {
+  return StrCat(secret ? "secret/" : "configmap/", name);
+}
+
+std::map<std::string, std::string> DataOf(const Json& object, bool secret) {
+  std::map<std::string, std::string> values;
+  const Json& data = At(object, {"data"});
+  if (!data.is_object()) return values;
+  for (const auto& [key, value] : data.items()) {
+    if (!value.is_string()) continue;
+    std::string text = value.get<std::string>();
+    if (secret && !absl::Base64Unescape(value.get<std::string>(), &text))
+      continue;
+    values[key] = std::move(text);
+  }
+  return values;
+}
+
+// Each object that a container's environment comes from.
+std::vector<std::pair<bool, std::string>> EnvObjects(
+    const ContainerSpec& container) {
+  std::vector<std::pair<bool, std::string>> objects;
+  for (const EnvFrom& from : container.env_from)
+    objects.emplace_back(from.secret, from.object);
+  for (const EnvVar& env : container.env) {
+    if (env.source == EnvVar::Source::kConfigMap ||
+        env.source == EnvVar::Source::kSecret) {
+      objects.emplace_back(env.source == EnvVar::Source::kSecret, env.object);
+    }
+  }
+  return objects;
+}
+
+}  // namespace
+
+ContainerConfig PodWorker::ConfigOf(const std::string& container,
+                                    int attempt) const {
+  const std::string cgroup =
+      StrCat(node_.options->PodsCgroup(), "/", spec_.uid, "/");
+  ContainerConfig config;
+  config.shim = node_.options->shim;
+  config.prefix = dir_.RunPrefix(container, attempt);
+  config.log = config.prefix + ".log";
+  config.cgroup = cgroup + container;
+  config.shim_cgroup = cgroup + "_shim";
+  config.namespaces = Namespaces();
+  if (!spec_.host_network)
+    config.binds.emplace_back(dir_.HostsPath(), "/etc/hosts");
+  return config;
+}
+
+void PodWorker::StartContainer(const ContainerSpec& container) {
+  ContainerView& view = view_.containers[container.name];
+  if (!IsHostImage(container.image)) {
+    const std::string message = StrCat(
+        "image \"", container.image, "\" can't be pulled: this runtime "
+        "doesn't pull images; image \"host\" runs a program of the node's own "
+        "file system");
+    if (view.waiting_reason.empty()) {
+      Event(kube::EventType::kWarning, "Failed",
+            StrCat("Failed to pull image \"", container.image, "\": ", message),
+            container.name);
+    }
+    view.waiting_reason = "ErrImagePull";
+    view.waiting_message = message;
+    return;
+  }
+  if (!HaveEnvObjects(container)) return;
+  const int attempt = view.run ? view.run->attempt + 1 : 0;
+  const absl::Status status = Launch(container, attempt);
+  env_objects_.clear();
+  if (status.ok()) {
+    view.waiting_reason.clear();
+    view.waiting_message.clear();
+    return;
+  }
+  // What the spec refers to may appear, and the machine may recover.
+  const bool config =
+      absl::IsNotFound(status) || absl::IsInvalidArgument(status);
+  const std::string message(status.message());
+  if (view.waiting_message != message) {
+    Event(kube::EventType::kWarning, "Failed", StrCat("Error: ", message),
+          container.name);
+  }
+  view.waiting_reason =
+      config ? "CreateContainerConfigError" : "CreateContainerError";
+  view.waiting_message = message;
+  env_retry_ = node_.loop->After(kConfigRetry, [this] { ScheduleSync(); });
+}
+
+absl::Status PodWorker::Launch(const ContainerSpec& container, int attempt) {
+  EnvContext context{
+      .pod = &spec_,
+      .pod_ips = view_.ips,
+      .host_ips = view_.host_ips,
+      .lookup = [this](bool secret, const std::string& name) -> EnvObject {
+        return env_objects_.at(ObjectKey(secret, name));
+      }};
+  context.default_path = node_.options->default_path;
+  ContainerConfig config = ConfigOf(container.name, attempt);
+  FL_ASSIGN_OR_RETURN(config.env, BuildEnv(container, context));
+  FL_ASSIGN_OR_RETURN(config.args, BuildArgs(container, config.env));
+  config.cwd = container.working_dir;
+  FL_RETURN_IF_ERROR(dir_.CreateContainer(container.name));
+  dir_.Prune(container.name, 1);
+
+  Container& c = containers_[container.name];
+  FL_ASSIGN_OR_RETURN(auto process,
+                      ContainerProcess::Start(node_.loop, attempt, config,
+                                              [this] { ScheduleSync(); }));
+  c.process = std::move(process);
+  c.exit_seen = c.started_seen = c.stopping = c.term_sent = false;
+  c.kill_at = absl::InfiniteFuture();
+  ContainerView& view = view_.containers[container.name];
+  if (view.run) view.last = std::move(view.run);
+  view.run = c.process->run();
+  Event(kube::EventType::kNormal, "Pulled",
+        StrCat("Container image \"", container.image,
+               "\" already present on machine"),
+        container.name);
+  Event(kube::EventType::kNormal, "Created",
+        StrCat("Created container: ", container.name), container.name);
+  return absl::OkStatus();
+}
+
+void PodWorker::StopContainer(const std::string& name, absl::Time kill_at,
+                              std::string_view why) {
+  Container& c = containers_[name];
+  c.kill_at = std::min(c.kill_at, kill_at);
+  if (c.stopping) return;
+  c.stopping = true;
+  Event(kube::EventType::kNormal, "Killing", why, name);
+  const ContainerSpec* container = spec_.Find(name);
+  if (container == nullptr || !container->pre_stop || !c.process ||
+      c.process->run().pid == 0) {
+    return;
+  }
+  c.pre_stop = RunAction(
+      node_.loop, *container->pre_stop, TargetOf(name),
+      std::max(c.kill_at - Clock::Real().Now(), absl::Milliseconds(1)),
+      [this, name](const ActionResult& result) {
+        if (!result.success) {
+          Event(kube::EventType::kWarning, "FailedPreStopHook",
+                StrCat("PreStopHook failed: ", result.message), name);
+        }
+        // Not destroyed here: this is its own callback.
+        node_.loop->Post([call = std::shared_ptr<ActionCall>(
+                              std::move(containers_[name].pre_stop))] {});
+        ScheduleSync();
+      });
+}
+
+// SIGTERM once the hook is through, SIGKILL when the time is over.
+void PodWorker::AdvanceStop(const std::string& name, absl::Time now) {
+  Container& c = containers_[name];
+  if (c.process == nullptr || c.process->exited()) return;
+  absl::Status status;
+  if (now >= c.kill_at) {
+    status = c.process->Kill();
+    c.kill_at = now + kConfigRetry;
+  } else if (!c.term_sent && c.pre_stop == nullptr &&
+             c.process->run().state == ContainerRun::State::kRunning) {
+    c.term_sent = true;
+    status = c.process->Signal(SIGTERM);
+  }
+  if (!status.ok()) {
+    spdlog::warn("container not stopped pod={}/{} container={} error=\"{}\"",
+                 spec_.ns, spec_.name, name, status.ToString());
+  }
+}
+
+void PodWorker::RefreshViews() {
+  for (const auto* list : {&spec_.init_containers, &spec_.containers}) {
+    for (const ContainerSpec& container : *list) {
+      Container& c = containers_[container.name];
+      ContainerView& view = view_.containers[container.name];
+      if (c.process == nullptr) continue;
+      view.run = c.process->run();
+      if (view.run->state == ContainerRun::State::kRunning &&
+          !c.started_seen) {
+        c.started_seen = true;
+        spdlog::info("container started pod={}/{} container={} attempt={} "
+                     "pid={}", spec_.ns, spec_.name, container.name,
+                     view.run->attempt, view.run->pid);
+        Event(kube::EventType::kNormal, "Started",
+              StrCat("Started container ", container.name), container.name);
+      }
+      if (view.Exited() && !c.exit_seen) OnExit(container.name, &c, &view);
+      SyncProbes(container, &c, &view);
+    }
+  }
+}
+
+void PodWorker::OnExit(const std::string& name, Container* c,
+                       ContainerView* view) {
+  const ContainerRun& run = *view->run;
+  c->exit_seen = true;
+  c->stopping = false;
+  c->pre_stop.reset();
+  view->backoff = c->backoff.OnExit(run.finished - run.started);
+  view->restart_at = run.finished + view->backoff;
+  spdlog::info("container ended pod={}/{} container={} attempt={} code={} "
+               "signal={} error=\"{}\"", spec_.ns, spec_.name, name,
+               run.attempt, run.exit_code, run.signal, run.start_error);
+  if (!run.start_error.empty()) {
+    Event(kube::EventType::kWarning, "Failed",
+          StrCat("Error: failed to start container \"", name,
+                 "\": ", run.start_error),
+          name);
+  }
+  const bool again =
+      !view_.stopping && IsRestarted(spec_.restart_policy, run);
+  if (again && view->backoff > absl::ZeroDuration()) {
+    Event(kube::EventType::kWarning, "BackOff",
+          StrCat("Back-off restarting failed container ", name, " in pod ",
+                 spec_.LongName()),
+          name);
+  }
+}
+
+ActionTarget PodWorker::TargetOf(const std::string& container) const {
+  ActionTarget target;
+  if (!view_.ips.empty()) target.host = view_.ips.front().ToString();
+  const ContainerView& view = view_.Of(container);
+  if (view.run) {
+    target.enter = {node_.options->shim, "exec",
+                    dir_.RunPrefix(container, view.run->attempt) + ".spec",
+                    StrCat(view.run->pid)};
+  }
+  return target;
+}
+
+std::unique_ptr<Prober> PodWorker::MakeProber(const ContainerSpec& container,
+                                              const Probe& probe,
+                                              std::string_view purpose,
+                                              bool initial) {
+  const ContainerRun& run = *view_.Of(container.name).run;
+  const absl::Duration age = Clock::Real().Now() - run.started;
+  return std::make_unique<Prober>(
+      node_.loop, probe, TargetOf(container.name), initial,
+      std::max(probe.initial_delay - age, kFirstProbe),
+      [this, name = container.name,
+       purpose = std::string(purpose)](const Prober::Result& result) {
+        OnProbe(name, purpose, result);
+      });
+}
+
+void PodWorker::SyncProbes(const ContainerSpec& container, Container* c,
+                           ContainerView* view) {
+  if (view->run->state != ContainerRun::State::kRunning) {
+    c->readiness.reset();
+    c->liveness.reset();
+    c->startup.reset();
+    view->ready = view->started = false;
+    return;
+  }
+  if (!view->started && container.startup && c->startup == nullptr) {
+    c->startup = MakeProber(container, *container.startup, "Startup",
+                            WasReady(container.name, view->run->id));
+  }
+  view->started = view->started || c->startup == nullptr ||
+                  c->startup->verdict();
+  if (!view->started) return;
+  c->startup.reset();
+  if (container.readiness && c->readiness == nullptr) {
+    c->readiness = MakeProber(container, *container.readiness, "Readiness",
+                              WasReady(container.name, view->run->id));
+  }
+  if (StopWanted() || c->stopping) {
+    c->liveness.reset();
+  } else if (container.liveness && c->liveness == nullptr) {
+    c->liveness = MakeProber(container, *container.liveness, "Liveness", true);
+  }
+  view->ready = c->readiness == nullptr || c->readiness->verdict();
+}
+
+// What the API last heard of this very run, from this kubelet's predecessor: a
+// restart of the kubelet makes no pod unready.
+bool PodWorker::WasReady(const std::string& container,
+                         const std::string& id) const {
+  for (const Json& status : At(*pod_, {"status", "containerStatuses"})) {
+    if (StringAt(status, {"name"}) == container &&
+        StringAt(status, {"containerID"}) == StrCat("process://", id)) {
+      return BoolAt(status, {"ready"});
+    }
+  }
+  return false;
+}
+
+void PodWorker::OnProbe(const std::string& container, std::string_view purpose,
+                        const Prober::Result& result) {
+  if (!result.success) {
+    Event(kube::EventType::kWarning, "Unhealthy",
+          StrCat(purpose, " probe failed: ", result.message), container);
+  }
+  if (result.changed) ScheduleSync();
+  if (result.success || purpose == "Readiness") return;
+  const ContainerSpec& spec = *spec_.Find(container);
+  const Probe& probe = purpose == "Liveness" ? *spec.liveness : *spec.startup;
+  if (result.run < probe.failure_threshold || StopWanted()) return;
+  StopContainer(container, Clock::Real().Now() + spec_.grace,
+                StrCat("Container ", container, " failed ",
+                       purpose == "Liveness" ? "liveness" : "startup",
+                       " probe, will be restarted"));
+  ScheduleSync();
+}
+
+bool PodWorker::HaveEnvObjects(const ContainerSpec& container) {
+  bool all = true;
+  for (const auto& [secret, name] : EnvObjects(container)) {
+    if (env_objects_.contains(ObjectKey(secret, name))) continue;
+    all = false;
+    FetchEnvObject(secret, name);
+  }
+  return all;
+}
+
+void PodWorker::FetchEnvObject(bool secret, const std::string& name) {
+  const std::string key = ObjectKey(secret, name);
+  if (env_calls_.contains(key)) return;
+  env_calls_[key] = node_.client->Get(
+      secret ? kube::Secrets() : kube::ConfigMaps(), spec_.ns, name,
+      [this, key, secret, name](absl::StatusOr<Json> object) {
+        node_.loop->Post([call = std::shared_ptr<kube::Call>(
+                              std::move(env_calls_[key]))] {});
+        env_calls_.erase(key);
+        if (object.ok()) {
+          env_objects_.insert_or_assign(key, DataOf(*object, secret));
+        } else if (absl::IsNotFound(object.status())) {
+          env_objects_.insert_or_assign(
+              key, absl::NotFoundError(StrCat(secret ? "secret" : "configmap",
+                                              " \"", name, "\" not found")));
+        } else {
+          env_retry_ =
+              node_.loop->After(kConfigRetry, [this] { ScheduleSync(); });
+          return;
+        }
+        ScheduleSync();
+      });
+}
+
+void PodWorker::Recover() {
+  const auto record = dir_.LoadSandbox();
+  if (record.ok()) {
+    view_.ips = record->ips;
+    view_.start_time = record->start_time;
+    sandboxed_ = true;
+  }
+  // The grace began when the API said, not when this kubelet did.
+  if (spec_.deletion_deadline)
+    stop_deadline_ = *spec_.deletion_deadline + absl::Seconds(1);
+  int alive = 0;
+  for (const auto* list : {&spec_.init_containers, &spec_.containers}) {
+    for (const ContainerSpec& container : *list) {
+      RecoverContainer(container);
+      const ContainerView& view = view_.Of(container.name);
+      if (view.Running() && view.run->pid != 0) alive = view.run->pid;
+    }
+  }
+  if (!sandboxed_) return;
+  view_.sandbox_ready = NamespacesExist(Namespaces());
+  if (!view_.sandbox_ready && alive != 0)
+    view_.sandbox_ready = AdoptNamespaces(Namespaces(), alive).ok();
+}
+
+void PodWorker::RecoverContainer(const ContainerSpec& container) {
+  const std::vector<int> runs = dir_.Runs(container.name);
+  if (runs.empty()) return;
+  ContainerView& view = view_.containers[container.name];
+  Container& c = containers_[container.name];
+  const auto recover = [&](int attempt) {
+    auto process = ContainerProcess::Recover(
+        node_.loop, attempt, ConfigOf(container.name, attempt),
+        [this] { ScheduleSync(); });
+    if (!process.ok()) {
+      spdlog::warn("container not recovered pod={}/{} container={} error=\"{}\"",
+                   spec_.ns, spec_.name, container.name,
+                   process.status().ToString());
+    }
+    return process;
+  };
+  if (runs.size() > 1) {
+    const auto last = recover(runs[runs.size() - 2]);
+    if (last.ok() && (*last)->exited()) view.last = (*last)->run();
+  }
+  auto process = recover(runs.back());
+  if (!process.ok()) return;
+  c.process = *std::move(process);
+  c.started_seen = true;
+  view.run = c.process->run();
+}
+
+}  // namespace fairlead::kubelet

@@ -1,0 +1,327 @@
+// SPDX-License-Identifier: Apache-2.0
+// fairlead-shim: the parent of one container's first process. It is a program
+// of its own, static and small, so that a container outlives its kubelet, and
+// an upgrade of the kubelet's libraries can't touch it.
+//
+//   fairlead-shim run SPEC            starts the container, waits for its end
+//   fairlead-shim exec SPEC PID ARG...  runs a command beside process PID
+//
+// SPEC is a file of NUL-ended "key=value" records:
+//   net, ipc, uts     paths of namespaces to join (absent: the caller's)
+//   cgroup, shim_cgroup  cgroup v2 directories for the process and the shim
+//   cwd, log          working directory; file that stdout and stderr go to
+//   arg, env          each once per word; bind: "SOURCE\nTARGET" file mounts
+//   out               prefix of the files written here:
+//     OUT.state  shim, pid, pid_start (ticks), started (unix ns): running
+//     OUT.exit   code, signal, finished (unix ns), error: it has ended
+// Both are renamed into place, whole or not at all. Descriptor 3, if open, gets
+// one line: "ok PID" or "error TEXT". Descriptor 4 is a lock on SPEC that the
+// kubelet took: it is held for as long as this process lives.
+#include <fcntl.h>
+#include <sched.h>
+#include <signal.h>
+#include <sys/mount.h>
+#include <sys/prctl.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <ctime>
+#include <string>
+#include <vector>
+
+namespace {
+
+constexpr int kReadyFd = 3;
+constexpr int kLockFd = 4;
+constexpr int kCannotStart = 128;  // containerd's code for "StartError"
+
+struct Spec {
+  std::string net, ipc, uts, cgroup, shim_cgroup, cwd, log, out;
+  std::vector<std::string> args, env, binds;
+};
+
+std::string ReadFile(const std::string& path) {
+  std::string text;
+  const int fd = open(path.c_str(), O_RDONLY | O_CLOEXEC);
+  if (fd < 0) return text;
+  char chunk[65536];
+  ssize_t n;
+  while ((n = read(fd, chunk, sizeof(chunk))) > 0)
+    text.append(chunk, static_cast<size_t>(n));
+  close(fd);
+  return text;
+}
+
+bool WriteFile(const std::string& path, const std::string& text, int flags) {
+  const int fd = open(path.c_str(), O_WRONLY | O_CLOEXEC | flags, 0640);
+  if (fd < 0) return false;
+  const bool ok =
+      write(fd, text.data(), text.size()) == static_cast<ssize_t>(text.size());
+  return close(fd) == 0 && ok;
+}
+
+void Publish(const std::string& path, const std::string& text) {
+  const std::string fresh = path + ".tmp";
+  if (WriteFile(fresh, text, O_CREAT | O_TRUNC))
+    rename(fresh.c_str(), path.c_str());
+}
+
+bool ParseSpec(const std::string& path, Spec* spec) {
+  const std::string text = ReadFile(path);
+  for (size_t at = 0; at < text.size();) {
+    const std::string record = text.c_str() + at;
+    at += record.size() + 1;
+    const size_t eq = record.find('=');
+    if (eq == std::string::npos) return false;
+    const std::string key = record.substr(0, eq);
+    const std::string value = record.substr(eq + 1);
+    if (key == "net") spec->net = value;
+    else if (key == "ipc") spec->ipc = value;
+    else if (key == "uts") spec->uts = value;
+    else if (key == "cgroup") spec->cgroup = value;
+    else if (key == "shim_cgroup") spec->shim_cgroup = value;
+    else if (key == "cwd") spec->cwd = value;
+    else if (key == "log") spec->log = value;
+    else if (key == "out") spec->out = value;
+    else if (key == "arg") spec->args.push_back(value);
+    else if (key == "env") spec->env.push_back(value);
+    else if (key == "bind") spec->binds.push_back(value);
+    else return false;
+  }
+  return true;
+}
+
+long long UnixNanos() {
+  timespec now{};
+  clock_gettime(CLOCK_REALTIME, &now);
+  return now.tv_sec * 1000000000LL + now.tv_nsec;
+}
+
+// Field 22 of /proc/PID/stat; the command's name (field 2) may hold anything.
+std::string StartTicks(pid_t pid) {
+  const std::string stat = ReadFile("/proc/" + std::to_string(pid) + "/stat");
+  const size_t paren = stat.rfind(')');
+  if (paren == std::string::npos) return "0";
+  size_t at = paren + 1;
+  for (int field = 2; field < 21 && at != std::string::npos; ++field)
+    at = stat.find(' ', at + 1);
+  return at == std::string::npos
+             ? "0"
+             : stat.substr(at + 1, stat.find(' ', at + 1) - at - 1);
+}
+
+// Ends the child with its reason on `report`.
+[[noreturn]] void Fail(int report, const std::string& what, int error) {
+  const std::string text = what + ": " + strerror(error);
+  if (write(report, text.data(), text.size()) < 0) _exit(kCannotStart);
+  _exit(kCannotStart);
+}
+
+void JoinCgroup(int report, const std::string& cgroup) {
+  if (!cgroup.empty() && !WriteFile(cgroup + "/cgroup.procs", "0", 0))
+    Fail(report, "join cgroup " + cgroup, errno);
+}
+
+void Join(int report, const std::string& path, int type) {
+  if (path.empty()) return;
+  const int fd = open(path.c_str(), O_RDONLY | O_CLOEXEC);
+  if (fd < 0 || setns(fd, type) != 0) Fail(report, "join " + path, errno);
+  close(fd);
+}
+
+// Copies of other pods' namespace mounts would keep those pods' networks alive
+// until this container ends.
+void DetachNamespaceMounts() {
+  const std::string mounts = ReadFile("/proc/self/mountinfo");
+  std::vector<std::string> targets;
+  for (size_t at = 0; at < mounts.size();) {
+    const size_t end = mounts.find('\n', at);
+    const std::string line = mounts.substr(at, end - at);
+    at = end == std::string::npos ? mounts.size() : end + 1;
+    if (line.find(" - nsfs ") == std::string::npos) continue;
+    size_t field = 0;
+    for (int i = 0; i < 4; ++i) field = line.find(' ', field) + 1;
+    targets.push_back(line.substr(field, line.find(' ', field) - field));
+  }
+  for (const std::string& target : targets)
+    umount2(target.c_str(), MNT_DETACH);
+}
+
+void SetUpMounts(int report, const Spec& spec) {
+  if (unshare(CLONE_NEWNS) != 0) Fail(report, "unshare mounts", errno);
+  if (mount(nullptr, "/", nullptr, MS_REC | MS_PRIVATE, nullptr) != 0)
+    Fail(report, "make mounts private", errno);
+  DetachNamespaceMounts();
+  if (mount("proc", "/proc", "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC,
+            nullptr) != 0) {
+    Fail(report, "mount /proc", errno);
+  }
+  for (const std::string& bind : spec.binds) {
+    const size_t split = bind.find('\n');
+    const std::string from = bind.substr(0, split);
+    const std::string to = bind.substr(split + 1);
+    if (mount(from.c_str(), to.c_str(), nullptr, MS_BIND, nullptr) != 0)
+      Fail(report, "mount " + to, errno);
+  }
+}
+
+void ResetSignals() {
+  for (int s = 1; s < NSIG; ++s) signal(s, SIG_DFL);
+  sigset_t none;
+  sigemptyset(&none);
+  sigprocmask(SIG_SETMASK, &none, nullptr);
+}
+
+[[noreturn]] void Exec(int report, const Spec& spec,
+                       const std::vector<std::string>& args) {
+  if (!spec.cwd.empty() && chdir(spec.cwd.c_str()) != 0)
+    Fail(report, "working directory " + spec.cwd, errno);
+  std::vector<char*> argv, env;
+  for (const std::string& a : args) argv.push_back(const_cast<char*>(a.data()));
+  for (const std::string& e : spec.env) {
+    env.push_back(const_cast<char*>(e.data()));
+    // execvpe looks the program up in the caller's PATH.
+    if (e.starts_with("PATH=")) setenv("PATH", e.c_str() + 5, 1);
+  }
+  argv.push_back(nullptr);
+  env.push_back(nullptr);
+  ResetSignals();
+  execvpe(argv[0], argv.data(), env.data());
+  Fail(report, "exec " + args[0], errno);
+}
+
+[[noreturn]] void RunContainer(int report, const Spec& spec) {
+  prctl(PR_SET_PDEATHSIG, SIGKILL);
+  JoinCgroup(report, spec.cgroup);
+  Join(report, spec.net, CLONE_NEWNET);
+  Join(report, spec.ipc, CLONE_NEWIPC);
+  Join(report, spec.uts, CLONE_NEWUTS);
+  SetUpMounts(report, spec);
+  setsid();
+  const int log =
+      open(spec.log.c_str(), O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC, 0640);
+  const int null = open("/dev/null", O_RDONLY | O_CLOEXEC);
+  if (log < 0 || null < 0) Fail(report, "open log " + spec.log, errno);
+  dup2(null, 0);
+  dup2(log, 1);
+  dup2(log, 2);
+  Exec(report, spec, spec.args);
+}
+
+void Answer(const std::string& line) {
+  if (write(kReadyFd, line.data(), line.size()) < 0) return;
+  close(kReadyFd);
+}
+
+void PublishExit(const Spec& spec, int status, const std::string& error) {
+  const int code = WIFEXITED(status) ? WEXITSTATUS(status)
+                                     : 128 + WTERMSIG(status);
+  const int sig = WIFSIGNALED(status) ? WTERMSIG(status) : 0;
+  Publish(spec.out + ".exit",
+          "code=" + std::to_string(code) + "\nsignal=" + std::to_string(sig) +
+              "\nfinished=" + std::to_string(UnixNanos()) + "\nerror=" + error +
+              "\n");
+}
+
+int Wait(pid_t pid) {
+  int status = 0;
+  while (waitpid(pid, &status, 0) < 0 && errno == EINTR) {
+  }
+  return status;
+}
+
+int Run(const Spec& spec) {
+  setsid();
+  for (const int s : {SIGTERM, SIGINT, SIGHUP, SIGPIPE}) signal(s, SIG_IGN);
+  fcntl(kReadyFd, F_SETFD, FD_CLOEXEC);
+  fcntl(kLockFd, F_SETFD, FD_CLOEXEC);
+  // What the kubelet's libraries opened without close-on-exec.
+  close_range(kLockFd + 1, ~0U, 0);
+  if (!spec.shim_cgroup.empty())
+    WriteFile(spec.shim_cgroup + "/cgroup.procs", "0", 0);
+  int report[2];
+  if (pipe2(report, O_CLOEXEC) != 0 || unshare(CLONE_NEWPID) != 0) {
+    const std::string why = std::string("set up: ") + strerror(errno);
+    PublishExit(spec, kCannotStart << 8, why);
+    Answer("error " + why + "\n");
+    return 1;
+  }
+  const pid_t pid = fork();
+  if (pid == 0) {
+    close(report[0]);
+    RunContainer(report[1], spec);
+  }
+  close(report[1]);
+  std::string error = pid < 0 ? strerror(errno) : "";
+  char chunk[1024];
+  ssize_t n;
+  while ((n = read(report[0], chunk, sizeof(chunk))) > 0)
+    error.append(chunk, static_cast<size_t>(n));
+  close(report[0]);
+  if (!error.empty()) {
+    if (pid > 0) Wait(pid);
+    PublishExit(spec, kCannotStart << 8, error);
+    Answer("error " + error + "\n");
+    return 1;
+  }
+  Publish(spec.out + ".state",
+          "shim=" + std::to_string(getpid()) + "\npid=" + std::to_string(pid) +
+              "\npid_start=" + StartTicks(pid) +
+              "\nstarted=" + std::to_string(UnixNanos()) + "\n");
+  Answer("ok " + std::to_string(pid) + "\n");
+  PublishExit(spec, Wait(pid), "");
+  return 0;
+}
+
+int ExecBeside(const Spec& spec, const std::string& pid,
+               const std::vector<std::string>& args) {
+  prctl(PR_SET_PDEATHSIG, SIGKILL);
+  close_range(3, ~0U, 0);
+  const std::string ns = "/proc/" + pid + "/ns/";
+  int fds[5];
+  const char* const names[] = {"pid", "ipc", "uts", "net", "mnt"};
+  for (int i = 0; i < 5; ++i) {
+    fds[i] = open((ns + names[i]).c_str(), O_RDONLY | O_CLOEXEC);
+    if (fds[i] < 0) Fail(2, "open " + ns + names[i], errno);
+  }
+  JoinCgroup(2, spec.cgroup);
+  if (setns(fds[0], CLONE_NEWPID) != 0) Fail(2, "join pid namespace", errno);
+  const pid_t child = fork();
+  if (child == 0) {
+    prctl(PR_SET_PDEATHSIG, SIGKILL);
+    for (int i = 1; i < 5; ++i) {
+      if (setns(fds[i], 0) != 0)
+        Fail(2, std::string("join ") + names[i], errno);
+    }
+    Exec(2, spec, args);
+  }
+  if (child < 0) Fail(2, "fork", errno);
+  const int status = Wait(child);
+  return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  const std::string verb = argc > 2 ? argv[1] : "";
+  Spec spec;
+  if ((verb != "run" || argc != 3) && (verb != "exec" || argc < 5)) {
+    fputs("usage: fairlead-shim run SPEC | exec SPEC PID ARG...\n"
+          "The kubelet starts this program; see fairlead-kubelet --help.\n",
+          stderr);
+    return 2;
+  }
+  if (!ParseSpec(argv[2], &spec)) {
+    fprintf(stderr, "fairlead-shim: %s is not a container spec\n", argv[2]);
+    return 2;
+  }
+  if (verb == "run") return Run(spec);
+  return ExecBeside(spec, argv[3],
+                    std::vector<std::string>(argv + 4, argv + argc));
+}
