@@ -39,6 +39,15 @@ struct Column {
   int priority = 0;    // > 0: only with -o wide
 };
 
+// A path below an object that is neither its status nor its scale.
+struct Subresource {
+  std::string name;   // "binding"
+  std::string group;  // of what is sent and answered; "" with version "": the
+  std::string version;  // owner's
+  std::string kind;
+  std::vector<std::string> verbs;
+};
+
 // What a write is: decides which parts of the body count.
 enum class WriteVerb { kCreate, kUpdate, kUpdateStatus };
 
@@ -50,6 +59,7 @@ struct Kind {
   const Type* schema = nullptr;
   bool has_status = false;       // the /status sub-resource
   bool has_scale = false;        // the /scale sub-resource
+  std::vector<Subresource> subresources;  // others, for discovery
   bool has_generation = false;   // metadata.generation rises with the spec
   bool put_creates = false;      // PUT to an absent name creates it
   bool graceful_deletion = false;   // Pod: DELETE waits for its kubelet

@@ -93,6 +93,7 @@ Kind NamespaceRow(const Schemas& schemas) {
   kind.has_status = true;
   kind.delete_returns_object = true;
   kind.no_delete_collection = true;
+  kind.subresources = {{"finalize", "", "", "Namespace", {"update"}}};
   kind.selectable_fields = {"name", "status.phase"};
   kind.field_value = [](const Json& object, std::string_view field) {
     return FieldText(object, field == "name" ? "metadata.name" : field);
@@ -120,6 +121,8 @@ Kind PodRow(const Schemas& schemas) {
   kind.has_status = true;
   kind.has_generation = true;
   kind.graceful_deletion = true;
+  kind.subresources = {{"binding", "", "", "Binding", {"create"}},
+                       {"eviction", "policy", "v1", "Eviction", {"create"}}};
   kind.delete_returns_object = true;
   kind.selectable_fields = {
       "spec.nodeName",           "spec.restartPolicy", "spec.schedulerName",
