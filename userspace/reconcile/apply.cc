@@ -70,6 +70,7 @@ void Reconciler::Impl::PlanFilterBit(Filter which, const L4Address& address,
   const uint32_t bit = fl_filter_bit(&addr, htons(address.port),
                                      static_cast<uint8_t>(address.protocol));
   if (filter(which)[bit / 64] >> (bit % 64) & 1) return;
+  if (!change->planned_bits.emplace(which, bit).second) return;
   change->prepare.push_back(SetFilterBit{which, bit});
 }
 
@@ -284,7 +285,10 @@ absl::Status Reconciler::Impl::ApplyService(ServiceRecord* record,
   if (status.ok()) {
     SetUsers(change.ports, true);
     SetUsers(record->ports, false);
-    status = DoAll(PlanEarlyStates(record->ports));
+    // A deleted Service has no one to spare a dying endpoint.
+    if (!change.ports.empty()) {
+      status = DoAll(PlanEarlyStates(record->ports));
+    }
     if (status.ok()) status = DoAll(change.prepare);
     if (!status.ok()) {
       SetUsers(record->ports, true);

@@ -74,7 +74,9 @@ class Reconciler::Impl {
     std::vector<std::pair<L4Address, model::FrontendKind>> unchanged;
     std::vector<L4Address> frontends;
     std::vector<std::pair<uint32_t, IpPrefix>> source_ranges;
+    // What `prepare` has already, as two ports may share it.
     absl::flat_hash_set<uint32_t> planned_backends;
+    absl::flat_hash_set<std::pair<Filter, uint32_t>> planned_bits;
   };
   using FilterWords = std::vector<uint64_t>;
 
