@@ -376,4 +376,22 @@ absl::StatusOr<Node> DecodeNode(std::string_view json) {
       });
 }
 
+absl::StatusOr<ObjectMeta> DecodeMeta(std::string_view json) {
+  struct Any {
+    ObjectMeta meta;
+  };
+  FL_ASSIGN_OR_RETURN(
+      Any any, Decode<Any>(json, [](const Reader&, const Reader&, Any*) {}));
+  return std::move(any.meta);
+}
+
+std::string EndpointSliceServiceName(std::string_view json) {
+  auto slice = Decode<EndpointSlice>(
+      json, [](const Reader&, const Reader& meta, EndpointSlice* s) {
+        s->service_name = std::string(
+            meta.Object("labels").Text("kubernetes.io/service-name"));
+      });
+  return slice.ok() ? slice->service_name : "";
+}
+
 }  // namespace fairlead::kube

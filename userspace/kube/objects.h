@@ -96,6 +96,11 @@ struct Node {
 [[nodiscard]] absl::StatusOr<EndpointSlice> DecodeEndpointSlice(
     std::string_view json);
 [[nodiscard]] absl::StatusOr<Node> DecodeNode(std::string_view json);
+// Only the metadata, of any kind: for deletions, and to name an object that
+// has something wrong elsewhere.
+[[nodiscard]] absl::StatusOr<ObjectMeta> DecodeMeta(std::string_view json);
+// EndpointSlice::service_name of a slice that can't be decoded; or "".
+std::string EndpointSliceServiceName(std::string_view json);
 
 }  // namespace fairlead::kube
 

@@ -1,0 +1,341 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "userspace/agent/agent.h"
+
+#include <spdlog/spdlog.h>
+#include <unistd.h>
+
+#include <cstring>
+#include <fstream>
+#include <nlohmann/json.hpp>
+#include <utility>
+
+#include "absl/time/clock.h"
+#include "userspace/agent/local_addresses.h"
+#include "userspace/base/status.h"
+#include "userspace/base/strings.h"
+#include "userspace/kube/http_transport.h"
+
+namespace fairlead::agent {
+namespace {
+
+// A change that waits longer than this makes the agent unhealthy.
+constexpr absl::Duration kMaxWaiting = absl::Seconds(60);
+// For the own Node's list, after the others are there.
+constexpr absl::Duration kNodeWait = absl::Seconds(2);
+// kube-proxy's bit for the same purpose, so that others expect it.
+constexpr uint32_t kMark = 1u << 14;
+
+fl_prefix ToPrefix(const IpPrefix& prefix) {
+  fl_prefix result = {};
+  result.addr = reconcile::ToAbi(prefix.address());
+  int bits = prefix.bits() + (prefix.family() == IpFamily::kIpv4 ? 96 : 0);
+  unsigned char mask[16] = {};
+  for (int i = 0; i < bits; ++i) mask[i / 8] |= 0x80 >> (i % 8);
+  std::memcpy(&result.mask, mask, sizeof mask);
+  return result;
+}
+
+datapath::TcMode TcModeOf(const std::string& text) {
+  if (text == "tcx") return datapath::TcMode::kTcx;
+  if (text == "clsact") return datapath::TcMode::kClsact;
+  return datapath::TcMode::kAuto;
+}
+
+std::string Join(const std::vector<IpAddress>& addresses) {
+  std::string text;
+  for (const IpAddress& address : addresses) {
+    StrAppend(&text, text.empty() ? "" : ",", address.ToString());
+  }
+  return text;
+}
+
+}  // namespace
+
+fl_config MakeProgramConfig(const AgentConfig& config,
+                            const std::vector<IpAddress>& node_ips) {
+  fl_config result = {};
+  for (const IpPrefix& prefix : config.cluster_cidrs) {
+    (prefix.family() == IpFamily::kIpv4 ? result.pods4 : result.pods6) =
+        ToPrefix(prefix);
+  }
+  for (const IpAddress& address : node_ips) {
+    (address.is_v4() ? result.masquerade4 : result.masquerade6) =
+        reconcile::ToAbi(address);
+  }
+  result.node_port_min = config.node_ports.first;
+  result.node_port_max = config.node_ports.last;
+  result.source_port_min = config.masquerade_ports.first;
+  result.source_port_max = config.masquerade_ports.last;
+  result.mark = kMark;
+  result.event_sample = config.event_sample;
+  return result;
+}
+
+uint64_t ResidentBytes() {
+  std::ifstream file("/proc/self/statm");
+  uint64_t total = 0, resident = 0;
+  file >> total >> resident;
+  return resident * static_cast<uint64_t>(sysconf(_SC_PAGESIZE));
+}
+
+Agent::Agent(EventLoop* loop, const AgentConfig* config)
+    : loop_(loop), config_(config), started_(absl::Now()) {}
+Agent::~Agent() = default;
+
+absl::StatusOr<std::unique_ptr<Agent>> Agent::Create(
+    EventLoop* loop, const AgentConfig* config) {
+  std::unique_ptr<Agent> agent(new Agent(loop, config));
+  FL_RETURN_IF_ERROR(agent->Open());
+  return agent;
+}
+
+absl::Status Agent::Open() {
+  FL_ASSIGN_OR_RETURN(transport_,
+                      kube::MakeHttpTransport(loop_, config_->api_server));
+  client_ = std::make_unique<kube::Client>(transport_.get(), "fairlead-agent");
+  events_ = std::make_unique<kube::EventRecorder>(
+      loop_, client_.get(), "fairlead-agent", config_->node_name);
+  devices_ = std::make_unique<Devices>(loop_, config_, [this] {
+    // Several come at once.
+    if (!refresh_.pending()) {
+      refresh_ = loop_->After(absl::Milliseconds(1), [this] { RefreshNode(); });
+    }
+  });
+  FL_RETURN_IF_ERROR(devices_->Start());
+  node_ips_ = CurrentNodeIps();
+  FL_ASSIGN_OR_RETURN(datapath_,
+                      datapath::Datapath::Open(DatapathOptions()));
+  reconciler_ = std::make_unique<reconcile::Reconciler>(
+      &datapath_->maps(), reconcile::ReconcilerOptions());
+  FL_RETURN_IF_ERROR(reconciler_->Restore());
+  reconcile::Reconciler::Stats found = reconciler_->stats();
+  spdlog::info("msg=\"data path open\" restarted={} frontends={} backends={} "
+               "node_ips={}",
+               datapath_->restarted(), found.frontends, found.backends,
+               Join(node_ips_));
+  OpenModel();
+  FL_RETURN_IF_ERROR(OpenServers());
+  devices_->AttachTo(datapath_.get());
+  return absl::OkStatus();
+}
+
+datapath::Options Agent::DatapathOptions() const {
+  datapath::Options options;
+  options.pin_root = config_->bpf_root;
+  options.cgroup_root = config_->cgroup_root;
+  options.config = MakeProgramConfig(*config_, node_ips_);
+  options.tc_mode = TcModeOf(config_->tc_mode);
+  return options;
+}
+
+std::vector<IpAddress> Agent::CurrentNodeIps() const {
+  std::vector<IpAddress> none;
+  std::vector<IpAddress> result;
+  for (IpFamily family : {IpFamily::kIpv4, IpFamily::kIpv6}) {
+    std::optional<IpAddress> ip =
+        NodeIp(family, *config_, node_ ? node_->internal_ips : none,
+               PrimaryAddress(family), devices_->addresses());
+    if (ip.has_value()) result.push_back(*ip);
+  }
+  return result;
+}
+
+void Agent::OpenModel() {
+  model::NodeConfig node;
+  node.name = config_->node_name;
+  node.masquerade_all = config_->masquerade_all;
+  node.detects_pods = !config_->cluster_cidrs.empty();
+  node.addresses = NodeAddresses(*config_, devices_->addresses(), node_ips_);
+  cluster_ = std::make_unique<model::Cluster>(std::move(node));
+  apply_loop_ = std::make_unique<ApplyLoop>(
+      loop_, cluster_.get(), reconciler_.get(), ApplyLoopOptions(),
+      [this](const reconcile::ApplyResult& result) { OnApplied(result); });
+  ApiFeedsCallbacks callbacks;
+  callbacks.on_change = [this] { OnChange(); };
+  callbacks.on_endpoints_changed = [this](absl::Time when) {
+    apply_loop_->EndpointsChanged(when);
+  };
+  callbacks.on_node = [this](const std::optional<kube::Node>& found) {
+    node_ = found;
+    RefreshNode();
+  };
+  callbacks.on_connection = [](const absl::Status& status) {
+    if (status.ok()) {
+      spdlog::info("msg=\"connected to the API server\"");
+    } else {
+      spdlog::warn("msg=\"not connected to the API server\" error=\"{}\"",
+                   status.ToString());
+    }
+  };
+  feeds_ = std::make_unique<ApiFeeds>(loop_, transport_.get(),
+                                      config_->node_name, cluster_.get(),
+                                      std::move(callbacks));
+}
+
+absl::Status Agent::OpenServers() {
+  if (config_->healthz.has_value()) {
+    FL_ASSIGN_OR_RETURN(
+        healthz_, HttpServer::Listen(loop_, *config_->healthz,
+                                     [this](std::string_view path) {
+                                       if (path == "/healthz") return Healthz();
+                                       if (path == "/livez") return HttpReply();
+                                       return HttpReply{.status = 404};
+                                     }));
+  }
+  if (config_->metrics.has_value()) {
+    FL_ASSIGN_OR_RETURN(
+        metrics_,
+        HttpServer::Listen(
+            loop_, *config_->metrics, [this](std::string_view path) {
+              if (path == "/metrics") return Metrics();
+              if (path == "/healthz") return Healthz();
+              if (path == "/proxyMode") {
+                return HttpReply{.content_type = "text/plain", .body = "ebpf"};
+              }
+              return HttpReply{.status = 404};
+            }));
+  }
+  return absl::OkStatus();
+}
+
+void Agent::Start() { feeds_->Start(); }
+
+void Agent::RefreshNode() {
+  std::vector<IpAddress> node_ips = CurrentNodeIps();
+  if (node_ips != node_ips_) {
+    spdlog::info("msg=\"node addresses changed\" before={} now={}",
+                 Join(node_ips_), Join(node_ips));
+    std::vector<IpAddress> before = std::exchange(node_ips_, node_ips);
+    // The programs hold the masquerade addresses: replaced in place, over the
+    // same maps.
+    auto opened = datapath::Datapath::Open(DatapathOptions());
+    if (opened.ok()) {
+      replaced_programs_ = *std::move(opened);
+      devices_->AttachTo(replaced_programs_.get());
+    } else {
+      spdlog::error("msg=\"cannot replace the programs\" error=\"{}\"",
+                    opened.status().ToString());
+      node_ips_ = std::move(before);
+      refresh_ = loop_->After(absl::Seconds(5), [this] { RefreshNode(); });
+    }
+  }
+  model::NodeConfig node = cluster_->node();
+  node.addresses = NodeAddresses(*config_, devices_->addresses(), node_ips_);
+  if (node_.has_value()) node.zone = node_->zone;
+  if (node == cluster_->node()) return;
+  cluster_->SetNode(std::move(node));
+  OnChange();
+}
+
+void Agent::OnChange() {
+  if (!apply_loop_->is_open() && feeds_ != nullptr && feeds_->synced()) {
+    // A Node's zone decides on topology hints: worth a short wait.
+    if (feeds_->node_synced() || waited_for_node_) {
+      apply_loop_->Open();
+    } else if (!node_wait_.pending()) {
+      node_wait_ = loop_->After(kNodeWait, [this] {
+        waited_for_node_ = true;
+        OnChange();
+      });
+    }
+  }
+  apply_loop_->Changed();
+}
+
+void Agent::OnApplied(const reconcile::ApplyResult& result) {
+  const ApplyLoop::Stats& stats = apply_loop_->stats();
+  if (stats.applies == 1) {
+    spdlog::info("msg=\"first sync\" services={} frontends={} operations={} "
+                 "failures={} ms={:.2f}",
+                 cluster_->service_count(), reconciler_->stats().frontends,
+                 result.operations, result.failures.size(),
+                 stats.duration.sum() * 1e3);
+  } else {
+    spdlog::debug("msg=\"applied\" services={} operations={}",
+                  result.services, result.operations);
+  }
+  // The first few: thousands may have one reason.
+  size_t shown = 0;
+  for (const auto& failure : result.failures) {
+    if (++shown > 3) break;
+    spdlog::error("msg=\"cannot apply\" service={} failed={} error=\"{}\"",
+                  failure.service, result.failures.size(),
+                  failure.status.ToString());
+  }
+  ReportProblems();
+}
+
+void Agent::ReportProblems() {
+  for (const model::Problem& problem : cluster_->TakeNewProblems()) {
+    ++problems_seen_;
+    problem_times_[StrCat(problem.object, "\n", problem.text)] = absl::Now();
+    ReportProblem(problem);
+  }
+}
+
+void Agent::ReportProblem(const model::Problem& problem) {
+  std::string_view reason = model::ProblemReason(problem.kind);
+  spdlog::warn("msg=\"object not usable\" reason={} object={} service={} "
+               "error=\"{}\"",
+               reason, problem.object, problem.service, problem.text);
+  size_t slash = problem.object.find('/');
+  if (slash == std::string::npos) return;
+  bool slice = problem.kind == model::Problem::Kind::kBadEndpointSlice;
+  nlohmann::json about = {
+      {"kind", slice ? "EndpointSlice" : "Service"},
+      {"apiVersion", slice ? "discovery.k8s.io/v1" : "v1"},
+      {"namespace", problem.object.substr(0, slash)},
+      {"name", problem.object.substr(slash + 1)}};
+  const kube::Service* service = cluster_->FindService(problem.object);
+  if (!slice && service != nullptr) about["uid"] = service->meta.uid;
+  events_->Record(about, kube::EventType::kWarning, reason, problem.text);
+}
+
+std::vector<Agent::StandingProblem> Agent::problems() const {
+  std::vector<StandingProblem> result;
+  for (model::Problem& problem : cluster_->problems()) {
+    auto it = problem_times_.find(StrCat(problem.object, "\n", problem.text));
+    absl::Time since = it == problem_times_.end() ? absl::Now() : it->second;
+    result.push_back({std::move(problem), since});
+  }
+  return result;
+}
+
+Agent::Health Agent::health() const {
+  if (!apply_loop_->stats().last_applied.has_value() &&
+      !apply_loop_->is_open()) {
+    return {false, "Services and EndpointSlices have not been listed yet"};
+  }
+  if (absl::Duration waiting = apply_loop_->waiting(); waiting > kMaxWaiting) {
+    return {false,
+            StrCat("a change has not been applied for ",
+                   absl::ToInt64Seconds(waiting), " s; ",
+                   apply_loop_->stats().failed, " services failed")};
+  }
+  return {true, ""};
+}
+
+HttpReply Agent::Healthz() const {
+  Health now = health();
+  absl::Time last =
+      apply_loop_->stats().last_applied.value_or(absl::UnixEpoch());
+  const absl::Status& connection = feeds_->connection();
+  nlohmann::json body = {
+      {"lastUpdated", absl::FormatTime(absl::RFC3339_full, last,
+                                       absl::UTCTimeZone())},
+      {"currentTime", absl::FormatTime(absl::RFC3339_full, absl::Now(),
+                                       absl::UTCTimeZone())},
+      {"nodeEligible", true},
+      {"healthy", now.healthy},
+      {"apiServer",
+       {{"connected", connection.ok()},
+        {"error", std::string(connection.message())}}}};
+  if (!now.healthy) body["reason"] = now.reason;
+  HttpReply reply;
+  reply.status = now.healthy ? 200 : 503;
+  reply.body = body.dump(-1, ' ', false,
+                         nlohmann::json::error_handler_t::replace) + "\n";
+  return reply;
+}
+
+}  // namespace fairlead::agent

@@ -1,0 +1,122 @@
+// SPDX-License-Identifier: Apache-2.0
+// The agent: Kubernetes API and netlink -> model -> reconcile -> kernel, and
+// what it tells about itself.
+//
+// Threads: the event loop's only. Destroying it removes nothing from the
+// kernel: traffic goes on.
+#ifndef FAIRLEAD_USERSPACE_AGENT_AGENT_H_
+#define FAIRLEAD_USERSPACE_AGENT_AGENT_H_
+
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/time/time.h"
+#include "bpf/abi/types.h"
+#include "userspace/agent/api_feeds.h"
+#include "userspace/agent/apply_loop.h"
+#include "userspace/agent/config.h"
+#include "userspace/agent/devices.h"
+#include "userspace/agent/http_server.h"
+#include "userspace/base/event_loop.h"
+#include "userspace/datapath/datapath.h"
+#include "userspace/kube/client.h"
+#include "userspace/kube/events.h"
+#include "userspace/model/cluster.h"
+#include "userspace/reconcile/reconciler.h"
+
+namespace fairlead::agent {
+
+class Agent {
+ public:
+  // Checks what the machine offers, loads the data path, reads back what an
+  // earlier run left, listens. `loop` and `config` outlive the agent.
+  [[nodiscard]] static absl::StatusOr<std::unique_ptr<Agent>> Create(
+      EventLoop* loop, const AgentConfig* config);
+  ~Agent();
+  Agent(const Agent&) = delete;
+  Agent& operator=(const Agent&) = delete;
+
+  // Begins to follow the API.
+  void Start();
+
+  struct Health {
+    bool healthy = false;
+    std::string reason;  // why not
+  };
+  Health health() const;
+  HttpReply Healthz() const;
+  HttpReply Metrics() const;
+
+  // ---- for the admin service ----
+
+  const AgentConfig& config() const { return *config_; }
+  const model::Cluster& cluster() const { return *cluster_; }
+  const reconcile::Reconciler& reconciler() const { return *reconciler_; }
+  const datapath::Inspector& inspector() const {
+    return datapath_->inspector();
+  }
+  const ApiFeeds& feeds() const { return *feeds_; }
+  const ApplyLoop& apply_loop() const { return *apply_loop_; }
+  const Devices& devices() const { return *devices_; }
+  absl::Time started() const { return started_; }
+  struct StandingProblem {
+    model::Problem problem;
+    absl::Time since;
+  };
+  std::vector<StandingProblem> problems() const;
+
+ private:
+  Agent(EventLoop* loop, const AgentConfig* config);
+  absl::Status Open();
+  absl::Status OpenServers();
+  void OpenModel();
+  // Addresses or the Node changed.
+  void RefreshNode();
+  void OnChange();
+  void OnApplied(const reconcile::ApplyResult& result);
+  void ReportProblems();
+  void ReportProblem(const model::Problem& problem);
+  datapath::Options DatapathOptions() const;
+  // The node's own addresses, IPv4 first, as they are now.
+  std::vector<IpAddress> CurrentNodeIps() const;
+
+  EventLoop* loop_;
+  const AgentConfig* config_;
+  absl::Time started_;
+  std::unique_ptr<kube::Transport> transport_;
+  std::unique_ptr<kube::Client> client_;
+  std::unique_ptr<kube::EventRecorder> events_;
+  std::unique_ptr<Devices> devices_;
+  // The first one: its maps are what the reconciler writes. A later one (with
+  // other masquerade addresses) has the same maps and other programs.
+  std::unique_ptr<datapath::Datapath> datapath_;
+  std::unique_ptr<datapath::Datapath> replaced_programs_;
+  std::unique_ptr<model::Cluster> cluster_;
+  std::unique_ptr<reconcile::Reconciler> reconciler_;
+  std::unique_ptr<ApplyLoop> apply_loop_;
+  std::unique_ptr<ApiFeeds> feeds_;
+  std::unique_ptr<HttpServer> healthz_;
+  std::unique_ptr<HttpServer> metrics_;
+  Timer refresh_;
+  Timer node_wait_;
+  bool waited_for_node_ = false;
+  std::optional<kube::Node> node_;
+  std::vector<IpAddress> node_ips_;
+  std::map<std::string, absl::Time> problem_times_;
+  uint64_t problems_seen_ = 0;
+};
+
+// The programs' configuration.
+fl_config MakeProgramConfig(const AgentConfig& config,
+                            const std::vector<IpAddress>& node_ips);
+// This process' resident memory.
+uint64_t ResidentBytes();
+
+}  // namespace fairlead::agent
+
+#endif  // FAIRLEAD_USERSPACE_AGENT_AGENT_H_

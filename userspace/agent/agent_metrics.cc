@@ -1,0 +1,152 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <spdlog/spdlog.h>
+
+#include "userspace/agent/agent.h"
+#include "userspace/base/strings.h"
+
+namespace fairlead::agent {
+namespace {
+
+void AddCounters(const datapath::Inspector& inspector, PrometheusText* text) {
+  auto rows = inspector.Counters();
+  if (!rows.ok()) {
+    spdlog::warn("msg=\"cannot read counters\" error=\"{}\"",
+                 rows.status().ToString());
+    return;
+  }
+  for (const datapath::CounterRow& row : *rows) {
+    text->Counter("fl_datapath_packets_total",
+                  "Packets and socket calls by what became of them.",
+                  StrCat("reason=\"", row.name, "\""),
+                  static_cast<double>(row.packets));
+  }
+  for (const datapath::CounterRow& row : *rows) {
+    text->Counter("fl_datapath_bytes_total",
+                  "Bytes of packets by what became of them.",
+                  StrCat("reason=\"", row.name, "\""),
+                  static_cast<double>(row.bytes));
+  }
+}
+
+void AddFill(const datapath::Inspector& inspector, PrometheusText* text) {
+  auto fill = inspector.Fill();
+  if (!fill.ok()) return;
+  for (const datapath::MapFill& map : *fill) {
+    text->Gauge("fl_datapath_map_entries", "Entries in use.",
+                StrCat("map=\"", map.name, "\""),
+                static_cast<double>(map.entries));
+  }
+  for (const datapath::MapFill& map : *fill) {
+    text->Gauge("fl_datapath_map_max_entries", "Room for entries.",
+                StrCat("map=\"", map.name, "\""),
+                static_cast<double>(map.max_entries));
+  }
+}
+
+void AddFeeds(const ApiFeeds& feeds, PrometheusText* text) {
+  struct Column {
+    const char* name;
+    const char* help;
+    uint64_t kube::Reflector::Stats::*value;
+  };
+  std::vector<ApiFeeds::Watch> watches = feeds.watches();
+  for (const Column& column :
+       {Column{"fl_api_lists_total", "Lists begun.",
+               &kube::Reflector::Stats::lists},
+        Column{"fl_api_watches_total", "Watches begun.",
+               &kube::Reflector::Stats::watches},
+        Column{"fl_api_events_total", "Events of watches.",
+               &kube::Reflector::Stats::events},
+        Column{"fl_api_bookmarks_total", "Bookmarks of watches.",
+               &kube::Reflector::Stats::bookmarks},
+        Column{"fl_api_errors_total", "Lists and watches that failed.",
+               &kube::Reflector::Stats::errors}}) {
+    for (const ApiFeeds::Watch& watch : watches) {
+      text->Counter(column.name, column.help,
+                    StrCat("resource=\"", watch.resource, "\""),
+                    static_cast<double>(watch.stats.*column.value));
+    }
+  }
+  for (const ApiFeeds::Watch& watch : watches) {
+    text->Counter("fl_api_undecodable_total", "Objects without a name.",
+                  StrCat("resource=\"", watch.resource, "\""),
+                  static_cast<double>(watch.undecodable));
+  }
+  text->Gauge("fl_api_connected", "1 while all watches are connected.", "",
+              feeds.connection().ok());
+}
+
+void AddApplies(const ApplyLoop& apply_loop, PrometheusText* text) {
+  const ApplyLoop::Stats& stats = apply_loop.stats();
+  text->Counter("fl_apply_total", "Times that changes were applied.", "",
+                static_cast<double>(stats.applies));
+  text->Counter("fl_apply_writes_total", "... and something was written.", "",
+                static_cast<double>(stats.writes));
+  text->Counter("fl_apply_failures_total", "Services that failed, each time.",
+                "", static_cast<double>(stats.failures));
+  text->Gauge("fl_apply_failed_services", "Services that failed last time.",
+              "", static_cast<double>(stats.failed));
+  text->Gauge("fl_apply_waiting_seconds",
+              "For how long the oldest change has been waiting.", "",
+              absl::ToDoubleSeconds(apply_loop.waiting()));
+  text->Add("fl_apply_duration_seconds", "How long applying took.",
+            stats.duration);
+  text->Add("fl_apply_latency_seconds", "From event to kernel.",
+            stats.latency);
+  // Names that dashboards and alerts for kube-proxy know.
+  text->Add("kubeproxy_network_programming_duration_seconds",
+            "From a change of endpoints to the kernel.",
+            stats.network_programming);
+  auto timestamp = [&](const char* name, const char* help,
+                       const std::optional<absl::Time>& time) {
+    if (!time.has_value()) return;
+    text->Gauge(name, help, "",
+                absl::ToDoubleSeconds(*time - absl::UnixEpoch()));
+  };
+  timestamp("kubeproxy_sync_proxy_rules_last_timestamp_seconds",
+            "When changes were applied last.", stats.last_applied);
+  timestamp("kubeproxy_sync_proxy_rules_last_queued_timestamp_seconds",
+            "When a change was queued last.", stats.last_queued);
+}
+
+}  // namespace
+
+HttpReply Agent::Metrics() const {
+  PrometheusText text;
+  AddCounters(inspector(), &text);
+  AddFill(inspector(), &text);
+  AddFeeds(*feeds_, &text);
+  AddApplies(*apply_loop_, &text);
+  reconcile::Reconciler::Stats stats = reconciler_->stats();
+  text.Gauge("fl_services", "Services with a frontend.", "",
+             static_cast<double>(stats.services));
+  text.Gauge("fl_frontends", "Frontends.", "",
+             static_cast<double>(stats.frontends));
+  text.Gauge("fl_backends", "Backends.", "",
+             static_cast<double>(stats.backends));
+  text.Counter("fl_kernel_operations_total", "Changes made to the tables.", "",
+               static_cast<double>(stats.operations));
+  text.Counter("fl_kernel_operation_errors_total", "Changes that failed.", "",
+               static_cast<double>(stats.operation_errors));
+  text.Counter("fl_problems_total", "Objects that could not be used.", "",
+               static_cast<double>(problems_seen_));
+  text.Gauge("fl_devices_attached", "Devices that carry the programs.", "",
+             static_cast<double>(devices_->attached().size()));
+  text.Counter("fl_device_attach_failures_total", "Attachments that failed.",
+               "", static_cast<double>(devices_->failures()));
+  text.Gauge("process_resident_memory_bytes", "Resident memory.", "",
+             static_cast<double>(ResidentBytes()));
+  EventLoop::Stats loop = loop_->stats();
+  text.Counter("fl_loop_callbacks_total", "Callbacks of the event loop.", "",
+               static_cast<double>(loop.callbacks));
+  text.Counter("fl_loop_busy_seconds_total", "Time spent in them.", "",
+               absl::ToDoubleSeconds(loop.busy));
+  text.Gauge("fl_loop_longest_callback_seconds", "The longest of them.", "",
+             absl::ToDoubleSeconds(loop.longest));
+  HttpReply reply;
+  reply.content_type = "text/plain; version=0.0.4; charset=utf-8";
+  reply.body = text.Take();
+  return reply;
+}
+
+}  // namespace fairlead::agent

@@ -1,0 +1,240 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "userspace/agent/api_feeds.h"
+
+#include <utility>
+
+#include "userspace/base/strings.h"
+
+namespace fairlead::agent {
+namespace {
+
+using kube::WatchEvent;
+
+std::string KeyOf(const kube::ObjectMeta& meta) {
+  return StrCat(meta.ns, "/", meta.name);
+}
+
+}  // namespace
+
+class ApiFeeds::Impl {
+ public:
+  Impl(EventLoop* loop, kube::Transport* transport,
+       const std::string& node_name, model::Cluster* cluster,
+       ApiFeedsCallbacks callbacks)
+      : cluster_(cluster),
+        callbacks_(std::move(callbacks)),
+        services_(this),
+        slices_(this),
+        node_(this),
+        service_feed_(loop, transport, ServiceOptions(), &services_),
+        slice_feed_(loop, transport, SliceOptions(), &slices_),
+        node_feed_(loop, transport, NodeOptions(node_name), &node_) {}
+
+  void Start() {
+    service_feed_.Start();
+    slice_feed_.Start();
+    node_feed_.Start();
+  }
+
+  std::vector<Watch> watches() const {
+    auto watch = [](std::string resource, const kube::Reflector& feed,
+                    size_t objects, const Sink& sink) {
+      return Watch{std::move(resource), feed.has_synced(),
+                   feed.resource_version(), feed.stats(), objects,
+                   sink.undecodable};
+    };
+    return {watch("services", service_feed_, cluster_->service_count(),
+                  services_),
+            watch("endpointslices", slice_feed_, cluster_->slice_count(),
+                  slices_),
+            watch("nodes", node_feed_, node_.found ? 1 : 0, node_)};
+  }
+
+  bool synced() const {
+    return service_feed_.has_synced() && slice_feed_.has_synced();
+  }
+  bool node_synced() const { return node_feed_.has_synced(); }
+
+  absl::Status connection_ = absl::UnavailableError("not connected yet");
+
+ private:
+  class Sink : public kube::ReflectorSink {
+   public:
+    explicit Sink(Impl* impl) : impl_(impl) {}
+    void OnState(const absl::Status& status) override {
+      state = status;
+      impl_->UpdateConnection();
+    }
+    uint64_t undecodable = 0;
+    absl::Status state = absl::UnavailableError("not connected yet");
+
+   protected:
+    // The key of an object that is going, or is bad; "" if it has none.
+    std::string Key(std::string_view json) {
+      auto meta = kube::DecodeMeta(json);
+      if (meta.ok()) return KeyOf(*meta);
+      ++undecodable;
+      return "";
+    }
+    Impl* impl_;
+  };
+
+  class ServiceSink : public Sink {
+   public:
+    using Sink::Sink;
+    void ReplaceBegin() override { impl_->cluster_->BeginServiceList(); }
+    void OnListed(std::string_view json) override { Put(json); }
+    void ReplaceEnd(std::string_view) override {
+      impl_->cluster_->EndServiceList();
+      // has_synced() turns true before this is called.
+      impl_->callbacks_.on_change();
+    }
+    void ReplaceAbort() override { impl_->cluster_->AbortServiceList(); }
+    void OnEvent(WatchEvent event, std::string_view json) override {
+      if (event == WatchEvent::kDeleted) {
+        impl_->cluster_->DeleteService(Key(json));
+      } else {
+        Put(json);
+      }
+      impl_->callbacks_.on_change();
+    }
+
+   private:
+    void Put(std::string_view json) {
+      auto service = kube::DecodeService(json);
+      if (service.ok()) {
+        impl_->cluster_->PutService(*std::move(service));
+      } else if (std::string key = Key(json); !key.empty()) {
+        impl_->cluster_->RejectService(key, Std(service.status().message()));
+      }
+    }
+  };
+
+  class SliceSink : public Sink {
+   public:
+    using Sink::Sink;
+    void ReplaceBegin() override { impl_->cluster_->BeginEndpointSliceList(); }
+    void OnListed(std::string_view json) override { Put(json); }
+    void ReplaceEnd(std::string_view) override {
+      impl_->cluster_->EndEndpointSliceList();
+      impl_->callbacks_.on_change();
+    }
+    void ReplaceAbort() override { impl_->cluster_->AbortEndpointSliceList(); }
+    void OnEvent(WatchEvent event, std::string_view json) override {
+      if (event == WatchEvent::kDeleted) {
+        impl_->cluster_->DeleteEndpointSlice(Key(json));
+      } else {
+        Put(json);
+      }
+      impl_->callbacks_.on_change();
+    }
+
+   private:
+    void Put(std::string_view json) {
+      auto slice = kube::DecodeEndpointSlice(json);
+      if (slice.ok()) {
+        if (slice->last_change.has_value()) {
+          impl_->callbacks_.on_endpoints_changed(*slice->last_change);
+        }
+        impl_->cluster_->PutEndpointSlice(*slice);
+      } else if (std::string key = Key(json); !key.empty()) {
+        std::string service = kube::EndpointSliceServiceName(json);
+        if (!service.empty()) {
+          service = StrCat(key.substr(0, key.find('/') + 1), service);
+        }
+        impl_->cluster_->RejectEndpointSlice(
+            key, service, Std(slice.status().message()));
+      }
+    }
+  };
+
+  class NodeSink : public Sink {
+   public:
+    using Sink::Sink;
+    void ReplaceBegin() override { listed_.reset(); }
+    void OnListed(std::string_view json) override {
+      auto node = kube::DecodeNode(json);
+      if (node.ok()) {
+        listed_ = *std::move(node);
+      } else {
+        ++undecodable;
+      }
+    }
+    void ReplaceEnd(std::string_view) override {
+      found = listed_.has_value();
+      impl_->callbacks_.on_node(listed_);
+      impl_->callbacks_.on_change();
+    }
+    void ReplaceAbort() override {}
+    void OnEvent(WatchEvent event, std::string_view json) override {
+      listed_.reset();
+      if (event != WatchEvent::kDeleted) OnListed(json);
+      found = listed_.has_value();
+      impl_->callbacks_.on_node(listed_);
+    }
+    bool found = false;
+
+   private:
+    std::optional<kube::Node> listed_;
+  };
+
+  static kube::ReflectorOptions Base(const kube::Resource& resource) {
+    kube::ReflectorOptions options;
+    options.resource = resource;
+    options.user_agent = "fairlead-agent";
+    return options;
+  }
+  static kube::ReflectorOptions ServiceOptions() {
+    kube::ReflectorOptions options = Base(kube::Services());
+    options.label_selector = "!service.kubernetes.io/service-proxy-name";
+    options.field_selector = "spec.clusterIP!=None";
+    return options;
+  }
+  static kube::ReflectorOptions SliceOptions() {
+    kube::ReflectorOptions options = Base(kube::EndpointSlices());
+    options.label_selector = "!service.kubernetes.io/headless";
+    return options;
+  }
+  static kube::ReflectorOptions NodeOptions(const std::string& name) {
+    kube::ReflectorOptions options = Base(kube::Nodes());
+    options.field_selector = StrCat("metadata.name=", name);
+    return options;
+  }
+
+  void UpdateConnection() {
+    absl::Status status = services_.state;
+    status.Update(slices_.state);
+    status.Update(node_.state);
+    bool was_connected = connection_.ok();
+    bool first_reason = connection_.message() == "not connected yet";
+    connection_ = status;
+    if (status.ok() != was_connected || (!status.ok() && first_reason)) {
+      callbacks_.on_connection(status);
+    }
+  }
+
+  model::Cluster* cluster_;
+  ApiFeedsCallbacks callbacks_;
+  ServiceSink services_;
+  SliceSink slices_;
+  NodeSink node_;
+  kube::Reflector service_feed_;
+  kube::Reflector slice_feed_;
+  kube::Reflector node_feed_;
+};
+
+ApiFeeds::ApiFeeds(EventLoop* loop, kube::Transport* transport,
+                   const std::string& node_name, model::Cluster* cluster,
+                   ApiFeedsCallbacks callbacks)
+    : impl_(std::make_unique<Impl>(loop, transport, node_name, cluster,
+                                   std::move(callbacks))) {}
+ApiFeeds::~ApiFeeds() = default;
+void ApiFeeds::Start() { impl_->Start(); }
+bool ApiFeeds::synced() const { return impl_->synced(); }
+bool ApiFeeds::node_synced() const { return impl_->node_synced(); }
+const absl::Status& ApiFeeds::connection() const { return impl_->connection_; }
+std::vector<ApiFeeds::Watch> ApiFeeds::watches() const {
+  return impl_->watches();
+}
+
+}  // namespace fairlead::agent

@@ -1,0 +1,67 @@
+// SPDX-License-Identifier: Apache-2.0
+// Follows Services, EndpointSlices and the own Node, and puts them into the
+// model. An object that can't be decoded becomes the model's Problem.
+//
+// Threads: the event loop's only, callbacks too. The pointers outlive this.
+#ifndef FAIRLEAD_USERSPACE_AGENT_API_FEEDS_H_
+#define FAIRLEAD_USERSPACE_AGENT_API_FEEDS_H_
+
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/time/time.h"
+#include "userspace/base/event_loop.h"
+#include "userspace/kube/objects.h"
+#include "userspace/kube/reflector.h"
+#include "userspace/kube/transport.h"
+#include "userspace/model/cluster.h"
+
+namespace fairlead::agent {
+
+struct ApiFeedsCallbacks {
+  // The model may have dirty Services, or a first list has been delivered.
+  std::function<void()> on_change;
+  // A slice's own word on when its endpoints changed.
+  std::function<void(absl::Time)> on_endpoints_changed;
+  // nullopt: there is no such Node.
+  std::function<void(const std::optional<kube::Node>&)> on_node;
+  // Connected (OK), or why not; only when it changes.
+  std::function<void(const absl::Status&)> on_connection;
+};
+
+class ApiFeeds {
+ public:
+  ApiFeeds(EventLoop* loop, kube::Transport* transport,
+           const std::string& node_name, model::Cluster* cluster,
+           ApiFeedsCallbacks callbacks);
+  ~ApiFeeds();
+
+  void Start();
+  // Services and EndpointSlices have each been listed whole.
+  bool synced() const;
+  bool node_synced() const;
+  // OK when all three watches are.
+  const absl::Status& connection() const;
+
+  struct Watch {
+    std::string resource;
+    bool synced = false;
+    std::string resource_version;
+    kube::Reflector::Stats stats;
+    size_t objects = 0;
+    uint64_t undecodable = 0;  // without so much as a name
+  };
+  std::vector<Watch> watches() const;
+
+ private:
+  class Impl;
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace fairlead::agent
+
+#endif  // FAIRLEAD_USERSPACE_AGENT_API_FEEDS_H_

@@ -1,0 +1,270 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "userspace/agent/config.h"
+
+#include <fnmatch.h>
+#include <unistd.h>
+
+#include <cstdlib>
+#include <fstream>
+#include <iterator>
+
+#include "absl/strings/ascii.h"
+#include "absl/strings/numbers.h"
+#include "absl/strings/str_join.h"
+#include "absl/strings/str_split.h"
+#include "userspace/base/mounts.h"
+#include "userspace/base/status.h"
+#include "userspace/base/strings.h"
+
+namespace fairlead::agent {
+namespace {
+
+constexpr char kServiceAccount[] =
+    "/var/run/secrets/kubernetes.io/serviceaccount/";
+
+// Collects problems, so that people see them all at once.
+class Problems {
+ public:
+  void Add(std::string_view flag, std::string_view why) {
+    lines_.push_back(StrCat("  ", flag, ": ", why));
+  }
+  template <typename T>
+  T Take(std::string_view flag, absl::StatusOr<T> value) {
+    if (value.ok()) return *std::move(value);
+    Add(flag, Std(value.status().message()));
+    return T();
+  }
+  absl::Status ToStatus() const {
+    if (lines_.empty()) return absl::OkStatus();
+    return absl::InvalidArgumentError(
+        StrCat("bad configuration:\n", absl::StrJoin(lines_, "\n")));
+  }
+
+ private:
+  std::vector<std::string> lines_;
+};
+
+std::string ReadAll(const std::string& path) {
+  std::ifstream file(path);
+  return std::string(std::istreambuf_iterator<char>(file), {});
+}
+
+// As a pod: what the kubelet put there.
+absl::StatusOr<kube::ApiServer> InClusterServer() {
+  const char* host = std::getenv("KUBERNETES_SERVICE_HOST");
+  const char* port = std::getenv("KUBERNETES_SERVICE_PORT");
+  if (host == nullptr || port == nullptr) {
+    return absl::InvalidArgumentError(
+        "neither --kubeconfig nor --server is given, and this is not a pod "
+        "(KUBERNETES_SERVICE_HOST is not set)");
+  }
+  kube::ApiServer server;
+  bool v6 = std::string_view(host).find(':') != std::string_view::npos;
+  server.url = v6 ? StrCat("https://[", host, "]:", port)
+                  : StrCat("https://", host, ":", port);
+  server.bearer_token = ReadAll(StrCat(kServiceAccount, "token"));
+  absl::StripTrailingAsciiWhitespace(&server.bearer_token);
+  server.ca_pem = ReadAll(StrCat(kServiceAccount, "ca.crt"));
+  return server;
+}
+
+absl::StatusOr<kube::ApiServer> ServerOf(const Flags& flags) {
+  if (!flags.kubeconfig.empty() && !flags.server.empty()) {
+    return absl::InvalidArgumentError("give --kubeconfig or --server, not both");
+  }
+  if (!flags.kubeconfig.empty()) return kube::LoadKubeconfig(flags.kubeconfig);
+  if (flags.server.empty()) return InClusterServer();
+  kube::ApiServer server;
+  server.url = flags.server;
+  return server;
+}
+
+std::string HostName() {
+  char name[256] = {};
+  gethostname(name, sizeof name - 1);
+  return absl::AsciiStrToLower(name);
+}
+
+std::vector<std::string> Split(const std::vector<std::string>& values) {
+  std::vector<std::string> parts;
+  for (const std::string& value : values) {
+    for (absl::string_view part : absl::StrSplit(value, ',')) {
+      part = absl::StripAsciiWhitespace(part);
+      if (!part.empty()) parts.emplace_back(part);
+    }
+  }
+  return parts;
+}
+
+// One of each family at most; that is what the programs can match.
+std::vector<IpPrefix> ClusterCidrs(const std::vector<std::string>& values,
+                                   Problems* problems) {
+  std::vector<IpPrefix> prefixes;
+  for (const std::string& text : Split(values)) {
+    auto prefix = IpPrefix::Parse(text);
+    if (!prefix.ok()) {
+      problems->Add("--cluster-cidr", Std(prefix.status().message()));
+      continue;
+    }
+    for (const IpPrefix& other : prefixes) {
+      if (other.family() == prefix->family()) {
+        problems->Add("--cluster-cidr",
+                      StrCat(other.ToString(), " and ", prefix->ToString(),
+                             ": only one range of each family"));
+      }
+    }
+    prefixes.push_back(*prefix);
+  }
+  return prefixes;
+}
+
+std::string CgroupRoot(const Flags& flags, Problems* problems) {
+  if (!flags.cgroup_root.empty()) return flags.cgroup_root;
+  auto mount = FindMount("cgroup2");
+  if (mount.ok()) return *mount;
+  problems->Add("--cgroup-root",
+                "cgroup v2 is not mounted; mount it (mount -t cgroup2 none "
+                "/sys/fs/cgroup/unified) or give \"none\" to go without the "
+                "socket path");
+  return "";
+}
+
+std::string BpfRoot(const Flags& flags) {
+  if (!flags.bpf_root.empty()) return flags.bpf_root;
+  auto mount = FindMount("bpf");
+  // Without a mount the data path's own check says how to make one.
+  return StrCat(mount.ok() ? *mount : "/sys/fs/bpf", "/fairlead");
+}
+
+std::optional<SocketAddress> Listen(std::string_view flag,
+                                    const std::string& text,
+                                    Problems* problems) {
+  if (text.empty()) return std::nullopt;
+  return problems->Take(flag, ParseSocketAddress(text));
+}
+
+std::string Text(const std::optional<SocketAddress>& address) {
+  if (!address.has_value()) return "";
+  bool v6 = !address->address.is_v4();
+  return StrCat(v6 ? "[" : "", address->address.ToString(), v6 ? "]" : "", ":",
+                address->port);
+}
+
+template <typename T>
+std::string Join(const std::vector<T>& values) {
+  return absl::StrJoin(values, ",", [](std::string* out, const T& value) {
+    out->append(value.ToString());
+  });
+}
+
+}  // namespace
+
+absl::StatusOr<SocketAddress> ParseSocketAddress(const std::string& text) {
+  size_t colon = text.rfind(':');
+  std::string host = text.substr(0, colon);
+  uint32_t port = 0;
+  if (colon == std::string::npos ||
+      !absl::SimpleAtoi(text.substr(colon + 1), &port) || port > 65535) {
+    return absl::InvalidArgumentError(
+        StrCat("\"", text, "\": want ADDRESS:PORT"));
+  }
+  if (host.size() > 2 && host.front() == '[' && host.back() == ']') {
+    host = host.substr(1, host.size() - 2);
+  } else if (host.find(':') != std::string::npos) {
+    return absl::InvalidArgumentError(
+        StrCat("\"", text, "\": an IPv6 address goes in brackets"));
+  }
+  FL_ASSIGN_OR_RETURN(IpAddress address, IpAddress::Parse(host));
+  return SocketAddress{address, static_cast<Port>(port)};
+}
+
+absl::StatusOr<PortRange> ParsePortRange(const std::string& text) {
+  std::vector<std::string> ends = absl::StrSplit(text, '-');
+  uint32_t first = 0, last = 0;
+  if (ends.size() != 2 || !absl::SimpleAtoi(ends[0], &first) ||
+      !absl::SimpleAtoi(ends[1], &last) || first == 0 || last > 65535 ||
+      first > last) {
+    return absl::InvalidArgumentError(
+        StrCat("\"", text, "\": want FIRST-LAST, such as 30000-32767"));
+  }
+  return PortRange{static_cast<Port>(first), static_cast<Port>(last)};
+}
+
+absl::StatusOr<AgentConfig> MakeConfig(const Flags& flags) {
+  Problems problems;
+  AgentConfig config;
+  config.api_server = problems.Take("API server", ServerOf(flags));
+  config.node_name = flags.node_name.empty() ? HostName() : flags.node_name;
+  if (config.node_name.empty()) problems.Add("--node-name", "missing");
+  for (const std::string& text : Split({flags.node_ip})) {
+    config.node_ips.push_back(
+        problems.Take("--node-ip", IpAddress::Parse(text)));
+  }
+  if (flags.cgroup_root != "none") {
+    config.cgroup_root = CgroupRoot(flags, &problems);
+  }
+  config.bpf_root = BpfRoot(flags);
+  config.devices = Split(flags.devices);
+  config.cluster_cidrs = ClusterCidrs(flags.cluster_cidrs, &problems);
+  config.nodeport_primary = false;
+  for (const std::string& text : Split(flags.nodeport_addresses)) {
+    if (text == "primary") {
+      config.nodeport_primary = true;
+    } else {
+      config.nodeport_cidrs.push_back(
+          problems.Take("--nodeport-addresses", IpPrefix::Parse(text, true)));
+    }
+  }
+  config.node_ports =
+      problems.Take("--node-port-range", ParsePortRange(flags.node_port_range));
+  config.masquerade_ports =
+      problems.Take("--masquerade-source-ports",
+                    ParsePortRange(flags.masquerade_source_ports));
+  config.masquerade_all = flags.masquerade_all;
+  config.admin_socket = flags.admin_socket;
+  config.healthz = Listen("--healthz-bind-address", flags.healthz_bind_address,
+                          &problems);
+  config.metrics = Listen("--metrics-bind-address", flags.metrics_bind_address,
+                          &problems);
+  config.log_level = flags.log_level;
+  config.tc_mode = flags.tc_mode;
+  config.event_sample = flags.event_sample;
+  FL_RETURN_IF_ERROR(problems.ToStatus());
+  return config;
+}
+
+std::vector<std::pair<std::string, std::string>> AgentConfig::ToText() const {
+  std::vector<std::string> nodeports;
+  if (nodeport_primary) nodeports.push_back("primary");
+  for (const IpPrefix& p : nodeport_cidrs) nodeports.push_back(p.ToString());
+  return {
+      {"server", api_server.url},
+      {"node-name", node_name},
+      {"node-ip", Join(node_ips)},
+      {"cgroup-root", cgroup_root.value_or("none")},
+      {"bpf-root", bpf_root},
+      {"devices", devices.empty() ? "all" : absl::StrJoin(devices, ",")},
+      {"cluster-cidr", Join(cluster_cidrs)},
+      {"nodeport-addresses", absl::StrJoin(nodeports, ",")},
+      {"node-port-range", StrCat(node_ports.first, "-", node_ports.last)},
+      {"masquerade-source-ports",
+       StrCat(masquerade_ports.first, "-", masquerade_ports.last)},
+      {"masquerade-all", masquerade_all ? "true" : "false"},
+      {"admin-socket", admin_socket},
+      {"healthz-bind-address", Text(healthz)},
+      {"metrics-bind-address", Text(metrics)},
+      {"log-level", log_level},
+      {"tc-mode", tc_mode},
+  };
+}
+
+bool WantsDevice(const AgentConfig& config, const std::string& name,
+                 bool loopback) {
+  if (config.devices.empty()) return !loopback;
+  for (const std::string& glob : config.devices) {
+    if (fnmatch(glob.c_str(), name.c_str(), 0) == 0) return true;
+  }
+  return false;
+}
+
+}  // namespace fairlead::agent

@@ -1,0 +1,93 @@
+// SPDX-License-Identifier: Apache-2.0
+// What an agent is told at its start: parsed once, checked as a whole, then
+// constant. Values only.
+#ifndef FAIRLEAD_USERSPACE_AGENT_CONFIG_H_
+#define FAIRLEAD_USERSPACE_AGENT_CONFIG_H_
+
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "userspace/base/ip_address.h"
+#include "userspace/kube/kubeconfig.h"
+
+namespace fairlead::agent {
+
+struct PortRange {
+  Port first = 0;
+  Port last = 0;
+};
+
+struct SocketAddress {
+  IpAddress address;
+  Port port = 0;
+};
+
+// The flags as they were given; text that nobody has looked at yet.
+struct Flags {
+  std::string kubeconfig;
+  std::string server;
+  std::string node_name;
+  std::string node_ip;
+  std::string cgroup_root;
+  std::string bpf_root;
+  std::vector<std::string> devices;
+  std::vector<std::string> cluster_cidrs;
+  std::vector<std::string> nodeport_addresses = {"primary"};
+  std::string node_port_range = "30000-32767";
+  std::string masquerade_source_ports = "10240-29999";
+  bool masquerade_all = false;
+  std::string admin_socket = "/run/fairlead/agent.sock";
+  std::string healthz_bind_address = "0.0.0.0:10256";
+  std::string metrics_bind_address = "127.0.0.1:10249";
+  std::string log_level = "info";
+  std::string tc_mode = "auto";
+  uint32_t event_sample = 0;
+};
+
+struct AgentConfig {
+  kube::ApiServer api_server;
+  std::string node_name;
+  // Becomes the source of masqueraded flows; a family without one is found
+  // on the device of the default route.
+  std::vector<IpAddress> node_ips;
+  std::optional<std::string> cgroup_root;  // nullopt: no socket path
+  std::string bpf_root;
+  std::vector<std::string> devices;  // globs; empty: all but loopback
+  std::vector<IpPrefix> cluster_cidrs;  // at most one of each family
+  bool nodeport_primary = true;  // the node's own addresses take NodePorts
+  std::vector<IpPrefix> nodeport_cidrs;
+  PortRange node_ports;
+  PortRange masquerade_ports;
+  bool masquerade_all = false;
+  std::string admin_socket;  // "": none
+  std::optional<SocketAddress> healthz;
+  std::optional<SocketAddress> metrics;
+  std::string log_level;
+  std::string tc_mode;  // "auto", "tcx", "clsact"
+  uint32_t event_sample = 0;
+
+  // Flag and effective value, for people; without secrets.
+  std::vector<std::pair<std::string, std::string>> ToText() const;
+};
+
+// Checks everything and reports all problems in one Status (kInvalidArgument),
+// a line each. Reads the kubeconfig, /proc/self/mountinfo and the host's name.
+[[nodiscard]] absl::StatusOr<AgentConfig> MakeConfig(const Flags& flags);
+
+// Is the device one that the agent takes care of?
+bool WantsDevice(const AgentConfig& config, const std::string& name,
+                 bool loopback);
+
+// "0.0.0.0:10256", "[::]:10256".
+[[nodiscard]] absl::StatusOr<SocketAddress> ParseSocketAddress(
+    const std::string& text);
+// "30000-32767"
+[[nodiscard]] absl::StatusOr<PortRange> ParsePortRange(const std::string& text);
+
+}  // namespace fairlead::agent
+
+#endif  // FAIRLEAD_USERSPACE_AGENT_CONFIG_H_

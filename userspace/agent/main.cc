@@ -1,0 +1,207 @@
+// SPDX-License-Identifier: Apache-2.0
+// fairlead-agent: Kubernetes Services in eBPF, on one node.
+#include <spdlog/sinks/stdout_sinks.h>
+#include <spdlog/spdlog.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include <CLI/CLI.hpp>
+#include <csignal>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+
+#include "userspace/agent/admin_service.h"
+#include "userspace/agent/agent.h"
+#include "userspace/agent/config.h"
+#include "userspace/base/event_loop.h"
+#include "userspace/base/strings.h"
+#include "userspace/base/unique_fd.h"
+#include "userspace/datapath/datapath.h"
+
+#ifndef FAIRLEAD_VERSION
+#define FAIRLEAD_VERSION "unknown"
+#endif
+
+namespace fairlead::agent {
+namespace {
+
+constexpr int kExitFailure = 1;
+constexpr int kExitUsage = 2;
+
+constexpr char kExamples[] = R"(Examples:
+  # Against a cluster, with a kubeconfig, for pods in 10.244.0.0/16:
+  fairlead-agent --kubeconfig /etc/kubernetes/kubelet.conf \
+      --cluster-cidr 10.244.0.0/16
+
+  # An API server without TLS; attach to these devices only:
+  fairlead-agent --server http://127.0.0.1:8080 --devices 'eth0,veth*'
+
+  # Take everything out of the kernel again:
+  fairlead-agent --cleanup
+
+Stopping the agent leaves its programs in the kernel: Services go on working.
+)";
+
+void AddNetworkFlags(CLI::App* app, Flags* flags) {
+  app->add_option("--node-ip", flags->node_ip,
+                  "Addresses that masqueraded flows get, one of each family "
+                  "(default: of the default route's device)");
+  app->add_option("--cgroup-root", flags->cgroup_root,
+                  "Processes of this cgroup v2 directory use the socket path; "
+                  "\"none\" for no socket path (default: the cgroup2 mount)");
+  app->add_option("--bpf-root", flags->bpf_root,
+                  "Directory of a BPF file system for this node's maps and "
+                  "links (default: <bpf mount>/fairlead)");
+  app->add_option("--devices", flags->devices,
+                  "Names or globs of the devices that carry pod or outside "
+                  "traffic (default: all but loopback)");
+  app->add_option("--cluster-cidr", flags->cluster_cidrs,
+                  "Pod addresses of the cluster, one range of each family; "
+                  "without it ClusterIP traffic is never masqueraded");
+  app->add_option("--nodeport-addresses", flags->nodeport_addresses,
+                  "Local addresses that take NodePorts: ranges, or "
+                  "\"primary\" for the node's own")
+      ->capture_default_str();
+  app->add_option("--node-port-range", flags->node_port_range,
+                  "NodePorts of the cluster")
+      ->capture_default_str();
+  app->add_option("--masquerade-source-ports", flags->masquerade_source_ports,
+                  "Source ports for masqueraded flows; keep clear of "
+                  "net.ipv4.ip_local_port_range")
+      ->capture_default_str();
+  app->add_flag("--masquerade-all", flags->masquerade_all,
+                "Masquerade all traffic to ClusterIPs");
+  app->add_option("--tc-mode", flags->tc_mode, "How to attach to devices")
+      ->check(CLI::IsMember({"auto", "tcx", "clsact"}))
+      ->capture_default_str();
+}
+
+void AddFlags(CLI::App* app, Flags* flags) {
+  app->add_option("--kubeconfig", flags->kubeconfig,
+                  "File that says where the API server is (default: the "
+                  "pod's service account)");
+  app->add_option("--server", flags->server,
+                  "The API server's URL, instead of a kubeconfig");
+  app->add_option("--node-name", flags->node_name,
+                  "This node's name in the API (default: the host's name)");
+  AddNetworkFlags(app, flags);
+  app->add_option("--admin-socket", flags->admin_socket,
+                  "Unix socket for fairleadctl; empty for none")
+      ->capture_default_str();
+  app->add_option("--healthz-bind-address", flags->healthz_bind_address,
+                  "Serves /healthz and /livez; empty for none")
+      ->capture_default_str();
+  app->add_option("--metrics-bind-address", flags->metrics_bind_address,
+                  "Serves /metrics; empty for none")
+      ->capture_default_str();
+  app->add_option("--log-level", flags->log_level, "What is logged")
+      ->check(CLI::IsMember({"debug", "info", "warn", "error"}))
+      ->capture_default_str();
+}
+
+void OpenLog(const std::string& level) {
+  auto logger = spdlog::stderr_logger_mt("agent");
+  logger->set_pattern("time=%Y-%m-%dT%H:%M:%S.%eZ level=%l %v",
+                      spdlog::pattern_time_type::utc);
+  logger->set_level(spdlog::level::from_str(level));
+  logger->flush_on(spdlog::level::trace);
+  spdlog::set_default_logger(logger);
+}
+
+// systemd's readiness protocol (sd_notify(3)): a datagram to $NOTIFY_SOCKET.
+void NotifyReady() {
+  const char* path = std::getenv("NOTIFY_SOCKET");
+  if (path == nullptr || (path[0] != '/' && path[0] != '@')) return;
+  sockaddr_un address = {};
+  size_t length = std::strlen(path);
+  if (length >= sizeof address.sun_path) return;
+  address.sun_family = AF_UNIX;
+  std::memcpy(address.sun_path, path, length);
+  if (path[0] == '@') address.sun_path[0] = '\0';  // the abstract name space
+  UniqueFd fd(socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0));
+  constexpr char kReady[] = "READY=1";
+  (void)sendto(fd.get(), kReady, sizeof kReady - 1, MSG_NOSIGNAL,
+               reinterpret_cast<sockaddr*>(&address),
+               static_cast<socklen_t>(offsetof(sockaddr_un, sun_path) +
+                                      length));
+}
+
+int Fail(const absl::Status& status, int code) {
+  std::fprintf(stderr, "fairlead-agent: %s\n",
+               std::string(status.message()).c_str());
+  return code;
+}
+
+int Serve(const AgentConfig& config) {
+  // Kernels before 5.11 count BPF maps against this.
+  rlimit unlimited = {RLIM_INFINITY, RLIM_INFINITY};
+  (void)setrlimit(RLIMIT_MEMLOCK, &unlimited);
+  std::signal(SIGPIPE, SIG_IGN);
+  EventLoop loop;
+  auto agent = Agent::Create(&loop, &config);
+  if (!agent.ok()) return Fail(agent.status(), kExitFailure);
+  std::unique_ptr<AdminServer> admin;
+  if (!config.admin_socket.empty()) {
+    auto started = AdminServer::Start(config.admin_socket, &loop, agent->get());
+    if (!started.ok()) return Fail(started.status(), kExitFailure);
+    admin = *std::move(started);
+  }
+  loop.OnTermination([&](int signal) {
+    spdlog::info("msg=\"stopping\" signal={}", signal);
+    loop.Stop();
+  });
+  (*agent)->Start();
+  NotifyReady();
+  loop.Run();
+  admin.reset();
+  spdlog::info("msg=\"stopped\" kernel_state=kept");
+  return 0;
+}
+
+int Run(int argc, char** argv) {
+  Flags flags;
+  bool cleanup = false;
+  CLI::App app(
+      "Replaces kube-proxy on a node: watches the Kubernetes API and balances "
+      "Services in eBPF.",
+      "fairlead-agent");
+  app.footer(kExamples);
+  app.set_version_flag("--version", std::string("fairlead-agent ") +
+                                        FAIRLEAD_VERSION);
+  app.add_flag("--cleanup", cleanup,
+               "Remove programs and maps from the kernel, and end");
+  AddFlags(&app, &flags);
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& error) {
+    return app.exit(error) == 0 ? 0 : kExitUsage;
+  }
+  // Cleaning up needs no API server.
+  if (cleanup && flags.kubeconfig.empty() && flags.server.empty()) {
+    flags.server = "http://127.0.0.1:1";
+  }
+  if (cleanup && flags.cgroup_root.empty()) flags.cgroup_root = "none";
+  absl::StatusOr<AgentConfig> config = MakeConfig(flags);
+  if (!config.ok()) return Fail(config.status(), kExitUsage);
+  OpenLog(config->log_level);
+  if (cleanup) {
+    absl::Status status = datapath::Cleanup(config->bpf_root);
+    if (!status.ok()) return Fail(status, kExitFailure);
+    spdlog::info("msg=\"cleaned up\" bpf_root={}", config->bpf_root);
+    return 0;
+  }
+  std::string text;
+  for (const auto& [flag, value] : config->ToText()) {
+    StrAppend(&text, " ", flag, "=", value.empty() ? "\"\"" : value);
+  }
+  spdlog::info("msg=\"starting\" version={}{}", FAIRLEAD_VERSION, text);
+  return Serve(*config);
+}
+
+}  // namespace
+}  // namespace fairlead::agent
+
+int main(int argc, char** argv) { return fairlead::agent::Run(argc, argv); }
