@@ -130,13 +130,15 @@ fl_masquerade_open(const struct fl_packet *pkt, struct fl_flow_key *key,
 	return FL_COUNTER_FORWARD_NEW;
 }
 
-/* All entries; what makes the flow exist, A, comes last. */
-static __noinline int fl_flow_open(const struct fl_packet *pkt,
-				   struct fl_flow_key *key,
-				   struct fl_flow *value)
+/* All entries; what makes the flow exist, A, comes last. (Global functions are
+ * verified once, whatever they are called with.) */
+__noinline int fl_flow_open(const struct fl_packet *pkt,
+			    struct fl_flow_key *key, struct fl_flow *value)
 {
 	enum fl_counter_id verdict;
 
+	if (!pkt || !key || !value)
+		return FL_COUNTER_DROP_MAP_FULL;
 	if (pkt->masquerade) {
 		verdict = fl_masquerade_open(pkt, key, value);
 		if (verdict != FL_COUNTER_FORWARD_NEW)
@@ -158,14 +160,16 @@ static __noinline int fl_flow_open(const struct fl_packet *pkt,
 
 /* FORWARD_NEW: pkt->to is a backend that is ON, `value` says which, `key` is
  * D's, and no other flow has it. REJECT_RST: there is none. */
-static __noinline int fl_choose(struct fl_packet *pkt,
-				const struct fl_service *service,
-				const struct fl_selection *selection,
-				struct fl_flow_key *key, struct fl_flow *value)
+__noinline int fl_choose(struct fl_packet *pkt,
+			 const struct fl_service *service,
+			 const struct fl_selection *selection,
+			 struct fl_flow_key *key, struct fl_flow *value)
 {
 	struct fl_choice choice;
 	int i;
 
+	if (!pkt || !service || !selection || !key || !value)
+		return FL_COUNTER_REJECT_RST;
 	for (i = 0; i < FL_CLASH_TRIES; i++) {
 		/* The second time, affinity has had its say. */
 		choice = i ? fl_select_random(selection,
@@ -210,28 +214,15 @@ fl_ingress_admit(struct fl_packet *pkt, const struct fl_service *service,
 	return FL_COUNTER_FORWARD_NEW;
 }
 
-/* No flow, or one that this packet can't use any more. FORWARD_NEW: follow
- * pkt->to; REJECT_*: not yet answered. A function of its own for the verifier,
- * which checks it once. */
-__noinline int fl_ingress_new(struct fl_packet *pkt)
+/* Admitted: finds an endpoint and opens the flow. */
+static __always_inline enum fl_counter_id
+fl_ingress_start(struct fl_packet *pkt, const struct fl_service *service,
+		 enum fl_client client)
 {
-	struct fl_service *service;
 	enum fl_counter_id verdict;
 	struct fl_flow value = {};
-	enum fl_client client;
-	struct fl_flow_key key;
+	struct fl_flow_key key = {};
 
-	if (!pkt)
-		return FL_COUNTER_NOT_OURS;
-	service = fl_service_lookup(&pkt->tuple.dst, pkt->tuple.dport,
-				    pkt->tuple.proto);
-	if (!service)
-		return FL_COUNTER_NOT_OURS;
-	pkt->service_id = service->id;
-	client = fl_client_kind(&pkt->tuple.src);
-	verdict = fl_ingress_admit(pkt, service, client);
-	if (verdict != FL_COUNTER_FORWARD_NEW)
-		return verdict;
 	value.service_id = service->id;
 	value.created = fl_now_seconds();
 	value.last_seen = value.created;
@@ -244,7 +235,29 @@ __noinline int fl_ingress_new(struct fl_packet *pkt)
 	if (fl_service_masquerades(service, client) ||
 	    fl_addr_equal(&pkt->tuple.src, &pkt->to))
 		pkt->masquerade = FL_FLOW_MASQ;
-	return fl_flow_open(pkt, &key, &value);
+	return (enum fl_counter_id)fl_flow_open(pkt, &key, &value);
+}
+
+/* No flow, or one that this packet can't use any more. FORWARD_NEW: follow
+ * pkt->to; REJECT_*: not yet answered. */
+__noinline int fl_ingress_new(struct fl_packet *pkt)
+{
+	struct fl_service *service;
+	enum fl_counter_id verdict;
+	enum fl_client client;
+
+	if (!pkt)
+		return FL_COUNTER_NOT_OURS;
+	service = fl_service_lookup(&pkt->tuple.dst, pkt->tuple.dport,
+				    pkt->tuple.proto);
+	if (!service)
+		return FL_COUNTER_NOT_OURS;
+	pkt->service_id = service->id;
+	client = fl_client_kind(&pkt->tuple.src);
+	verdict = fl_ingress_admit(pkt, service, client);
+	if (verdict != FL_COUNTER_FORWARD_NEW)
+		return verdict;
+	return fl_ingress_start(pkt, service, client);
 }
 
 /* ---- packets ---- */

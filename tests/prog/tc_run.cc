@@ -88,7 +88,7 @@ fl_config TcRun::DefaultConfig() {
   return config;
 }
 
-TcRun::TcRun(const fl_config& config) {
+TcRun::TcRun(const fl_config& config, int flows) {
   skeleton_ = tc__open();
   if (skeleton_ == nullptr) Die("open tc");
   const_cast<fl_config&>(
@@ -97,7 +97,7 @@ TcRun::TcRun(const fl_config& config) {
   bpf_map__set_max_entries(skeleton_->maps.fl_service, 64);
   bpf_map__set_max_entries(skeleton_->maps.fl_slot, 1024);
   bpf_map__set_max_entries(skeleton_->maps.fl_backend, 64);
-  bpf_map__set_max_entries(skeleton_->maps.fl_flow, 4096);
+  bpf_map__set_max_entries(skeleton_->maps.fl_flow, flows);
   if (tc__load(skeleton_)) Die("load tc");
   ring_ = ring_buffer__new(bpf_map__fd(skeleton_->maps.fl_event), OnEvent,
                            &events_, nullptr);

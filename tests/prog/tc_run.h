@@ -58,7 +58,7 @@ class TcRun {
  public:
   static fl_config DefaultConfig();
   // Aborts with libbpf's message if the programs don't load.
-  explicit TcRun(const fl_config& config = DefaultConfig());
+  explicit TcRun(const fl_config& config = DefaultConfig(), int flows = 4096);
   ~TcRun();
   TcRun(const TcRun&) = delete;
 
