@@ -20,6 +20,12 @@ static __always_inline void fl_count(enum fl_counter_id id, __u64 bytes)
 	}
 }
 
+/* Not inlined: so the object's BTF has the type, for the ABI test. */
+static __noinline void fl_event_stamp(struct fl_event *event)
+{
+	event->time_ns = bpf_ktime_get_ns();
+}
+
 /* A sampled record of a drop, for people. The counter has the truth: a full
  * ring loses records, never counts. */
 static __always_inline void fl_event_emit(const struct fl_flow_key *tuple,
@@ -37,7 +43,7 @@ static __always_inline void fl_event_emit(const struct fl_flow_key *tuple,
 						       sizeof(*event), 0);
 	if (!event)
 		return;
-	event->time_ns = bpf_ktime_get_ns();
+	fl_event_stamp(event);
 	event->tuple = *tuple;
 	event->ifindex = ifindex;
 	event->counter = id;

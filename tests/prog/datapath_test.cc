@@ -45,7 +45,7 @@ using ::testing::Not;
     ASSERT_TRUE(ok_status_.ok()) << ok_status_; \
   } while (false)
 
-const L4Address kService{*IpAddress::Parse("10.96.0.1"), 80, Protocol::kTcp};
+const L4Address kService{*IpAddress::Parse("10.96.0.1"), 80, Protocol::kUdp};
 
 uint32_t PinnedMapId(const PinLayout& layout, std::string_view name) {
   absl::StatusOr<PinnedMap> map = OpenPinnedMap(layout, name);
@@ -82,7 +82,7 @@ class DatapathTest : public ::testing::Test {
   // One server behind kService.
   Server Publish() {
     absl::StatusOr<Server> server =
-        OpenServer(*IpAddress::Parse("127.0.0.1"), Protocol::kTcp);
+        OpenServer(*IpAddress::Parse("127.0.0.1"), Protocol::kUdp);
     EXPECT_TRUE(server.ok()) << server.status();
     absl::StatusOr<uint32_t> id = world_->AddBackend(server->address);
     EXPECT_TRUE(id.ok()) << id.status();
@@ -338,7 +338,7 @@ TEST_F(DatapathTest, TablesReadBackWhatWasWritten) {
   EXPECT_THAT(*world_->Dump("source_range"), IsEmpty());
   EXPECT_THAT(*world_->Dump("fl_slot"), ElementsAre("slot 1 backend=1"));
   EXPECT_THAT(*world_->Dump("service"),
-              ElementsAre("service 10.96.0.1:80/TCP id=1 internal=[1,2) "
+              ElementsAre("service 10.96.0.1:80/UDP id=1 internal=[1,2) "
                           "external=[1,2) affinity=0 flags=none"));
   EXPECT_THAT(*world_->Dump("backend"),
               ElementsAre(StrCat("backend 1 address=",

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "tests/prog/service_world.h"
 
+#include <bpf/bpf.h>
+#include <bpf/libbpf.h>
 #include <fcntl.h>
 #include <sched.h>
 
@@ -16,6 +18,32 @@ namespace {
 uint32_t FilterBit(const L4Address& address) {
   fl_service_key key = reconcile::ToServiceKey(address);
   return fl_filter_bit(&key.addr, key.port, key.proto);
+}
+
+// Deletes every key of a hash.
+absl::Status Empty(const datapath::PinLayout& layout, std::string_view name) {
+  FL_ASSIGN_OR_RETURN(datapath::PinnedMap map,
+                      datapath::OpenPinnedMap(layout, name));
+  char key[64];
+  while (bpf_map_get_next_key(map.fd.get(), nullptr, key) == 0) {
+    if (bpf_map_delete_elem(map.fd.get(), key) != 0) {
+      return ErrnoStatus(errno, "delete from", name);
+    }
+  }
+  return absl::OkStatus();
+}
+
+absl::Status ZeroCounters(const datapath::PinLayout& layout) {
+  FL_ASSIGN_OR_RETURN(datapath::PinnedMap map,
+                      datapath::OpenPinnedMap(layout, "fl_counter"));
+  std::vector<fl_counter> zeros(
+      static_cast<size_t>(libbpf_num_possible_cpus()));
+  for (uint32_t id = 0; id < map.max_entries; ++id) {
+    if (bpf_map_update_elem(map.fd.get(), &id, zeros.data(), 0) != 0) {
+      return ErrnoStatus(errno, "update", "fl_counter");
+    }
+  }
+  return absl::OkStatus();
 }
 
 }  // namespace
@@ -93,6 +121,19 @@ absl::Status ServiceWorld::PutService(const L4Address& frontend,
   }
   if (service.id == 0) service.id = next_service_++;
   return maps().PutService(reconcile::ToServiceKey(frontend), service);
+}
+
+absl::Status ServiceWorld::Reset() {
+  const datapath::PinLayout& layout = datapath_->layout();
+  for (const char* map : {"fl_service", "fl_flow", "fl_socket", "fl_affinity",
+                          "fl_source_range", "fl_node_addr"}) {
+    FL_RETURN_IF_ERROR(Empty(layout, map));
+  }
+  for (uint32_t id = 1; id < next_backend_; ++id) {
+    FL_RETURN_IF_ERROR(maps().PutBackend(id, {}));
+  }
+  next_backend_ = next_slot_ = next_service_ = 1;
+  return ZeroCounters(layout);
 }
 
 absl::StatusOr<std::map<std::string, uint64_t>> ServiceWorld::Counters() {

@@ -44,13 +44,18 @@ IpAddress Address(const char* text) { return *IpAddress::Parse(text); }
 
 class SocketWorldTest : public ::testing::Test {
  protected:
-  void SetUp() override {
+  static void SetUpTestSuite() {
     absl::StatusOr<std::unique_ptr<ServiceWorld>> world =
         ServiceWorld::Create();
     ASSERT_TRUE(world.ok()) << world.status();
-    world_ = *std::move(world);
+    world_ = world->release();
     ASSERT_OK(world_->OpenDatapath());
   }
+  static void TearDownTestSuite() {
+    delete world_;
+    world_ = nullptr;
+  }
+  void SetUp() override { ASSERT_OK(world_->Reset()); }
 
   // `count` servers on `address`, each a backend; ids in `ids`.
   std::vector<Server> AddServers(int count, const IpAddress& address,
@@ -87,8 +92,10 @@ class SocketWorldTest : public ::testing::Test {
     return spread;
   }
 
-  std::unique_ptr<ServiceWorld> world_;
+  // One for all tests of a suite: GoogleTest leaves no other place for it.
+  static ServiceWorld* world_;
 };
+ServiceWorld* SocketWorldTest::world_ = nullptr;
 
 // How an application addresses a service: the family of the service and of
 // the socket.
@@ -97,6 +104,9 @@ struct Addressing {
   const char* service;
   const char* backend;
   SocketFamily family;
+  friend void PrintTo(const Addressing& a, std::ostream* out) {
+    *out << a.name;
+  }
 };
 
 class SocketPathTest : public SocketWorldTest,
@@ -278,6 +288,8 @@ TEST_P(SocketPathTest, APlaceThatAnotherSocketHoldsIsRespected) {
   fl_peer now = {};
   ASSERT_EQ(bpf_map_lookup_elem(map->fd.get(), &place, &now), 0);
   EXPECT_EQ(memcmp(&now, &holder, sizeof(now)), 0);
+  fl_peer nobody = {};
+  ASSERT_EQ(bpf_map_update_elem(map->fd.get(), &place, &nobody, 0), 0);
 }
 
 TEST_P(SocketPathTest, AClosedSocketLeavesNothing) {
