@@ -1,0 +1,2 @@
+fl_fuzz(parse_fuzz SRCS parse_fuzz.cc CORPUS
+  ${CMAKE_CURRENT_SOURCE_DIR}/corpus/parse)
