@@ -75,7 +75,8 @@ void Reconciler::Impl::PlanFilterBit(Filter which, const L4Address& address,
 }
 
 uint32_t Reconciler::Impl::ServiceIdFor(const DesiredPort& desired,
-                                        const PortRecord* before) {
+                                        const PortRecord* before,
+                                        Change* change) {
   if (before != nullptr) return before->service_id;
   for (const model::Frontend& f : desired.frontends) {
     auto it = frontends_.find(f.address);
@@ -86,6 +87,7 @@ uint32_t Reconciler::Impl::ServiceIdFor(const DesiredPort& desired,
   while (next_service_id_ == 0 || service_ids_.contains(next_service_id_)) {
     ++next_service_id_;
   }
+  change->fresh_ids.push_back(next_service_id_);
   return next_service_id_++;
 }
 
@@ -215,7 +217,7 @@ absl::Status Reconciler::Impl::PlanPort(const DesiredPort& desired,
                                           std::move(ids), change));
   }
   PlanKeepers(desired, &port);
-  port.service_id = ServiceIdFor(desired, before);
+  port.service_id = ServiceIdFor(desired, before, change);
   // At once, so that no other port takes the same id over.
   service_ids_[port.service_id] = record;
   PlanSourceRanges(desired, port.service_id, change);
@@ -296,13 +298,7 @@ absl::Status Reconciler::Impl::ApplyService(ServiceRecord* record,
     }
   }
   if (!status.ok()) {
-    DropReferences(change.ports);
-    for (const PortRecord& port : change.ports) {
-      service_ids_.erase(port.service_id);
-    }
-    for (const PortRecord& port : record->ports) {
-      service_ids_[port.service_id] = record;
-    }
+    RollBack(change, record);
     return status;
   }
   status = Publish(change, record);
@@ -319,6 +315,27 @@ absl::Status Reconciler::Impl::ApplyService(ServiceRecord* record,
   }
   Commit(std::move(change), record);
   return status;
+}
+
+void Reconciler::Impl::RollBack(const Change& change, ServiceRecord* record) {
+  DropReferences(change.ports);
+  // Another Service of the batch may have use for them.
+  for (uint32_t id : change.planned_backends) backends_.FreeIfUnwritten(id);
+  for (uint32_t id : change.fresh_ids) DropRanges(id);
+  for (const PortRecord& port : change.ports) {
+    service_ids_.erase(port.service_id);
+  }
+  for (const PortRecord& port : record->ports) {
+    service_ids_[port.service_id] = record;
+  }
+}
+
+void Reconciler::Impl::DropRanges(uint32_t service_id) {
+  auto it = source_ranges_.find(service_id);
+  if (it == source_ranges_.end()) return;
+  for (const IpPrefix& prefix : it->second) {
+    unwanted_ranges_.emplace(service_id, prefix);
+  }
 }
 
 // Each frontend by itself: one that fails doesn't hold up the others.
@@ -368,15 +385,8 @@ void Reconciler::Impl::Commit(Change change, ServiceRecord* record) {
     }
   }
 
-  auto unwanted = [this](const PortRecord& port) {
-    auto it = source_ranges_.find(port.service_id);
-    if (it == source_ranges_.end()) return;
-    for (const IpPrefix& prefix : it->second) {
-      unwanted_ranges_.emplace(port.service_id, prefix);
-    }
-  };
-  for (const PortRecord& port : before) unwanted(port);
-  for (const PortRecord& port : record->ports) unwanted(port);
+  for (const PortRecord& port : before) DropRanges(port.service_id);
+  for (const PortRecord& port : record->ports) DropRanges(port.service_id);
   for (const auto& wanted : change.source_ranges) {
     unwanted_ranges_.erase(wanted);
   }

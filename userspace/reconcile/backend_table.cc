@@ -26,6 +26,7 @@ void BackendTable::Restore(uint32_t id, const fl_backend& kernel) {
     free_ids_.push_back(id);
     return;
   }
+  record.given = true;
   const L4Address address{FromAbi(kernel.addr), ntohs(kernel.port),
                           static_cast<Protocol>(kernel.proto)};
   // Of two entries with one address the first is as good as the second: the
@@ -57,12 +58,15 @@ absl::StatusOr<uint32_t> BackendTable::Acquire(const L4Address& address) {
   Record& record = records_[id];
   uint32_t generation = record.entry.generation + 1;
   if (generation == 0) generation = 1;
+  const bool touched = record.touched;
   record = Record{};
+  record.touched = touched;
   record.entry.addr = ToAbi(address.address);
   record.entry.port = htons(address.port);
   record.entry.proto = static_cast<uint8_t>(address.protocol);
   record.entry.generation = generation;
   record.entry.weight = 1;
+  record.given = true;
   Touch(id);
   return id;
 }
@@ -97,6 +101,7 @@ void BackendTable::TouchAll() {
 
 void BackendTable::Settle(uint32_t id, absl::Duration due) {
   Record& record = records_[id];
+  if (!record.given) return;
   if (record.needed()) {
     waiting_ -= record.waiting;
     record.waiting = false;
@@ -135,7 +140,8 @@ std::optional<absl::Duration> BackendTable::NextDue() const {
 
 void BackendTable::Free(uint32_t id) {
   Record& record = records_[id];
-  assert(!record.needed() && !InKernel(id));
+  assert(record.given && !record.needed() && !InKernel(id));
+  record.given = false;
   const L4Address address{FromAbi(record.entry.addr),
                           ntohs(record.entry.port),
                           static_cast<Protocol>(record.entry.proto)};
@@ -143,6 +149,11 @@ void BackendTable::Free(uint32_t id) {
   auto it = by_address_.find(address);
   if (it != by_address_.end() && it->second == id) by_address_.erase(it);
   free_ids_.push_back(id);
+}
+
+void BackendTable::FreeIfUnwritten(uint32_t id) {
+  const Record& record = records_[id];
+  if (record.given && !record.needed() && !InKernel(id)) Free(id);
 }
 
 }  // namespace fairlead::reconcile

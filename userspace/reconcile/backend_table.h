@@ -66,6 +66,8 @@ class BackendTable {
   std::optional<absl::Duration> NextDue() const;
   // The id may be given out again. REQUIRES: the kernel's entry is FREE.
   void Free(uint32_t id);
+  // Free() if it was given out in vain.
+  void FreeIfUnwritten(uint32_t id);
 
   // Upper bound of the ids given out so far, exclusive.
   uint32_t id_limit() const { return static_cast<uint32_t>(records_.size()); }
@@ -78,6 +80,7 @@ class BackendTable {
     uint32_t holders = 0;
     uint32_t users = 0;
     uint32_t keepers = 0;
+    bool given = false;  // the id has an address
     bool touched = false;
     bool waiting = false;
     absl::Duration due;

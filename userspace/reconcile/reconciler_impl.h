@@ -74,6 +74,7 @@ class Reconciler::Impl {
     std::vector<std::pair<L4Address, model::FrontendKind>> unchanged;
     std::vector<L4Address> frontends;
     std::vector<std::pair<uint32_t, IpPrefix>> source_ranges;
+    std::vector<uint32_t> fresh_ids;
     // What `prepare` has already, as two ports may share it.
     absl::flat_hash_set<uint32_t> planned_backends;
     absl::flat_hash_set<std::pair<Filter, uint32_t>> planned_bits;
@@ -86,7 +87,7 @@ class Reconciler::Impl {
   absl::Status PlanPort(const model::DesiredPort& desired, ServiceRecord* record,
                         Change* change);
   uint32_t ServiceIdFor(const model::DesiredPort& desired,
-                        const PortRecord* before);
+                        const PortRecord* before, Change* change);
   absl::StatusOr<std::vector<uint32_t>> PlanBackends(
       const model::DesiredPort& desired, model::EndpointSet set,
       Change* change);
@@ -103,7 +104,9 @@ class Reconciler::Impl {
   // backends that these ports were the last users of.
   Plan PlanEarlyStates(const std::vector<PortRecord>& before) const;
   absl::Status Publish(const Change& change, ServiceRecord* record);
+  void RollBack(const Change& change, ServiceRecord* record);
   void Commit(Change change, ServiceRecord* record);
+  void DropRanges(uint32_t service_id);
   void SetUsers(const std::vector<PortRecord>& ports, bool add);
   void DropReferences(const std::vector<PortRecord>& ports);
 
