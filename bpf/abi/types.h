@@ -79,6 +79,25 @@ enum fl_verdict {
 #define FL_SERVICE_SOURCE_RANGES (1u << 7) /* consult fl_source_range */
 #define FL_SERVICE_NODE_PORT (1u << 8)
 
+/* ---- fl_frontend: array (mmapable), copies of fl_service ---- */
+
+/* One hash look-up is half of what a translated connect() costs (60 ns here),
+ * a read of this array 5. The copy of a frontend is at its filter bit modulo
+ * FL_FRONTEND_ENTRIES; of two frontends with one place the last written has
+ * it, and the other one is found in fl_service. `sequence` is odd while user
+ * space changes the entry, fl_service included: a reader that sees it odd, or
+ * changed, asks fl_service. */
+struct fl_frontend {
+	__u32 sequence;
+	__be16 port; /* 0: empty */
+	__u8 proto;
+	__u8 pad;
+	struct fl_addr addr;
+	struct fl_service service;
+	__u64 pad2;
+};
+FL_ABI_LAYOUT(fl_frontend, 64, pad2, 56);
+
 /* ---- fl_slot: array (mmapable), slot -> backend id (__u32) ---- */
 
 /* ---- fl_backend: array (mmapable), backend id -> ---- */
@@ -110,6 +129,9 @@ enum fl_hook {
 	FL_HOOK_EGRESS = 1,  /* tc egress translates the source */
 	FL_HOOK_SOCKET = 2,
 	FL_HOOK_XDP = 3,
+	/* Plus FL_HOOK_INGRESS or _EGRESS: the later fragments of a datagram
+	 * whose first one was translated; sport:dport are its id. */
+	FL_HOOK_FRAGMENT = 4,
 };
 
 struct fl_flow_key {
@@ -289,13 +311,15 @@ FL_ABI_LAYOUT(fl_config, 112, event_sample, 108);
 /* Sizes that the programs know; the other maps' are set at load. */
 #define FL_FILTER_BITS (1u << 21)
 #define FL_FILTER_WORDS (FL_FILTER_BITS / 64)
+#define FL_FRONTEND_ENTRIES (1u << 16) /* a power of two */
 #define FL_PEER_ENTRIES (1u << 16) /* a power of two */
 #define FL_SELECT_TRIES 8  /* slots looked at before giving up */
 #define FL_PORT_TRIES 32   /* source ports tried before giving up */
 
 /* Every struct that is a map's key or value, for the BTF check. */
 #define FL_ABI_STRUCTS(X)                                                   \
-	X(fl_addr) X(fl_service_key) X(fl_service) X(fl_backend)            \
+	X(fl_addr) X(fl_service_key) X(fl_service) X(fl_frontend)           \
+	X(fl_backend)                                                       \
 	X(fl_flow_key) X(fl_flow) X(fl_peer) X(fl_socket_key) X(fl_socket)  \
 	X(fl_affinity_key) X(fl_affinity) X(fl_source_range_key)            \
 	X(fl_node_addr) X(fl_counter) X(fl_event) X(fl_config)

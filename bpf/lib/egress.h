@@ -7,6 +7,7 @@
 
 #include "bpf/lib/config.h"
 #include "bpf/lib/flow.h"
+#include "bpf/lib/fragment.h"
 #include "bpf/lib/icmp.h"
 #include "bpf/lib/lookup.h"
 
@@ -80,6 +81,8 @@ static __always_inline enum fl_counter_id fl_egress(struct __sk_buff *ctx,
 		return fl_egress_flow(ctx, pkt);
 	case FL_PACKET_ICMP_ERROR:
 		return fl_egress_icmp(ctx, pkt);
+	case FL_PACKET_FRAGMENT:
+		return (enum fl_counter_id)fl_fragment_translate(ctx, pkt);
 	default:
 		return FL_COUNTER_NOT_OURS;
 	}

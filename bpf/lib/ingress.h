@@ -7,6 +7,7 @@
 
 #include "bpf/lib/config.h"
 #include "bpf/lib/flow.h"
+#include "bpf/lib/fragment.h"
 #include "bpf/lib/icmp.h"
 #include "bpf/lib/lookup.h"
 #include "bpf/lib/reject.h"
@@ -51,14 +52,6 @@ static __always_inline __u32 fl_frontend_possible(const struct fl_packet *pkt)
 	if (!pkt->ipv6)
 		any = fl_addr_from_v4(0);
 	return fl_filter_test(&fl_filter_fe, &any, tuple->dport, tuple->proto);
-}
-
-/* A packet whose port can't be read: is its destination some frontend's? The
- * publisher marks a frontend's address with {address, port 0, protocol 0}. */
-static __always_inline __u32
-fl_is_frontend_addr(const struct fl_packet *pkt)
-{
-	return !!fl_service_find(&pkt->tuple.dst, 0, 0);
 }
 
 /* ---- opening a flow ---- */
@@ -340,8 +333,7 @@ static __always_inline enum fl_counter_id fl_ingress(struct __sk_buff *ctx,
 	case FL_PACKET_ICMP_ERROR:
 		return fl_ingress_icmp(ctx, pkt);
 	case FL_PACKET_FRAGMENT:
-		return fl_is_frontend_addr(pkt) ? FL_COUNTER_DROP_FRAGMENT :
-						  FL_COUNTER_NOT_OURS;
+		return (enum fl_counter_id)fl_fragment_translate(ctx, pkt);
 	case FL_PACKET_TRUNCATED:
 		return fl_is_frontend_addr(pkt) ? FL_COUNTER_DROP_MALFORMED :
 						  FL_COUNTER_NOT_OURS;

@@ -33,7 +33,7 @@ enum fl_packet_kind {
 	FL_PACKET_OTHER = 0,	  /* nothing that is ever translated */
 	FL_PACKET_FLOW = 1,	  /* TCP or UDP, ports known */
 	FL_PACKET_ICMP_ERROR = 2, /* about a TCP or UDP packet */
-	FL_PACKET_FRAGMENT = 3,	  /* not the first one: it has no ports */
+	FL_PACKET_FRAGMENT = 3,	  /* not the first: its id is in the ports */
 	FL_PACKET_TRUNCATED = 4,  /* ends before what it should have */
 };
 
@@ -55,6 +55,9 @@ struct fl_packet {
 	__be16 to_port;
 	__u8 masquerade; /* the source is to be translated, too */
 	__u8 no_csum;	 /* UDP without a checksum */
+	__u32 fragment_id;
+	__u8 first_fragment; /* more of this datagram will come */
+	__u8 pad[3];
 	struct fl_addr to;
 	__u32 service_id;
 	__u32 backend_id;
@@ -75,8 +78,12 @@ fl_parse_ipv4(struct fl_cursor *cursor, struct fl_packet *pkt)
 	pkt->tuple.proto = ip->protocol;
 	pkt->l3_len = bpf_ntohs(ip->tot_len);
 	fl_cursor_skip(cursor, (ip->ihl - 5) * 4);
+	if (fl_likely(!(ip->frag_off & bpf_htons(0x3fff))))
+		return FL_PACKET_FLOW;
+	pkt->fragment_id = ip->id;
 	if (ip->frag_off & bpf_htons(0x1fff))
 		return FL_PACKET_FRAGMENT;
+	pkt->first_fragment = 1;
 	return FL_PACKET_FLOW;
 }
 
@@ -100,9 +107,11 @@ fl_parse_ipv6_ext(struct fl_cursor *cursor, struct fl_packet *pkt)
 			return FL_PACKET_TRUNCATED;
 		pkt->tuple.proto = ext[0];
 		if (proto == FL_IPPROTO_FRAGMENT) {
-			/* 13 bits of offset in units of 8 bytes */
+			pkt->fragment_id = *(const __u32 *)(ext + 4);
+			/* 13 bits of offset in units of 8 bytes, "more" */
 			if (ext[2] || (ext[3] & 0xf8))
 				return FL_PACKET_FRAGMENT;
+			pkt->first_fragment = ext[3] & 1;
 			continue;
 		}
 		fl_cursor_skip(cursor, ext[1] * 8);

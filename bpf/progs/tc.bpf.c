@@ -50,6 +50,14 @@ static __always_inline void fl_read_again(struct __sk_buff *ctx, __u32 l3_off,
 		pkt->kind = FL_PACKET_FLOW;
 }
 
+static __always_inline __u32 fl_is_translated(enum fl_counter_id verdict)
+{
+	return verdict == FL_COUNTER_FORWARD_NEW ||
+	       verdict == FL_COUNTER_FORWARD_HIT ||
+	       verdict == FL_COUNTER_REPLY_HIT ||
+	       verdict == FL_COUNTER_SOURCE_TRANSLATED;
+}
+
 static __always_inline int fl_act(struct __sk_buff *ctx,
 				  const struct fl_packet *pkt, __u32 len,
 				  enum fl_counter_id verdict)
@@ -77,15 +85,18 @@ static __always_inline int fl_act(struct __sk_buff *ctx,
 static __always_inline int fl_tc(struct __sk_buff *ctx, enum fl_hook hook,
 				 __u32 l3_off)
 {
+	enum fl_counter_id verdict;
 	struct fl_packet pkt;
 	__u32 len = ctx->len;
 
 	fl_read(ctx, l3_off, &pkt);
 	if (fl_unlikely(pkt.kind == FL_PACKET_TRUNCATED))
 		fl_read_again(ctx, l3_off, &pkt);
-	return fl_act(ctx, &pkt, len,
-		      hook == FL_HOOK_INGRESS ? fl_ingress(ctx, &pkt) :
-						fl_egress(ctx, &pkt));
+	verdict = hook == FL_HOOK_INGRESS ? fl_ingress(ctx, &pkt) :
+					    fl_egress(ctx, &pkt);
+	if (fl_unlikely(pkt.first_fragment && fl_is_translated(verdict)))
+		fl_fragment_note(&pkt, verdict == FL_COUNTER_REPLY_HIT);
+	return fl_act(ctx, &pkt, len, verdict);
 }
 
 SEC("tc")

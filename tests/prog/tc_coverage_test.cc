@@ -26,7 +26,7 @@ const std::vector<Verdicts>& Reachable() {
        {"REJECT_UNREACHABLE"}},
       {"egress",
        {"NOT_OURS", "REPLY_HIT", "SOURCE_TRANSLATED", "ICMP_TRANSLATED",
-        "DROP_NO_FLOW", "DROP_MALFORMED"},
+        "DROP_NO_FLOW", "DROP_MALFORMED", "DROP_FRAGMENT"},
        {},
        {}}};
   return *verdicts;

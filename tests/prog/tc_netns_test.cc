@@ -247,8 +247,9 @@ class TcNetns : public testing::TestWithParam<bool> {
     UniqueFd server = Listen(SOCK_DGRAM), client = Socket(from, SOCK_DGRAM);
     EXPECT_EQ(Connect(client.get(), address, port), 0);
     sockaddr_storage peer = {};
-    for (size_t size : {1, 2, 17, 500, 1399}) {
-      std::string text(size, char(size)), buffer(2000, 0);
+    // The last ones come in fragments, both ways.
+    for (size_t size : {1, 2, 17, 500, 1399, 1600, 9000}) {
+      std::string text(size, char(size)), buffer(10000, 0);
       EXPECT_EQ(send(client.get(), text.data(), size, 0), ssize_t(size));
       socklen_t peer_size = sizeof(peer);
       ssize_t n = recvfrom(server.get(), buffer.data(), buffer.size(), 0,

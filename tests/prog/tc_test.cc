@@ -417,29 +417,75 @@ TEST_P(TcRows, WrongVersionIsNobodys) {
   ExpectPassed(Run(Hook::kIngress, small), small);
 }
 
-TEST_P(TcRows, Fragments) {
-  OneBackend();
-  auto fragment = [&](const std::string& dst, int offset) {
-    Packet net = ipv6() ? Eth{} / Ip6{.src = w().client, .dst = dst} /
-                              Frag6{.offset = uint16_t(offset),
+class TcFragments : public TcRows {
+ protected:
+  // The first one has the ports, whose numbers are given.
+  Packet Fragment(const std::string& src, uint16_t sport,
+                  const std::string& dst, uint16_t dport, uint16_t offset,
+                  uint16_t id = 0x1234) const {
+    Packet net = ipv6() ? Eth{} / Ip6{.src = src, .dst = dst} /
+                              Frag6{.offset = offset,
+                                    .id = 0x55660000u | id,
                                     .next_header = proto()}
                         : Packet({Eth{}}) /
-                              Ip4{.src = w().client,
+                              Ip4{.src = src,
                                   .dst = dst,
+                                  .id = id,
                                   .fragment = uint16_t(0x2000 | offset / 8),
                                   .protocol = proto()};
     return offset ? std::move(net) / Payload{"the rest of it"}
-                  : WithTransport(std::move(net), kPort, 80);
-  };
-  // The first fragment has the ports.
-  EXPECT_EQ(Run(Hook::kIngress, fragment(w().vip, 0)).counters[0],
-            "FORWARD_NEW");
-  ExpectDropped(Run(Hook::kIngress, fragment(w().vip, 1480)),
+                  : WithTransport(std::move(net), sport, dport);
+  }
+};
+
+TEST_P(TcFragments, FollowTheFirst) {
+  OneBackend(FL_SERVICE_MASQ_OUTSIDE);
+  Result first = Run(Hook::kIngress,
+                     Fragment(w().client, kPort, w().vip, 80, 0));
+  EXPECT_EQ(first.counters[0], "FORWARD_NEW");
+  Result later =
+      Run(Hook::kIngress, Fragment(w().client, 0, w().vip, 0, 1480));
+  Expect(later, "FORWARD_HIT", TC_ACT_UNSPEC,
+         Fragment(w().client, 0, w().backend1, 0, 1480));
+  EXPECT_EQ(later.mark, kMark);
+  Result first_out = Run(Hook::kEgress, first.frame, first.mark);
+  Result later_out = Run(Hook::kEgress, later.frame, later.mark);
+  Expect(later_out, "SOURCE_TRANSLATED", TC_ACT_UNSPEC,
+         Fragment(masquerade(), 0, w().backend1, 0, 1480));
+  EXPECT_EQ(later_out.mark, 0u);
+
+  uint16_t port = SourcePort(ipv6() ? Bytes(first_out.frame.begin() + 8,
+                                            first_out.frame.end())
+                                    : first_out.frame);
+  first = Run(Hook::kIngress,
+              Fragment(w().backend1, 8080, masquerade(), port, 0, 7));
+  EXPECT_EQ(first.counters[0], "REPLY_HIT");
+  later = Run(Hook::kIngress,
+              Fragment(w().backend1, 0, masquerade(), 0, 1480, 7));
+  Expect(later, "REPLY_HIT", TC_ACT_UNSPEC,
+         Fragment(w().backend1, 0, w().client, 0, 1480, 7));
+  EXPECT_EQ(later.mark, 0u);
+  (void)Run(Hook::kEgress, first.frame);
+  Expect(Run(Hook::kEgress, later.frame), "REPLY_HIT", TC_ACT_UNSPEC,
+         Fragment(w().vip, 0, w().client, 0, 1480, 7));
+}
+
+TEST_P(TcFragments, Unknown) {
+  OneBackend();
+  (void)Run(Hook::kIngress, Fragment(w().client, kPort, w().vip, 80, 0));
+  // Another datagram's.
+  ExpectDropped(Run(Hook::kIngress,
+                    Fragment(w().client, 0, w().vip, 0, 1480, 99)),
                 "DROP_FRAGMENT");
-  Packet others = fragment(w().node, 1480);
+  ExpectDropped(Run(Hook::kEgress,
+                    Fragment(w().client, 0, w().backend1, 0, 1480), kMark),
+                "DROP_FRAGMENT");
+  Packet others = Fragment(w().client, 0, w().node, 0, 1480);
   ExpectPassed(Run(Hook::kIngress, others), others);
   ExpectPassed(Run(Hook::kEgress, others), others);
 }
+
+INSTANTIATE_TEST_SUITE_P(All, TcFragments, testing::ValuesIn(kRows), RowName);
 
 TEST_P(TcRows, OptionsAndExtensionHeaders) {
   OneBackend();
