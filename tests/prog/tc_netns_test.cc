@@ -5,7 +5,9 @@
 // devices. The router's reverse-path filter is strict.
 #include <arpa/inet.h>
 #include <bpf/bpf.h>
+#include <fcntl.h>
 #include <linux/ethtool.h>
+#include <linux/if_tun.h>
 #include <linux/sockios.h>
 #include <net/if.h>
 #include <netinet/in.h>
@@ -372,6 +374,72 @@ TEST_P(TcNetns, PathMtu) {
   getsockopt(udp.get(), level, ipv6() ? IPV6_MTU : IP_MTU, &mtu, &size);
   EXPECT_EQ(mtu, 1300);
   EXPECT_EQ(Bulk(client_, vip(), 80, 1 << 20), client_ip());
+}
+
+// A device without a link header (as tunnels are): the test is the other end.
+TEST_P(TcNetns, DeviceWithoutLinkHeader) {
+  Serve(vip(), 80, 0);
+  const std::string peer = ipv6() ? "2001:db8:5::2" : "198.18.0.2";
+  UniqueFd tun;
+  ASSERT_TRUE(router_
+                  .Run([&] {
+                    tun.reset(open("/dev/net/tun", O_RDWR | O_CLOEXEC));
+                    ifreq request = {};
+                    strncpy(request.ifr_name, "t0", IFNAMSIZ - 1);
+                    request.ifr_flags = IFF_TUN | IFF_NO_PI;
+                    return ioctl(tun.get(), TUNSETIFF, &request) == 0
+                               ? absl::OkStatus()
+                               : ErrnoStatus(errno, "TUNSETIFF", "t0");
+                  })
+                  .ok());
+  Address(router_, "t0", "198.18.0.1/24", "2001:db8:5::1/64");
+  Sh(router_, "ip link set t0 up");
+  Attach("t0", Hook::kIngressL3, kTcxIngress);
+  Attach("t0", Hook::kEgressL3, kTcxEgress);
+
+  auto packet = [&](const std::string& src, uint16_t sport,
+                    const std::string& dst, uint16_t dport, uint8_t flags) {
+    Packet net = ipv6() ? Packet({Ip6{.src = src, .dst = dst}})
+                        : Packet({Ip4{.src = src, .dst = dst}});
+    return (std::move(net) / Tcp{.sport = sport, .dport = dport, .flags = flags})
+        .Build();
+  };
+  // The next packet from `vip` (the kernel has things of its own to say).
+  auto answer = [&]() -> Description {
+    for (;;) {
+      if (!Readable(tun.get())) return {};
+      Bytes bytes(2048);
+      ssize_t n = read(tun.get(), bytes.data(), bytes.size());
+      if (n <= 0) return {};
+      bytes.resize(n);
+      Bytes frame = Packet({Eth{.type = uint16_t(ipv6() ? 0x86dd : 0x0800)}}).Build();
+      frame.insert(frame.end(), bytes.begin(), bytes.end());
+      Description description = Describe(frame);
+      if (description.rows.size() > 2 &&
+          description.rows[1].fields[0].second == vip()) {
+        return description;
+      }
+    }
+  };
+  UniqueFd server = Listen(SOCK_STREAM);
+  Bytes syn = packet(peer, 4000, vip(), 80, kSyn);
+  ASSERT_EQ(write(tun.get(), syn.data(), syn.size()), ssize_t(syn.size()));
+  Description accepted = answer();
+  ASSERT_GT(accepted.rows.size(), 2u);
+  EXPECT_NE(ToString(accepted).find("flags=0x12"), std::string::npos)
+      << ToString(accepted);
+
+  run_->SetBackendState(6, FL_BACKEND_OFF);
+  syn = packet(peer, 4001, vip(), 80, kSyn);
+  ASSERT_EQ(write(tun.get(), syn.data(), syn.size()), ssize_t(syn.size()));
+  Description refused;
+  do {
+    refused = answer();
+    ASSERT_GT(refused.rows.size(), 2u);
+  } while (ToString(refused).find("dport=4001") == std::string::npos);
+  EXPECT_NE(ToString(refused).find("flags=0x14"), std::string::npos)
+      << ToString(refused);
+  EXPECT_TRUE(refused.errors.empty()) << ToString(refused);
 }
 
 INSTANTIATE_TEST_SUITE_P(All, TcNetns, testing::Bool(), [](const auto& info) {
