@@ -20,10 +20,7 @@ constexpr absl::Duration kHeartbeat = absl::Minutes(5);
 
 NodeAgent::NodeAgent(EventLoop* loop, kube::Client* client,
                      const Options* options)
-    : loop_(loop),
-      client_(client),
-      options_(options),
-      machine_(ReadMachine(options->root_dir)) {}
+    : loop_(loop), client_(client), options_(options) {}
 
 NodeAgent::~NodeAgent() = default;
 
@@ -37,7 +34,10 @@ void NodeAgent::Again(absl::Duration delay, Timer* timer,
   *timer = loop_->After(delay, [this, what] { (this->*what)(); });
 }
 
-void NodeAgent::Start() { Register(); }
+void NodeAgent::Start() {
+  machine_ = ReadMachine(options_->root_dir);
+  Register();
+}
 
 void NodeAgent::Register() {
   if (node_call_ != nullptr) return;

@@ -411,6 +411,8 @@ void PodWorker::RecoverContainer(const ContainerSpec& container) {
   if (!process.ok()) return;
   c.process = *std::move(process);
   c.started_seen = true;
+  // Told of before; and a back-off begins anew with the kubelet.
+  c.exit_seen = c.process->exited();
   view.run = c.process->run();
 }
 

@@ -181,6 +181,8 @@ void ContainerProcess::OnShimEnd() {
   shim_.reset();
   ready_.reset();
   Finish();
+  // An exec probe's process is not in the PID namespace that has ended.
+  (void)KillCgroup(config_.cgroup);
   on_change_();
 }
 
@@ -209,8 +211,6 @@ void ContainerProcess::Finish() {
                       {"finished", StrCat(absl::ToUnixNanos(run_.finished))}}));
   }
   if (run_.started == absl::Time()) run_.started = run_.finished;
-  // Processes that left the first one's PID namespace by an exec probe.
-  (void)KillCgroup(config_.cgroup);
 }
 
 absl::StatusOr<std::unique_ptr<ContainerProcess>> ContainerProcess::Recover(
