@@ -1,0 +1,71 @@
+// SPDX-License-Identifier: Apache-2.0
+// A Kubernetes API server as small as an agent's test needs it: lists and
+// watches of objects that the test puts in, and a record of what is created.
+// Selectors and limits are ignored.
+//
+// Threads: all methods from any.
+#ifndef FAIRLEAD_TESTS_NETNS_STUB_API_H_
+#define FAIRLEAD_TESTS_NETNS_STUB_API_H_
+
+#include <condition_variable>
+#include <cstdint>
+#include <list>
+#include <map>
+#include <mutex>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "tests/harness/scopes.h"
+#include "userspace/base/unique_fd.h"
+
+namespace fairlead::harness {
+
+class StubApi {
+ public:
+  // Listens on 127.0.0.1:8001 of the namespace, which outlives this.
+  explicit StubApi(const NetnsScope* netns);
+  ~StubApi();
+
+  static std::string url() { return "http://127.0.0.1:8001"; }
+  [[nodiscard]] absl::Status Start();
+  // As a killed server: connections are reset, nobody listens. The objects
+  // stay.
+  void Stop();
+
+  // `resource`: "services". `body`: the object without resourceVersion, its
+  // metadata first and beginning with "name".
+  void Put(const std::string& resource, const std::string& name,
+           const std::string& labels, const std::string& rest);
+  void Delete(const std::string& resource, const std::string& name);
+  // Bodies of what was POSTed.
+  std::vector<std::string> Created();
+
+ private:
+  struct Event {
+    uint64_t version;
+    std::string resource;
+    std::string line;
+  };
+  void Accept(int listener);
+  void Connection(int fd);
+  bool Answer(int fd, const std::string& head, const std::string& body);
+  bool Watch(int fd, const std::string& resource, uint64_t version);
+
+  const NetnsScope* netns_;
+  std::mutex mutex_;
+  std::condition_variable changed_;
+  bool running_ = false;
+  uint64_t version_ = 100;
+  std::map<std::string, std::map<std::string, std::string>> objects_;
+  std::vector<Event> events_;
+  std::vector<std::string> created_;
+  UniqueFd listener_;
+  std::list<int> open_;
+  std::vector<std::thread> threads_;
+};
+
+}  // namespace fairlead::harness
+
+#endif  // FAIRLEAD_TESTS_NETNS_STUB_API_H_
