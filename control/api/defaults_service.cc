@@ -41,7 +41,9 @@ void DropFieldsOfOldType(Json& object, const Json& before) {
     };
     if (spec.contains("ports") && spec["ports"].is_array() &&
         node_ports(spec["ports"]) == node_ports(Get(old, "ports"))) {
-      for (Json& port : spec["ports"]) port.erase("nodePort");
+      for (Json& port : spec["ports"]) {
+        if (port.is_object()) port.erase("nodePort");
+      }
     }
   }
   if (NeedsHealthCheckNodePort(before) && !NeedsHealthCheckNodePort(object)) {

@@ -188,7 +188,8 @@ class SchemaParser {
     } else if (key == "default") {
       field->default_json = std::string(value);
     } else if (key == "enum") {
-      field->one_of = Words(value, '|');
+      // One of the values may be the empty text.
+      field->one_of = absl::StrSplit(Absl(value), '|');
     } else {
       return false;
     }

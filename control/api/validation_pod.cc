@@ -85,6 +85,7 @@ void ValidateHostNames(const Json& spec, const std::string& field,
 
 // `spec` with what may change set to what it was, for a comparison.
 Json WithoutMutableFields(Json spec, const Json& old) {
+  if (!spec.is_object()) return spec;
   for (const char* list : {"containers", "initContainers"}) {
     auto it = spec.find(list);
     if (it == spec.end() || !it->is_array()) continue;

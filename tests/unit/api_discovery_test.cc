@@ -1,0 +1,205 @@
+// SPDX-License-Identifier: Apache-2.0
+// Discovery and OpenAPI against a stock server's, cut to the kinds served.
+#include "control/api/discovery.h"
+
+#include <algorithm>
+
+#include "control/api/kinds.h"
+#include "gtest/gtest.h"
+#include "tests/unit/api_testdata.h"
+
+namespace fairlead::api {
+namespace {
+
+using nlohmann::json;
+
+constexpr char kAggregated[] =
+    "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList";
+
+class DiscoveryTest : public ::testing::Test {
+ protected:
+  std::optional<kube::Response> Serve(std::string target,
+                                      kube::Headers headers = {},
+                                      std::string method = "GET") {
+    return ServeDiscovery({.method = std::move(method),
+                           .target = std::move(target),
+                           .headers = std::move(headers)},
+                          kinds_);
+  }
+  json ServeJson(std::string target, kube::Headers headers = {}) {
+    auto response = Serve(std::move(target), std::move(headers));
+    EXPECT_TRUE(response.has_value());
+    EXPECT_EQ(response->status, 200);
+    return json::parse(response->body, nullptr, false);
+  }
+
+  KindTable kinds_ = MakeKindTable();
+};
+
+// Sub-resources besides status and scale come and go with what is served.
+void DropOtherSubresources(json& document) {
+  auto drop = [](json& list, const char* key) {
+    json kept = json::array();
+    for (const json& each : list) {
+      std::string name = each[key];
+      name = name.substr(name.rfind('/') + 1);
+      if (name != "binding" && name != "eviction" && name != "finalize") {
+        kept.push_back(each);
+      }
+    }
+    list = kept;
+  };
+  if (document.contains("resources")) drop(document["resources"], "name");
+  if (!document.contains("items")) return;
+  for (json& item : document["items"]) {
+    for (json& version : item["versions"]) {
+      for (json& resource : version["resources"]) {
+        if (resource.contains("subresources")) {
+          drop(resource["subresources"], "subresource");
+        }
+      }
+    }
+  }
+}
+
+void SortGroups(json& document) {
+  auto by_name = [](const json& a, const json& b) { return a.dump() < b.dump(); };
+  for (const char* key : {"groups", "items"}) {
+    if (document.contains(key)) {
+      std::sort(document[key].begin(), document[key].end(), by_name);
+    }
+  }
+}
+
+TEST_F(DiscoveryTest, DocumentsEqualTheRecordedOnes) {
+  json recorded = ReadTestdata("discovery.json");
+  ASSERT_GE(recorded.size(), 9u);
+  for (auto& [key, want] : recorded.items()) {
+    SCOPED_TRACE(key);
+    bool aggregated = key.find(' ') != std::string::npos;
+    kube::Headers headers = {
+        {"Accept", aggregated ? kAggregated : "application/json"}};
+    json got = ServeJson(key.substr(0, key.find(' ')), headers);
+    got.erase("serverAddressByClientCIDRs");
+    DropOtherSubresources(got);
+    SortGroups(got);
+    SortGroups(want);
+    EXPECT_EQ(got, want) << json::diff(want, got).dump(1);
+  }
+}
+
+TEST_F(DiscoveryTest, ClientThatKnowsTheAggregatedListGets304) {
+  auto first = Serve("/apis", {{"accept", kAggregated}});
+  ASSERT_TRUE(first.has_value());
+  EXPECT_EQ(first->Header("content-type"), kAggregated);
+  std::string etag(first->Header("ETag"));
+  ASSERT_FALSE(etag.empty());
+  auto second =
+      Serve("/apis", {{"Accept", kAggregated}, {"If-None-Match", etag}});
+  EXPECT_EQ(second->status, 304);
+  EXPECT_TRUE(second->body.empty());
+}
+
+TEST_F(DiscoveryTest, AcceptDecidesOnTheForm) {
+  std::string v2beta1(kAggregated);
+  v2beta1.replace(v2beta1.find("v=v2"), 4, "v=v2beta1");
+  EXPECT_EQ(Serve("/api", {{"Accept", v2beta1}})->status, 406);
+  EXPECT_EQ(Serve("/api", {{"Accept", "text/html"}})->status, 406);
+  json plain =
+      ServeJson("/api", {{"Accept", v2beta1 + ", application/json"}});
+  EXPECT_EQ(plain["kind"], "APIVersions");
+  json kubectl = ServeJson(
+      "/apis?timeout=32s",
+      {{"Accept", std::string(kAggregated) + "," + v2beta1 +
+                      ",application/json"}});
+  EXPECT_EQ(kubectl["kind"], "APIGroupDiscoveryList");
+  EXPECT_EQ(ServeJson("/apis")["kind"], "APIGroupList");
+}
+
+TEST_F(DiscoveryTest, LeavesOtherPathsAlone) {
+  for (const char* path : {"/", "/healthz", "/api/v1/pods", "/metrics",
+                           "/apis/apps/v1/deployments", "/apiss"}) {
+    EXPECT_FALSE(Serve(path).has_value()) << path;
+  }
+  for (const char* path : {"/apis/nope", "/apis/nope/v1", "/apis/apps/v2",
+                           "/openapi/v2", "/openapi/v3/apis/nope/v1"}) {
+    auto response = Serve(path);
+    ASSERT_TRUE(response.has_value()) << path;
+    EXPECT_EQ(response->status, 404) << path;
+    EXPECT_EQ(response->body, "404 page not found\n") << path;
+  }
+  EXPECT_EQ(Serve("/apis", {}, "POST")->status, 405);
+}
+
+TEST_F(DiscoveryTest, VersionIsIndented) {
+  auto response = Serve("/version");
+  EXPECT_EQ(response->body.substr(0, 4), "{\n  ");
+  json version = json::parse(response->body);
+  EXPECT_EQ(version["major"], "1");
+  EXPECT_EQ(version["minor"], "36");
+}
+
+TEST_F(DiscoveryTest, OpenApiTypesEqualTheRecordedOnes) {
+  json got = json::object();
+  for (const char* path : {"api/v1", "apis/apps/v1", "apis/discovery.k8s.io/v1",
+                           "apis/coordination.k8s.io/v1"}) {
+    json document = ServeJson(std::string("/openapi/v3/") + path);
+    got.update(document["components"]["schemas"]);
+  }
+  json recorded = ReadTestdata("openapi_types.json");
+  ASSERT_GE(recorded.size(), 14u);
+  for (auto& [name, want] : recorded.items()) {
+    EXPECT_EQ(got[name], want) << name << json::diff(want, got[name]).dump(1);
+  }
+}
+
+// Each reference must lead somewhere, or clients refuse the whole document.
+void ExpectRefsResolve(const json& node, const json& schemas) {
+  if (node.is_object() && node.contains("$ref")) {
+    std::string ref = node["$ref"];
+    std::string name = ref.substr(ref.rfind('/') + 1);
+    EXPECT_TRUE(schemas.contains(name)) << ref;
+    return;
+  }
+  if (!node.is_structured()) return;
+  for (const json& child : node) ExpectRefsResolve(child, schemas);
+}
+
+TEST_F(DiscoveryTest, OpenApiIsWhole) {
+  json index = ServeJson("/openapi/v3?timeout=32s");
+  EXPECT_EQ(index["paths"].size(), 4u);
+  for (auto& [name, entry] : index["paths"].items()) {
+    std::string url = entry["serverRelativeURL"];
+    EXPECT_EQ(url.rfind("/openapi/v3/" + name + "?hash=", 0), 0u);
+    auto response = Serve(url);
+    ASSERT_TRUE(response.has_value());
+    EXPECT_EQ(response->Header("Cache-Control"), "public, immutable");
+    auto again = Serve(
+        url, {{"If-None-Match", std::string(response->Header("ETag"))}});
+    EXPECT_EQ(again->status, 304);
+    json document = json::parse(response->body);
+    ExpectRefsResolve(document, document["components"]["schemas"]);
+    EXPECT_GT(document["paths"].size(), 2u);
+  }
+}
+
+// What kubectl looks for before it sends a write.
+TEST_F(DiscoveryTest, WritesOfferFieldValidation) {
+  json document = ServeJson("/openapi/v3/apis/apps/v1");
+  const json& path = document["paths"]["/apis/apps/v1/namespaces/{namespace}/"
+                                       "deployments/{name}"];
+  for (const char* method : {"put", "patch"}) {
+    bool found = false;
+    for (const json& parameter : path[method]["parameters"]) {
+      found |= parameter["name"] == "fieldValidation";
+    }
+    EXPECT_TRUE(found) << method;
+    EXPECT_EQ(path[method]["x-kubernetes-group-version-kind"]["kind"],
+              "Deployment");
+  }
+  EXPECT_EQ(path["get"]["x-kubernetes-action"], "get");
+  EXPECT_EQ(path["get"]["tags"], json::array({"apps_v1"}));
+}
+
+}  // namespace
+}  // namespace fairlead::api
