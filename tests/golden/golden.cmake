@@ -2,10 +2,15 @@ fl_library(fake_maps
   SRCS fake_maps.cc
   DEPS reconcile base)
 fl_library(golden_runner
-  SRCS runner.cc
-  DEPS fake_maps reconcile model kube base nlohmann_json::nlohmann_json)
+  SRCS golden_main.cc runner.cc
+  DEPS fake_maps reconcile model kube base nlohmann_json::nlohmann_json
+       GTest::gtest)
+target_compile_definitions(fl_golden_runner PRIVATE
+  FAIRLEAD_SOURCE_DIR="${PROJECT_SOURCE_DIR}")
 fl_test(reconcile_golden_test LABEL golden
   SRCS reconcile_golden_test.cc DEPS golden_runner)
+fl_test(kernel_golden_test LABEL prog
+  SRCS kernel_golden_test.cc DEPS golden_runner harness datapath)
 if(FAIRLEAD_TESTS)
   # A runner that passes everything would go unnoticed: this case's outputs
   # are wrong on purpose.

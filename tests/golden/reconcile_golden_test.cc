@@ -1,79 +1,25 @@
 // SPDX-License-Identifier: Apache-2.0
-// Runs every case of a directory on tables in memory.
-//
-//   reconcile_golden_test [--cases=DIR] [--update]
-//
-// --update writes the outputs that the cases have now: read the diff before
-// committing it.
-#include <algorithm>
-#include <cstring>
-#include <filesystem>
-#include <fstream>
-#include <sstream>
-#include <string>
-#include <vector>
+// The golden cases on tables in memory.
+#include <memory>
 
-#include "gtest/gtest.h"
 #include "tests/golden/fake_maps.h"
-#include "tests/golden/runner.h"
+#include "tests/golden/golden_main.h"
 
 namespace fairlead::reconcile {
 namespace {
 
-std::string ReadFile(const std::filesystem::path& path) {
-  std::ifstream in(path);
-  std::stringstream text;
-  text << in.rdbuf();
-  return text.str();
-}
-
-class GoldenCase : public ::testing::Test {
+class InMemory : public CaseMaps {
  public:
-  GoldenCase(std::filesystem::path path, bool update)
-      : path_(std::move(path)), update_(update) {}
-
-  void TestBody() override {
-    const std::string want = ReadFile(path_);
-    FakeMaps maps;
-    const absl::StatusOr<std::string> got =
-        RunCase(want, [&maps] { return &maps; });
-    ASSERT_TRUE(got.ok()) << got.status();
-    if (update_) {
-      std::ofstream(path_) << *got;
-    } else {
-      EXPECT_EQ(*got, want) << "run with --update and read the diff";
-    }
-  }
+  absl::StatusOr<MapSet*> Open() override { return &maps_; }
 
  private:
-  std::filesystem::path path_;
-  bool update_;
+  FakeMaps maps_;
 };
 
 }  // namespace
 }  // namespace fairlead::reconcile
 
 int main(int argc, char** argv) {
-  ::testing::InitGoogleTest(&argc, argv);
-  std::string directory = FAIRLEAD_SOURCE_DIR "/tests/golden/cases";
-  bool update = false;
-  for (int i = 1; i < argc; ++i) {
-    if (std::strcmp(argv[i], "--update") == 0) update = true;
-    if (std::strncmp(argv[i], "--cases=", 8) == 0) directory = argv[i] + 8;
-  }
-  std::vector<std::filesystem::path> paths;
-  for (const auto& entry : std::filesystem::directory_iterator(directory)) {
-    if (entry.path().extension() == ".txt") paths.push_back(entry.path());
-  }
-  std::sort(paths.begin(), paths.end());
-  for (const std::filesystem::path& path : paths) {
-    ::testing::RegisterTest(
-        "Golden", path.stem().c_str(), nullptr, nullptr, __FILE__, __LINE__,
-        [path, update]() -> ::testing::Test* {
-          return new fairlead::reconcile::GoldenCase(path, update);
-        });
-  }
-  // An empty directory is a mistake, not a pass.
-  if (paths.empty()) return 1;
-  return RUN_ALL_TESTS();
+  using namespace fairlead::reconcile;
+  return GoldenMain(argc, argv, [] { return std::make_unique<InMemory>(); });
 }
