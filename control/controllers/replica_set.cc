@@ -250,6 +250,13 @@ Plan PlanReplicaSet(const ReplicaSetFacts& facts, absl::Time now) {
   for (const Object& pod : claimed.pods) {
     if (IsPodActive(*pod)) active.push_back(pod);
   }
+  Json status = StatusFor(rs, claimed.pods, now, &plan.again);
+  if (Get(rs, {"status"}) != status) {
+    Json updated = rs;
+    updated["status"] = std::move(status);
+    // Before the pods, so that it isn't held up by those that can't be made.
+    plan.writes.push_back(StatusOf(kube::ReplicaSets(), updated, 0));
+  }
   int wanted = static_cast<int>(Number(rs, {"spec", "replicas"}, 1));
   int excess = static_cast<int>(active.size()) - wanted;
   // After an adoption or release the count is taken anew.
@@ -258,13 +265,6 @@ Plan PlanReplicaSet(const ReplicaSetFacts& facts, absl::Time now) {
     if (excess > 0) {
       PlanDeletions(rs, active, facts.related, excess, now, &plan);
     }
-  }
-  Json status = StatusFor(rs, claimed.pods, now, &plan.again);
-  if (Get(rs, {"status"}) != status) {
-    Json updated = rs;
-    updated["status"] = std::move(status);
-    // Before the pods, so that it isn't held up by those that can't be made.
-    plan.writes.push_back(StatusOf(kube::ReplicaSets(), updated, 0));
   }
   return plan;
 }

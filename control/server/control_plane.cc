@@ -1,0 +1,191 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "control/server/control_plane.h"
+
+#include <spdlog/spdlog.h>
+
+#include <cerrno>
+#include <filesystem>
+#include <fstream>
+#include <nlohmann/json.hpp>
+#include <system_error>
+#include <utility>
+
+#include "control/api/allocator.h"
+#include "control/api/kinds.h"
+#include "control/controllers/controllers.h"
+#include "control/controllers/informers.h"
+#include "control/scheduler/scheduler.h"
+#include "control/store/sqlite_store.h"
+#include "userspace/base/status.h"
+#include "userspace/base/strings.h"
+#include "userspace/kube/kubeconfig.h"
+
+namespace fairlead::server {
+namespace {
+
+namespace fs = std::filesystem;
+
+// All kinds but events: there are many, and nobody plans from them.
+std::vector<kube::Resource> WatchedKinds(const api::KindTable& kinds) {
+  std::vector<kube::Resource> resources;
+  for (const api::Kind& kind : kinds.kinds()) {
+    if (kind.resource.kind != "Event") resources.push_back(kind.resource);
+  }
+  return resources;
+}
+
+// Whole or not at all: readers wait for this file.
+absl::Status WriteFile(const std::string& path, const std::string& text) {
+  std::string temporary = path + ".new";
+  {
+    std::ofstream file(temporary, std::ios::trunc);
+    file << text;
+    if (!file.flush()) return ErrnoStatus(errno, "write", temporary);
+  }
+  std::error_code error;
+  fs::permissions(temporary, fs::perms::owner_read | fs::perms::owner_write,
+                  error);
+  if (!error) fs::rename(temporary, path, error);
+  if (error) return ErrnoStatus(error.value(), "rename", path);
+  return absl::OkStatus();
+}
+
+std::string UrlOf(const api::ListenAddress& listen, Port port) {
+  std::string host = listen.address.ToString();
+  if (listen.address.is_unspecified()) {
+    host = listen.address.is_v4() ? "127.0.0.1" : "::1";
+  }
+  if (host.find(':') != std::string::npos) host = StrCat("[", host, "]");
+  return StrCat("http://", host, ":", port);
+}
+
+class ControlPlaneImpl : public ControlPlane {
+ public:
+  ControlPlaneImpl(EventLoop* loop, const ControllerConfig& config,
+                   std::function<void()> on_ready)
+      : loop_(loop),
+        config_(config),
+        on_ready_(std::move(on_ready)),
+        kinds_(api::MakeKindTable()) {}
+
+  absl::Status Start() {
+    FL_RETURN_IF_ERROR(OpenStore());
+    api::ServiceAllocatorOptions ranges;
+    ranges.service_cidrs = config_.service_cidrs;
+    ranges.node_port_first = config_.node_port_first;
+    ranges.node_port_last = config_.node_port_last;
+    FL_ASSIGN_OR_RETURN(allocator_, api::MakeServiceAllocator(ranges));
+    server_ = std::make_unique<api::ApiServer>(
+        loop_, store_.get(), &kinds_,
+        std::vector<api::Admission*>{allocator_.get()});
+    FL_RETURN_IF_ERROR(server_->Load());
+    for (const api::ListenAddress& address : config_.listen) {
+      FL_RETURN_IF_ERROR(server_->Listen(address));
+    }
+    LogAddresses();
+    StartControllers();
+    return absl::OkStatus();
+  }
+
+ private:
+  absl::Status OpenStore() {
+    std::error_code error;
+    fs::path folder = fs::path(config_.store).parent_path();
+    if (!folder.empty()) fs::create_directories(folder, error);
+    if (error) return ErrnoStatus(error.value(), "mkdir", folder.string());
+    FL_ASSIGN_OR_RETURN(store_, store::OpenSqliteStore(loop_, config_.store));
+    return absl::OkStatus();
+  }
+
+  void LogAddresses() {
+    std::vector<Port> ports = server_->ports();
+    for (size_t i = 0; i < ports.size(); ++i) {
+      spdlog::info("msg=listening url={} netns=\"{}\"",
+                   UrlOf(config_.listen[i], ports[i]),
+                   config_.listen[i].netns);
+    }
+  }
+
+  void StartControllers() {
+    informers_ = std::make_unique<controllers::Informers>(
+        loop_, server_->transport(), WatchedKinds(kinds_));
+    controllers::Context context{.loop = loop_,
+                                 .transport = server_->transport(),
+                                 .informers = informers_.get()};
+    controllers::ControllersOptions options;
+    options.cluster_cidrs = config_.cluster_cidrs;
+    options.node_lifecycle.grace_period = config_.node_monitor_grace_period;
+    options.node_lifecycle.eviction_timeout = config_.pod_eviction_timeout;
+    controllers_ =
+        std::make_unique<controllers::Controllers>(context, options);
+    scheduler_ = std::make_unique<scheduler::Scheduler>(context);
+    server_->AddMetrics([this] { return Metrics(); });
+    server_->AddHealthCheck("informer-sync", [this] {
+      return informers_->has_synced()
+                 ? absl::OkStatus()
+                 : absl::UnavailableError("informers have not synced");
+    });
+    informers_->OnSynced([this] { Ready(); });
+    informers_->Start();
+  }
+
+  void Ready() {
+    if (!config_.write_kubeconfig.empty()) {
+      absl::Status status = WriteKubeconfig();
+      if (!status.ok()) spdlog::error("error=\"{}\"", status.ToString());
+    }
+    if (on_ready_) on_ready_();
+  }
+
+  // For the first address that is in this process' own network namespace.
+  absl::Status WriteKubeconfig() {
+    std::vector<Port> ports = server_->ports();
+    size_t chosen = 0;
+    while (chosen + 1 < ports.size() &&
+           !config_.listen[chosen].netns.empty()) {
+      ++chosen;
+    }
+    if (ports.empty()) return absl::OkStatus();
+    return WriteFile(
+        config_.write_kubeconfig,
+        kube::MakeKubeconfig("fairlead",
+                             UrlOf(config_.listen[chosen], ports[chosen])));
+  }
+
+  std::string Metrics() const {
+    const scheduler::Scheduler::Stats& stats = scheduler_->stats();
+    std::string text = controllers_->Metrics();
+    auto metric = [&](const char* name, uint64_t value) {
+      StrAppend(&text, "# TYPE ", name, " counter\n", name, " ", value, "\n");
+    };
+    metric("fl_scheduler_bound_total", stats.bound);
+    metric("fl_scheduler_unschedulable_total", stats.unschedulable);
+    metric("fl_scheduler_errors_total", stats.errors);
+    return text;
+  }
+
+  // In the order in which each needs the ones before it.
+  EventLoop* loop_;
+  ControllerConfig config_;
+  std::function<void()> on_ready_;
+  api::KindTable kinds_;
+  std::unique_ptr<store::Store> store_;
+  std::unique_ptr<api::Admission> allocator_;
+  std::unique_ptr<api::ApiServer> server_;
+  std::unique_ptr<controllers::Informers> informers_;
+  std::unique_ptr<controllers::Controllers> controllers_;
+  std::unique_ptr<scheduler::Scheduler> scheduler_;
+};
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<ControlPlane>> ControlPlane::Create(
+    EventLoop* loop, const ControllerConfig& config,
+    std::function<void()> on_ready) {
+  auto plane =
+      std::make_unique<ControlPlaneImpl>(loop, config, std::move(on_ready));
+  FL_RETURN_IF_ERROR(plane->Start());
+  return plane;
+}
+
+}  // namespace fairlead::server

@@ -1,0 +1,158 @@
+// SPDX-License-Identifier: Apache-2.0
+// fairlead-controller: a compact Kubernetes control plane in one process.
+#include <malloc.h>
+#include <spdlog/sinks/stdout_sinks.h>
+#include <spdlog/spdlog.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+
+#include <CLI/CLI.hpp>
+#include <csignal>
+#include <cstddef>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <memory>
+
+#include "control/server/config.h"
+#include "control/server/control_plane.h"
+#include "userspace/base/clock.h"
+#include "userspace/base/event_loop.h"
+#include "userspace/base/unique_fd.h"
+
+#ifndef FAIRLEAD_VERSION
+#define FAIRLEAD_VERSION "unknown"
+#endif
+
+namespace fairlead::server {
+namespace {
+
+constexpr int kExitFailure = 1;
+constexpr int kExitUsage = 2;
+
+constexpr char kExamples[] = R"(Examples:
+  # On this machine only, with a kubeconfig for kubectl:
+  fairlead-controller --store /tmp/fairlead.db --write-kubeconfig /tmp/kc
+  kubectl --kubeconfig /tmp/kc get nodes
+
+  # For nodes in network namespaces, dual stack:
+  fairlead-controller --listen 127.0.0.1:6443 \
+      --listen 172.30.0.1:6443@/run/netns/fabric \
+      --cluster-cidr 10.244.0.0/16,fd00:10:244::/56 \
+      --service-cidr 10.96.0.0/16,fd00:10:96::/108
+
+All state is in the store: the process may be killed at any moment.
+)";
+
+void AddFlags(CLI::App* app, Flags* flags) {
+  app->add_option("--listen", flags->listen,
+                  "ADDRESS:PORT[@NETNS-PATH] to serve the API on, without "
+                  "TLS; port 0 lets the kernel choose (repeatable)")
+      ->capture_default_str();
+  app->add_option("--store", flags->store,
+                  "SQLite file that holds the cluster's state")
+      ->capture_default_str();
+  app->add_option("--service-cidr", flags->service_cidrs,
+                  "Ranges of ClusterIPs, one of each family; the first is the "
+                  "default family")
+      ->capture_default_str();
+  app->add_option("--cluster-cidr", flags->cluster_cidrs,
+                  "Ranges of pod addresses, one of each family; each node "
+                  "gets a /24 and a /64 of them")
+      ->capture_default_str();
+  app->add_option("--node-port-range", flags->node_port_range,
+                  "Ports that NodePorts are chosen from")
+      ->capture_default_str();
+  app->add_option("--node-monitor-grace-period",
+                  flags->node_monitor_grace_period,
+                  "A node that is silent for this long is unreachable")
+      ->capture_default_str();
+  app->add_option("--pod-eviction-timeout", flags->pod_eviction_timeout,
+                  "How long pods stay on a node that is lost, where they "
+                  "don't say so themselves (default: 5m)");
+  app->add_option("--write-kubeconfig", flags->write_kubeconfig,
+                  "Writes a kubeconfig for the first address when ready");
+  app->add_option("--log-level", flags->log_level, "What is logged")
+      ->check(CLI::IsMember({"debug", "info", "warn", "error"}))
+      ->capture_default_str();
+}
+
+void OpenLog(const std::string& level) {
+  auto logger = spdlog::stderr_logger_mt("controller");
+  logger->set_pattern("time=%Y-%m-%dT%H:%M:%S.%eZ level=%l %v",
+                      spdlog::pattern_time_type::utc);
+  logger->set_level(spdlog::level::from_str(level));
+  logger->flush_on(spdlog::level::trace);
+  spdlog::set_default_logger(logger);
+}
+
+// systemd's readiness protocol (sd_notify(3)): a datagram to $NOTIFY_SOCKET.
+void NotifyReady() {
+  const char* path = std::getenv("NOTIFY_SOCKET");
+  if (path == nullptr || (path[0] != '/' && path[0] != '@')) return;
+  sockaddr_un address = {};
+  size_t length = std::strlen(path);
+  if (length >= sizeof address.sun_path) return;
+  address.sun_family = AF_UNIX;
+  std::memcpy(address.sun_path, path, length);
+  if (path[0] == '@') address.sun_path[0] = '\0';  // the abstract name space
+  UniqueFd fd(socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0));
+  constexpr char kReady[] = "READY=1";
+  (void)sendto(fd.get(), kReady, sizeof kReady - 1, MSG_NOSIGNAL,
+               reinterpret_cast<sockaddr*>(&address),
+               static_cast<socklen_t>(offsetof(sockaddr_un, sun_path) +
+                                      length));
+}
+
+int Fail(const absl::Status& status, int code) {
+  std::fprintf(stderr, "fairlead-controller: %s\n",
+               std::string(status.message()).c_str());
+  return code;
+}
+
+int Serve(const ControllerConfig& config) {
+  std::signal(SIGPIPE, SIG_IGN);
+  absl::Duration began = Clock::Real().Monotonic();
+  EventLoop loop;
+  auto plane = ControlPlane::Create(&loop, config, [began] {
+    // What reading the schemas and the store left behind.
+    malloc_trim(0);
+    NotifyReady();
+    spdlog::info("msg=ready after_ms={}",
+                 absl::ToInt64Milliseconds(Clock::Real().Monotonic() - began));
+  });
+  if (!plane.ok()) return Fail(plane.status(), kExitFailure);
+  loop.OnTermination([&](int signal) {
+    spdlog::info("msg=stopping signal={}", signal);
+    loop.Stop();
+  });
+  loop.Run();
+  plane->reset();
+  spdlog::info("msg=stopped");
+  return 0;
+}
+
+int Run(int argc, char** argv) {
+  Flags flags;
+  CLI::App app("A compact Kubernetes control plane: API server, store, "
+               "controllers and scheduler in one process.",
+               "fairlead-controller");
+  app.footer(kExamples);
+  app.set_version_flag("--version", "fairlead-controller " FAIRLEAD_VERSION);
+  AddFlags(&app, &flags);
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& error) {
+    int code = app.exit(error);
+    return code == 0 ? 0 : kExitUsage;
+  }
+  auto config = ParseConfig(flags);
+  if (!config.ok()) return Fail(config.status(), kExitUsage);
+  OpenLog(flags.log_level);
+  return Serve(*config);
+}
+
+}  // namespace
+}  // namespace fairlead::server
+
+int main(int argc, char** argv) { return fairlead::server::Run(argc, argv); }

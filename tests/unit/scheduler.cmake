@@ -1,0 +1,1 @@
+fl_test(scheduler_test LABEL unit SRCS scheduler_test.cc DEPS scheduler)
