@@ -404,7 +404,7 @@ class ApiServer::Impl {
     } else if (method == "POST" && !everywhere) {
       verbs_.Create(request, responder);
     } else if (method == "DELETE" && !everywhere &&
-               request->kind().resource.plural != "namespaces") {
+               !request->kind().no_delete_collection) {
       verbs_.DeleteCollection(request, responder);
     } else {
       return MethodNotAllowed();

@@ -1,0 +1,302 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "control/store/store.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <signal.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cstdlib>
+#include <filesystem>
+#include <fstream>
+#include <map>
+#include <random>
+
+#include "control/store/sqlite_store.h"
+#include "control/store/watch_cache.h"
+#include "userspace/base/event_loop.h"
+
+namespace fairlead::store {
+namespace {
+
+using testing::ElementsAre;
+using testing::HasSubstr;
+
+class StoreTest : public testing::Test {
+ protected:
+  StoreTest() {
+    std::string pattern =
+        (std::filesystem::temp_directory_path() / "fl-store-XXXXXX").string();
+    folder_ = mkdtemp(pattern.data());
+    path_ = folder_ + "/db";
+  }
+  ~StoreTest() override {
+    store_.reset();
+    std::error_code ignored;
+    std::filesystem::remove_all(folder_, ignored);
+  }
+
+  void Open() {
+    store_.reset();
+    auto store = OpenSqliteStore(&loop_, path_);
+    ASSERT_TRUE(store.ok()) << store.status();
+    store_ = *std::move(store);
+  }
+
+  absl::StatusOr<Revision> Commit(std::vector<Write> writes) {
+    absl::StatusOr<Revision> result = absl::DeadlineExceededError("no answer");
+    store_->Commit(std::move(writes), [&](absl::StatusOr<Revision> revision) {
+      result = std::move(revision);
+      loop_.Stop();
+    });
+    Timer deadline = loop_.After(absl::Seconds(10), [&] { loop_.Stop(); });
+    loop_.Run();
+    return result;
+  }
+  absl::StatusOr<Revision> Put(std::string key, Revision expected,
+                               std::string value) {
+    return Commit({{std::move(key), expected, std::move(value), nullptr}});
+  }
+
+  std::string folder_, path_;
+  EventLoop loop_;
+  std::unique_ptr<Store> store_;
+};
+
+TEST_F(StoreTest, AnAcknowledgedWriteIsThereAfterReopening) {
+  Open();
+  absl::StatusOr<Revision> created = Put("a/1", 0, "one");
+  ASSERT_TRUE(created.ok()) << created.status();
+  ASSERT_TRUE(Put("a/2", 0, "two").ok());
+  ASSERT_TRUE(Put("b/1", 0, "other").ok());
+  absl::StatusOr<Revision> changed = Put("a/1", *created, "uno");
+  ASSERT_TRUE(changed.ok());
+  Open();
+  EXPECT_EQ(store_->revision(), *changed);
+  absl::StatusOr<Entry> entry = store_->Get("a/1");
+  ASSERT_TRUE(entry.ok());
+  EXPECT_EQ(entry->value, "uno");
+  EXPECT_EQ(entry->revision, *changed);
+  std::vector<std::string> keys;
+  ASSERT_TRUE(
+      store_->Range("a/", [&](Entry e) { keys.push_back(e.key); }).ok());
+  EXPECT_THAT(keys, ElementsAre("a/1", "a/2"));
+}
+
+TEST_F(StoreTest, ExpectationsThatDoNotHoldChangeNothing) {
+  Open();
+  absl::StatusOr<Revision> first = Put("k", 0, "v");
+  ASSERT_TRUE(first.ok());
+  EXPECT_TRUE(absl::IsAborted(Put("k", 0, "again").status()));
+  EXPECT_TRUE(absl::IsAborted(Put("k", *first + 7, "later").status()));
+  // All or none: the good half must not be written either.
+  EXPECT_TRUE(absl::IsAborted(
+      Commit({{"new", 0, "v", nullptr}, {"k", 0, "bad", nullptr}}).status()));
+  EXPECT_TRUE(absl::IsNotFound(store_->Get("new").status()));
+  EXPECT_EQ(store_->Get("k")->value, "v");
+  EXPECT_EQ(store_->revision(), *first);
+}
+
+TEST_F(StoreTest, TheFeedHasEveryChangeInOrderBeforeItsAcknowledgement) {
+  Open();
+  std::vector<std::string> seen;
+  store_->Observe([&](const Change& change) {
+    seen.push_back(std::string(change.key) +
+                   (change.value == nullptr ? " deleted" : " " + *change.value));
+  });
+  int acknowledged = 0;
+  for (int i = 0; i < 20; ++i) {
+    store_->Commit({{"k" + std::to_string(i), 0, "v", nullptr}},
+                   [&](const absl::StatusOr<Revision>& revision) {
+                     EXPECT_TRUE(revision.ok());
+                     EXPECT_EQ(seen.size(), ++acknowledged);
+                     if (acknowledged == 20) loop_.Stop();
+                   });
+  }
+  loop_.Run();
+  EXPECT_EQ(seen[7], "k7 v");
+  absl::StatusOr<Entry> entry = store_->Get("k3");
+  ASSERT_TRUE(entry.ok());
+  ASSERT_TRUE(Commit({{"k3", entry->revision, std::nullopt, nullptr}}).ok());
+  EXPECT_EQ(seen.back(), "k3 deleted");
+}
+
+TEST_F(StoreTest, ASecondProcessIsRefused) {
+  Open();
+  ASSERT_TRUE(Put("k", 0, "v").ok());
+  auto second = OpenSqliteStore(&loop_, path_);
+  EXPECT_TRUE(absl::IsUnavailable(second.status())) << second.status();
+  EXPECT_THAT(std::string(second.status().message()), HasSubstr(path_));
+}
+
+TEST_F(StoreTest, OtherFilesAreRefused) {
+  std::ofstream(path_) << std::string(8192, 'x');
+  auto garbage = OpenSqliteStore(&loop_, path_);
+  EXPECT_TRUE(absl::IsDataLoss(garbage.status())) << garbage.status();
+  EXPECT_THAT(std::string(garbage.status().message()), HasSubstr(path_));
+  auto missing = OpenSqliteStore(&loop_, folder_ + "/no/such/folder/db");
+  EXPECT_FALSE(missing.ok());
+}
+
+TEST_F(StoreTest, DamagedPagesAreReported) {
+  Open();
+  for (int i = 0; i < 200; ++i) {
+    ASSERT_TRUE(Put("k" + std::to_string(i), 0, std::string(2000, 'v')).ok());
+  }
+  store_.reset();
+  {
+    std::fstream file(path_, std::ios::in | std::ios::out | std::ios::binary);
+    file.seekp(8192);
+    for (int i = 0; i < 40; ++i) file << std::string(4096, '\x5a');
+  }
+  auto damaged = OpenSqliteStore(&loop_, path_);
+  absl::Status status = damaged.status();
+  if (damaged.ok()) status = (*damaged)->Range("", [](Entry) {});
+  EXPECT_TRUE(absl::IsDataLoss(status)) << status;
+}
+
+TEST_F(StoreTest, AFullDiskFailsTheWriteAndKeepsWhatWasThere) {
+  Open();
+  absl::StatusOr<Revision> before = Put("k", 0, "v");
+  ASSERT_TRUE(before.ok());
+  // A file size limit is a disk that is full, for this process.
+  signal(SIGXFSZ, SIG_IGN);
+  rlimit old;
+  getrlimit(RLIMIT_FSIZE, &old);
+  rlimit small = old;
+  small.rlim_cur = 64 << 10;
+  setrlimit(RLIMIT_FSIZE, &small);
+  absl::StatusOr<Revision> failed = Put("big", 0, std::string(1 << 20, 'x'));
+  setrlimit(RLIMIT_FSIZE, &old);
+  EXPECT_FALSE(failed.ok());
+  EXPECT_EQ(store_->revision(), *before);
+  EXPECT_TRUE(absl::IsNotFound(store_->Get("big").status()));
+  absl::StatusOr<Revision> after = Put("k", *before, "w");
+  ASSERT_TRUE(after.ok()) << after.status();
+  Open();
+  EXPECT_EQ(store_->Get("k")->value, "w");
+}
+
+// A child writes and says on a pipe what was acknowledged; it is killed at a
+// random moment, and all that it said must be in the file.
+TEST_F(StoreTest, KillNineLosesNoAcknowledgedWrite) {
+  std::mt19937 random(std::random_device{}());
+  std::map<std::string, std::string> acknowledged;
+  for (int round = 0; round < 8; ++round) {
+    int pipe_fds[2];
+    ASSERT_EQ(pipe(pipe_fds), 0);
+    pid_t child = fork();
+    ASSERT_GE(child, 0);
+    if (child == 0) {
+      EventLoop loop;
+      auto store = OpenSqliteStore(&loop, path_);
+      if (!store.ok()) _exit(1);
+      for (int i = 0; i < 100000; ++i) {
+        std::string key =
+            "r" + std::to_string(round) + "/" + std::to_string(i);
+        (*store)->Commit({{key, 0, "v" + key, nullptr}},
+                         [&, key](const absl::StatusOr<Revision>& revision) {
+                           if (!revision.ok()) _exit(2);
+                           std::string line = key + "\n";
+                           if (write(pipe_fds[1], line.data(), line.size()) <
+                               0) {
+                             _exit(3);
+                           }
+                           if (key.ends_with("99")) loop.Stop();
+                         });
+        // A hundred in flight at a time, so that commits are groups.
+        if (i % 100 == 99) loop.Run();
+      }
+      _exit(0);
+    }
+    close(pipe_fds[1]);
+    std::string text;
+    char buffer[4096];
+    ssize_t n = read(pipe_fds[0], buffer, sizeof buffer);  // it has begun
+    ASSERT_GT(n, 0);
+    text.append(buffer, n);
+    usleep(std::uniform_int_distribution<>(0, 30000)(random));
+    kill(child, SIGKILL);
+    while ((n = read(pipe_fds[0], buffer, sizeof buffer)) > 0) {
+      text.append(buffer, n);
+    }
+    close(pipe_fds[0]);
+    int status;
+    waitpid(child, &status, 0);
+    ASSERT_TRUE(WIFSIGNALED(status)) << WEXITSTATUS(status);
+    std::istringstream lines(text.substr(0, text.rfind('\n') + 1));
+    for (std::string key; std::getline(lines, key);) {
+      acknowledged[key] = "v" + key;
+    }
+    Open();
+    for (const auto& [key, value] : acknowledged) {
+      absl::StatusOr<Entry> entry = store_->Get(key);
+      ASSERT_TRUE(entry.ok()) << key << " was lost: " << entry.status();
+      EXPECT_EQ(entry->value, value);
+    }
+    EXPECT_GE(store_->revision(), static_cast<Revision>(acknowledged.size()));
+    store_.reset();
+  }
+  EXPECT_GT(acknowledged.size(), 8u);
+}
+
+Event MakeEvent(const std::string& key, Revision revision, ObjectRef before,
+                bool deleted = false) {
+  auto object = std::make_shared<Object>();
+  object->key = key;
+  object->revision = revision;
+  object->text = "{\"metadata\":{\"resourceVersion\":\"" +
+                 std::to_string(revision) + "\"}}";
+  Event event;
+  event.before = std::move(before);
+  event.object = object;
+  event.deleted = deleted;
+  event.revision = revision;
+  return event;
+}
+
+TEST(WatchCacheTest, KeepsABoundedHistoryAndCanGoBackInIt) {
+  WatchCache cache(3, 1 << 20);
+  cache.SetStart(10);
+  Event a11 = MakeEvent("a", 11, nullptr);
+  cache.Apply(a11);
+  Event b12 = MakeEvent("b", 12, nullptr);
+  cache.Apply(b12);
+  Event a13 = MakeEvent("a", 13, a11.object);
+  cache.Apply(a13);
+  EXPECT_EQ(cache.oldest(), 10);
+  cache.Apply(MakeEvent("b", 14, b12.object, true));
+  EXPECT_EQ(cache.oldest(), 11);
+  EXPECT_EQ(cache.objects().size(), 1u);
+  WatchCache::Objects at12 = cache.At(12);
+  ASSERT_EQ(at12.size(), 2u);
+  EXPECT_EQ(at12["a"]->revision, 11);
+  EXPECT_EQ(at12["b"]->revision, 12);
+  WatchCache::Objects at11 = cache.At(11);
+  EXPECT_EQ(at11.size(), 1u);
+  std::vector<Revision> seen;
+  cache.EventsAfter(12, [&](const Event& e) { seen.push_back(e.revision); });
+  EXPECT_THAT(seen, ElementsAre(13, 14));
+}
+
+TEST(WatchCacheTest, AWatcherMayRemoveItselfAndOthers) {
+  WatchCache cache(10, 1 << 20);
+  int calls = 0;
+  WatchCache::WatcherId first = 0, second = 0;
+  first = cache.AddWatcher([&](const Event&) {
+    ++calls;
+    cache.RemoveWatcher(first);
+    cache.RemoveWatcher(second);
+  });
+  second = cache.AddWatcher([&](const Event&) { calls += 100; });
+  cache.AddWatcher([&](const Event&) { calls += 10; });
+  cache.Apply(MakeEvent("a", 1, nullptr));
+  EXPECT_EQ(calls, 11);
+  cache.Apply(MakeEvent("b", 2, nullptr));
+  EXPECT_EQ(calls, 21);
+}
+
+}  // namespace
+}  // namespace fairlead::store
