@@ -82,6 +82,41 @@ fl_service_lookup(const struct fl_addr *addr, __be16 port, __u8 proto)
 	return service;
 }
 
+/* As fl_service_lookup(), but a copy, and without a hash look-up if the
+ * frontend has its place in fl_frontend. 0: not ours. */
+static __always_inline __u32 fl_service_read(const struct fl_addr *addr,
+					     __be16 port, __u8 proto,
+					     struct fl_service *service)
+{
+	__u32 place = fl_filter_bit(addr, port, proto) &
+		      (FL_FRONTEND_ENTRIES - 1);
+	struct fl_frontend *entry;
+	struct fl_service *found;
+	__u32 sequence;
+
+	if (fl_likely(!fl_filter_test(&fl_filter_fe, addr, port, proto) &&
+		      !fl_port_is_node_port(port)))
+		return 0;
+	entry = (struct fl_frontend *)bpf_map_lookup_elem(&fl_frontend, &place);
+	if (!entry)
+		return 0;
+	/* x86 doesn't reorder loads; what does has an empty array. */
+	sequence = *(volatile __u32 *)&entry->sequence;
+	barrier();
+	if (entry->port == port && entry->proto == proto &&
+	    fl_addr_equal(&entry->addr, addr) && !(sequence & 1)) {
+		*service = entry->service;
+		barrier();
+		if (fl_likely(*(volatile __u32 *)&entry->sequence == sequence))
+			return 1;
+	}
+	found = fl_service_lookup(addr, port, proto);
+	if (!found)
+		return 0;
+	*service = *found;
+	return 1;
+}
+
 /* Who sent this? Only asked for the first packet of a flow. */
 static __always_inline enum fl_client fl_client_kind(const struct fl_addr *src)
 {

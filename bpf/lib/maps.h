@@ -41,6 +41,8 @@ struct fl_host_map {
 
 FL_MAP(fl_service, BPF_MAP_TYPE_HASH, struct fl_service_key, struct fl_service,
        262144, BPF_F_NO_PREALLOC);
+FL_MAP(fl_frontend, BPF_MAP_TYPE_ARRAY, __u32, struct fl_frontend,
+       FL_FRONTEND_ENTRIES, BPF_F_MMAPABLE);
 /* Array elements are 8 bytes apart at least: so are the slots, when mapped. */
 FL_MAP(fl_slot, BPF_MAP_TYPE_ARRAY, __u32, __u32, 1 << 20, BPF_F_MMAPABLE);
 FL_MAP(fl_backend, BPF_MAP_TYPE_ARRAY, __u32, struct fl_backend, 1 << 18,

@@ -46,6 +46,9 @@ extern "C" {
 #define __noinline __attribute__((noinline))
 #endif
 #define SEC(name)
+#ifndef barrier
+#define barrier() __asm__ volatile("" ::: "memory")
+#endif
 #define fl_unlikely(x) __builtin_expect(!!(x), 0)
 #define fl_likely(x) __builtin_expect(!!(x), 1)
 

@@ -134,12 +134,12 @@ fl_socket_connect(struct bpf_sock_addr *ctx, const struct fl_endpoint *asked)
 {
 	struct fl_socket_result result =
 		fl_socket_result(FL_SOCKET_PASS, FL_COUNTER_NOT_OURS);
-	struct fl_service *service =
-		fl_service_lookup(&asked->addr, asked->port, asked->proto);
+	struct fl_service service;
 	struct fl_choice choice;
 	__u64 cookie;
 
-	if (fl_likely(!service)) {
+	if (fl_likely(!fl_service_read(&asked->addr, asked->port, asked->proto,
+				       &service))) {
 		/* A socket that was translated once may now mean the backend
 		 * itself; no other address can match what is remembered. */
 		if (fl_backend_possible(&asked->addr, asked->port,
@@ -147,16 +147,16 @@ fl_socket_connect(struct bpf_sock_addr *ctx, const struct fl_endpoint *asked)
 			fl_peer_clear(bpf_get_socket_cookie(ctx));
 		return result;
 	}
-	result = fl_socket_verdict(service);
+	result = fl_socket_verdict(&service);
 	if (result.action != FL_SOCKET_REWRITE)
 		return result;
 	cookie = bpf_get_socket_cookie(ctx);
-	choice = fl_socket_select(ctx, service, cookie);
+	choice = fl_socket_select(ctx, &service, cookie);
 	if (!choice.backend)
 		return fl_socket_result(FL_SOCKET_REFUSE,
 					FL_COUNTER_SOCKET_REFUSED);
 	fl_socket_set_backend(&result.to, choice.backend, asked->proto);
-	fl_peer_put(cookie, asked, &result.to, service, &choice);
+	fl_peer_put(cookie, asked, &result.to, &service, &choice);
 	return result;
 }
 
@@ -189,19 +189,19 @@ fl_socket_sendmsg(struct bpf_sock_addr *ctx, const struct fl_endpoint *asked)
 {
 	struct fl_socket_result result =
 		fl_socket_result(FL_SOCKET_PASS, FL_COUNTER_NOT_OURS);
-	struct fl_service *service =
-		fl_service_lookup(&asked->addr, asked->port, asked->proto);
+	struct fl_service service;
 	struct fl_choice choice;
 	struct fl_socket_key reply;
 	__u64 cookie;
 
-	if (fl_likely(!service))
+	if (fl_likely(!fl_service_read(&asked->addr, asked->port, asked->proto,
+				       &service)))
 		return result;
-	result = fl_socket_verdict(service);
+	result = fl_socket_verdict(&service);
 	if (result.action != FL_SOCKET_REWRITE)
 		return result;
 	cookie = bpf_get_socket_cookie(ctx);
-	choice = fl_socket_known(cookie, asked, service);
+	choice = fl_socket_known(cookie, asked, &service);
 	if (choice.backend) {
 		fl_socket_set_backend(&result.to, choice.backend, asked->proto);
 		/* The way back may have been evicted on its own. */
@@ -209,15 +209,15 @@ fl_socket_sendmsg(struct bpf_sock_addr *ctx, const struct fl_endpoint *asked)
 		if (fl_likely(bpf_map_lookup_elem(&fl_socket, &reply)))
 			return result;
 	} else {
-		choice = fl_socket_select(ctx, service, cookie);
+		choice = fl_socket_select(ctx, &service, cookie);
 		if (!choice.backend)
 			return fl_socket_result(FL_SOCKET_REFUSE,
 						FL_COUNTER_SOCKET_REFUSED);
 		fl_socket_set_backend(&result.to, choice.backend, asked->proto);
 		fl_socket_put(cookie, FL_SOCKET_FORWARD, asked, &result.to,
-			      service, &choice);
+			      &service, &choice);
 	}
-	fl_socket_put(cookie, FL_SOCKET_REPLY, &result.to, asked, service,
+	fl_socket_put(cookie, FL_SOCKET_REPLY, &result.to, asked, &service,
 		      &choice);
 	return result;
 }

@@ -125,7 +125,16 @@ absl::Status ServiceWorld::PutService(const L4Address& frontend,
 
 absl::Status ServiceWorld::Reset() {
   const datapath::PinLayout& layout = datapath_->layout();
-  for (const char* map : {"fl_service", "fl_flow", "fl_socket", "fl_affinity",
+  // Through MapSet: fl_service has copies in fl_frontend.
+  std::vector<fl_service_key> services;
+  FL_RETURN_IF_ERROR(maps().ForEachService(
+      [&](const fl_service_key& key, const fl_service&) {
+        services.push_back(key);
+      }));
+  for (const fl_service_key& key : services) {
+    FL_RETURN_IF_ERROR(maps().DeleteService(key));
+  }
+  for (const char* map : {"fl_flow", "fl_socket", "fl_affinity",
                           "fl_source_range", "fl_node_addr"}) {
     FL_RETURN_IF_ERROR(Empty(layout, map));
   }

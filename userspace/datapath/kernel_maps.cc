@@ -4,12 +4,52 @@
 #include <bpf/bpf.h>
 
 #include <cerrno>
+#include <cstring>
 
+#include "bpf/abi/filter.h"
 #include "userspace/base/status.h"
 #include "userspace/base/strings.h"
 
 namespace fairlead::datapath {
 namespace {
+
+// The programs can only read fl_frontend safely where loads aren't reordered;
+// elsewhere it stays empty and they ask fl_service.
+#if defined(__x86_64__)
+constexpr bool kUseFrontends = true;
+#else
+constexpr bool kUseFrontends = false;
+#endif
+
+// Makes readers of one fl_frontend entry ask fl_service while it lives. A
+// process that dies in between leaves the entry closed, which is slower, not
+// wrong.
+class ClosedFrontend {
+ public:
+  explicit ClosedFrontend(fl_frontend* entry) : entry_(entry) {
+    // Also odd if a former process left it so.
+    __atomic_store_n(&entry_->sequence, entry_->sequence | 1,
+                     __ATOMIC_RELAXED);
+    __atomic_thread_fence(__ATOMIC_SEQ_CST);
+  }
+  ~ClosedFrontend() {
+    __atomic_store_n(&entry_->sequence, entry_->sequence + 1,
+                     __ATOMIC_RELEASE);
+  }
+  bool Holds(const fl_service_key& key) const {
+    return entry_->port == key.port && entry_->proto == key.proto &&
+           memcmp(&entry_->addr, &key.addr, sizeof(key.addr)) == 0;
+  }
+  void Set(const fl_service_key& key, const fl_service& value) {
+    entry_->addr = key.addr;
+    entry_->port = key.port;
+    entry_->proto = key.proto;
+    entry_->service = value;
+  }
+
+ private:
+  fl_frontend* entry_;
+};
 
 absl::Status OutOfRange(std::string_view what, uint64_t index, uint64_t size) {
   return absl::OutOfRangeError(
@@ -60,6 +100,8 @@ absl::StatusOr<std::unique_ptr<KernelMaps>> KernelMaps::Open(
                               &maps->source_ranges_, &capacity.source_ranges));
   FL_RETURN_IF_ERROR(OpenHash(layout, "fl_node_addr", &maps->node_addresses_,
                               &capacity.node_addresses));
+  FL_ASSIGN_OR_RETURN(maps->frontends_,
+                      MapPinnedArray<fl_frontend>(layout, "fl_frontend"));
   FL_ASSIGN_OR_RETURN(maps->slots_,
                       MapPinnedArray<uint32_t>(layout, "fl_slot"));
   FL_ASSIGN_OR_RETURN(maps->backends_,
@@ -185,13 +227,24 @@ absl::Status KernelMaps::PutSlots(uint32_t base,
   return absl::OkStatus();
 }
 
+fl_frontend& KernelMaps::Frontend(const fl_service_key& key) {
+  return frontends_[fl_filter_bit(&key.addr, key.port, key.proto) %
+                    FL_FRONTEND_ENTRIES];
+}
+
 absl::Status KernelMaps::PutService(const fl_service_key& key,
                                     const fl_service& value) {
-  return services_.Update(key, value);
+  ClosedFrontend frontend(&Frontend(key));
+  FL_RETURN_IF_ERROR(services_.Update(key, value));
+  if (kUseFrontends) frontend.Set(key, value);
+  return absl::OkStatus();
 }
 
 absl::Status KernelMaps::DeleteService(const fl_service_key& key) {
-  return services_.Delete(key);
+  ClosedFrontend frontend(&Frontend(key));
+  FL_RETURN_IF_ERROR(services_.Delete(key));
+  if (frontend.Holds(key)) frontend.Set({}, {});
+  return absl::OkStatus();
 }
 
 absl::Status KernelMaps::PutSourceRange(const fl_source_range_key& key) {

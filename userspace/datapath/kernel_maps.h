@@ -60,11 +60,15 @@ class KernelMaps final : public reconcile::MapSet {
     return which == reconcile::Filter::kFrontends ? filter_fe_ : filter_be_;
   }
 
+  // The place of `key` in fl_frontend.
+  fl_frontend& Frontend(const fl_service_key& key);
+
   Capacity capacity_;
   TypedMap<fl_service_key, fl_service> services_;
   TypedMap<fl_source_range_key, uint32_t> source_ranges_;
   TypedMap<fl_addr, fl_node_addr> node_addresses_;
   UniqueFd backends_fd_;
+  MmapArray<fl_frontend> frontends_;
   MmapArray<uint32_t> slots_;
   MmapArray<fl_backend> backends_;
   MmapArray<uint64_t> filter_fe_;
