@@ -42,7 +42,9 @@ constexpr uint32_t kV6Source = 14 + 8 + 12;
 
 class Bench {
  public:
-  Bench() : run_(Config(), /*flows=*/1 << 18), wrapper_(tc_bench__open_and_load()) {
+  Bench()
+      : run_(Config(), /*flows=*/1 << 18),
+        wrapper_(tc_bench__open_and_load()) {
     if (wrapper_ == nullptr) Die("load wrapper");
     // Masqueraded flows need a source port for each, so they get as many
     // backends as it takes not to run out of ports in a full flow table.

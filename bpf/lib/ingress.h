@@ -32,7 +32,8 @@ static __always_inline __u32 fl_is_masquerade(const struct fl_packet *pkt)
 	__u16 port = bpf_ntohs(pkt->tuple.dport);
 	struct fl_addr addr;
 
-	if (port < fl_config.source_port_min || port > fl_config.source_port_max)
+	if (port < fl_config.source_port_min ||
+	    port > fl_config.source_port_max)
 		return 0;
 	addr = fl_masquerade_addr(pkt->ipv6);
 	return fl_addr_equal(&addr, &pkt->tuple.dst);

@@ -51,7 +51,7 @@ struct fl_packet {
 	__u8 ipv6;
 	__u8 tcp_flags;
 	__u8 malformed; /* lengths contradict each other */
-	/* Filled in on the way: where it goes, and what the event record says. */
+	/* Filled in on the way: where it goes; what the event record says. */
 	__be16 to_port;
 	__u8 masquerade; /* the source is to be translated, too */
 	__u8 no_csum;	 /* UDP without a checksum */

@@ -34,7 +34,7 @@ static __always_inline __u32 fl_ip_addr_offset(__u32 ipv6, enum fl_side side)
  * which takes part in keeping skb->csum true:
  * IPv4: address and header checksum cancel out. IPv6: the address changes the
  * sum of the packet, which BPF_F_RECOMPUTE_CSUM books; what BPF_F_PSEUDO_HDR
- * books is its opposite. (BPF_F_IPV6 does the same and needs a newer kernel.) */
+ * books is its opposite. (BPF_F_IPV6 does that, too, on newer kernels only.) */
 static __always_inline long fl_rewrite_ip(struct __sk_buff *ctx,
 					  const struct fl_packet *pkt,
 					  enum fl_side side,
@@ -81,7 +81,7 @@ static __always_inline long fl_rewrite(struct __sk_buff *ctx,
 	err = bpf_l4_csum_replace(ctx, csum, old_port, port, flags | 2);
 	if (err)
 		return err;
-	/* Without a checksum there is nothing that the port cancels out with. */
+	/* Without a checksum there is nothing that the port cancels with. */
 	return bpf_skb_store_bytes(ctx,
 				   pkt->l4_off + (side == FL_SIDE_DST ? 2 : 0),
 				   &port, sizeof(port),

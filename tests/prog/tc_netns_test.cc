@@ -55,8 +55,9 @@ sockaddr_storage SocketAddress(const std::string& address, uint16_t port) {
 std::string AddressText(const sockaddr_storage& storage) {
   char text[INET6_ADDRSTRLEN] = "";
   if (storage.ss_family == AF_INET) {
-    inet_ntop(AF_INET, &reinterpret_cast<const sockaddr_in*>(&storage)->sin_addr,
-              text, sizeof(text));
+    inet_ntop(AF_INET,
+              &reinterpret_cast<const sockaddr_in*>(&storage)->sin_addr, text,
+              sizeof(text));
   } else {
     inet_ntop(AF_INET6,
               &reinterpret_cast<const sockaddr_in6*>(&storage)->sin6_addr, text,
@@ -84,11 +85,17 @@ uint64_t Sum(const std::string& data, uint64_t sum = 0) {
 class TcNetns : public testing::TestWithParam<bool> {
  protected:
   bool ipv6() const { return GetParam(); }
-  std::string client_ip() const { return ipv6() ? "2001:db8:1::10" : "192.0.2.10"; }
-  std::string backend_ip() const { return ipv6() ? "2001:db8:10:1::5" : "10.1.1.5"; }
+  std::string client_ip() const {
+    return ipv6() ? "2001:db8:1::10" : "192.0.2.10";
+  }
+  std::string backend_ip() const {
+    return ipv6() ? "2001:db8:10:1::5" : "10.1.1.5";
+  }
   std::string vip() const { return ipv6() ? "2001:db8:2::1" : "198.51.100.1"; }
   std::string node_ip() const { return ipv6() ? "2001:db8:1::1" : "192.0.2.1"; }
-  std::string masquerade() const { return ipv6() ? kMasquerade6 : kMasquerade4; }
+  std::string masquerade() const {
+    return ipv6() ? kMasquerade6 : kMasquerade4;
+  }
 
   static NetnsScope MakeNetns() {
     auto netns = NetnsScope::Create();
@@ -401,8 +408,8 @@ TEST_P(TcNetns, DeviceWithoutLinkHeader) {
                     const std::string& dst, uint16_t dport, uint8_t flags) {
     Packet net = ipv6() ? Packet({Ip6{.src = src, .dst = dst}})
                         : Packet({Ip4{.src = src, .dst = dst}});
-    return (std::move(net) / Tcp{.sport = sport, .dport = dport, .flags = flags})
-        .Build();
+    Tcp tcp = {.sport = sport, .dport = dport, .flags = flags};
+    return (std::move(net) / tcp).Build();
   };
   // The next packet from `vip` (the kernel has things of its own to say).
   auto answer = [&]() -> Description {
@@ -412,7 +419,8 @@ TEST_P(TcNetns, DeviceWithoutLinkHeader) {
       ssize_t n = read(tun.get(), bytes.data(), bytes.size());
       if (n <= 0) return {};
       bytes.resize(n);
-      Bytes frame = Packet({Eth{.type = uint16_t(ipv6() ? 0x86dd : 0x0800)}}).Build();
+      Eth eth = {.type = uint16_t(ipv6() ? 0x86dd : 0x0800)};
+      Bytes frame = Packet({eth}).Build();
       frame.insert(frame.end(), bytes.begin(), bytes.end());
       Description description = Describe(frame);
       if (description.rows.size() > 2 &&

@@ -26,7 +26,8 @@ class TcReject : public TcRows {
     size_t quoted = std::min<size_t>(datagram.size() - 14, 128);
     std::string quote(datagram.begin() + 14, datagram.begin() + 14 + quoted);
     return Back() /
-           Icmp{.type = uint8_t(ipv6() ? 1 : 3), .code = uint8_t(ipv6() ? 4 : 3)} /
+           Icmp{.type = uint8_t(ipv6() ? 1 : 3),
+                .code = uint8_t(ipv6() ? 4 : 3)} /
            Payload{quote};
   }
 };
@@ -93,7 +94,8 @@ TEST_P(TcReject, NoFlow) {
                 "DROP_NO_FLOW");
 }
 
-INSTANTIATE_TEST_SUITE_P(All, TcReject, testing::ValuesIn(kRowsWithoutSum), RowName);
+INSTANTIATE_TEST_SUITE_P(All, TcReject, testing::ValuesIn(kRowsWithoutSum),
+                         RowName);
 
 }  // namespace
 }  // namespace fairlead::prog

@@ -158,6 +158,9 @@ TEST_P(TcRows, NodePort) {
                      .flags = FL_SERVICE_NODE_PORT | FL_SERVICE_MASQ_OUTSIDE});
   Packet elsewhere = Flow(w().client, kPort, masquerade(), 30080);
   ExpectPassed(Run(Hook::kIngress, elsewhere), elsewhere);
+  // Cut short behind its ports, it still is this frontend's.
+  Bytes cut = Flow(w().client, kPort, w().node, 30080).Build(ipv6() ? 64 : 44);
+  if (!udp()) ExpectDropped(Run(Hook::kIngress, cut), "DROP_MALFORMED");
   Result in = Run(Hook::kIngress, Flow(w().client, kPort, w().node, 30080));
   Expect(in, "FORWARD_NEW", TC_ACT_UNSPEC,
          Flow(w().client, kPort, w().backend1, 8080));
@@ -448,6 +451,9 @@ TEST_P(TcFragments, FollowTheFirst) {
   Expect(later, "FORWARD_HIT", TC_ACT_UNSPEC,
          Fragment(w().client, 0, w().backend1, 0, 1480));
   EXPECT_EQ(later.mark, kMark);
+  Expect(Run(Hook::kIngress, Fragment(w().client, 0, w().vip, 0, 8)),
+         "FORWARD_HIT", TC_ACT_UNSPEC,
+         Fragment(w().client, 0, w().backend1, 0, 8));
   Result first_out = Run(Hook::kEgress, first.frame, first.mark);
   Result later_out = Run(Hook::kEgress, later.frame, later.mark);
   Expect(later_out, "SOURCE_TRANSLATED", TC_ACT_UNSPEC,
