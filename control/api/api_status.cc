@@ -1,10 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "control/api/api_status.h"
 
+#include <algorithm>
 #include <nlohmann/json.hpp>
 #include <utility>
+#include <vector>
 
 #include "absl/strings/cord.h"
+#include "absl/strings/str_join.h"
 #include "userspace/base/strings.h"
 
 namespace fairlead::api {
@@ -185,17 +188,21 @@ absl::Status Invalid(std::string_view kind, std::string_view group,
   if (!name.empty()) details["name"] = name;
   if (!group.empty()) details["group"] = group;
   if (!kind.empty()) details["kind"] = kind;
-  std::string joined;
+  // Each text once in the message, each error in the causes.
+  std::vector<std::string> texts;
   Json causes = Json::array();
   for (const FieldError& error : errors) {
-    if (!joined.empty()) joined += ", ";
-    StrAppend(&joined, error.field, ": ", error.message);
+    std::string text = StrCat(error.field, ": ", error.message);
+    if (std::find(texts.begin(), texts.end(), text) == texts.end()) {
+      texts.push_back(std::move(text));
+    }
     causes.push_back({{"reason", error.reason},
                       {"message", error.message},
                       {"field", error.field}});
   }
   details["causes"] = std::move(causes);
-  if (errors.size() > 1) joined = StrCat("[", joined, "]");
+  std::string joined = absl::StrJoin(texts, ", ");
+  if (texts.size() > 1) joined = StrCat("[", joined, "]");
   return MakeStatus({422, "Invalid",
                      StrCat(WithGroup(kind, group), " ", Quote(name),
                             " is invalid: ", joined),

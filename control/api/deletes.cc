@@ -102,6 +102,11 @@ Plan PlanFor(const Kind& kind, const DeleteOptions& options, const Json& before,
       !List(metadata, "finalizers").empty() ||
       (is_namespace && !List(plan.object, {"spec", "finalizers"}).empty());
   int64_t grace = GraceSeconds(kind, options, before);
+  bool waits = held || (kind.graceful_deletion && grace > 0);
+  if (!waits && !kind.graceful_deletion) {
+    plan.action = Plan::Action::kDelete;
+    return plan;
+  }
   bool marked = metadata.contains("deletionTimestamp");
   int64_t old_grace = Int(metadata, "deletionGracePeriodSeconds");
   // A second deletion can only shorten the time.
@@ -113,7 +118,6 @@ Plan PlanFor(const Kind& kind, const DeleteOptions& options, const Json& before,
     }
     if (is_namespace) Sub(plan.object, "status")["phase"] = "Terminating";
   }
-  bool waits = held || (kind.graceful_deletion && grace > 0);
   plan.action = waits ? Plan::Action::kPut : Plan::Action::kDelete;
   return plan;
 }

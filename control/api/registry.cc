@@ -114,7 +114,13 @@ struct Registry::Operation {
   std::vector<std::string> warnings;
 
   const Kind& kind() const { return *served->kind; }
-  const Json* before_or_null() const { return before ? &*before : nullptr; }
+  // A creation is checked as one even if the name turns out to be taken.
+  bool creates() const {
+    return plan.verb == WriteVerb::kCreate && !plan.final;
+  }
+  const Json* before_or_null() const {
+    return before && !creates() ? &*before : nullptr;
+  }
 };
 
 Registry::Registry(EventLoop* loop, store::Store* store, const KindTable* kinds,
@@ -227,13 +233,17 @@ void Registry::Run(std::shared_ptr<Operation> operation) {
   if (op.before_ref != nullptr) {
     op.before = ParseObject(*op.served, *op.before_ref);
   }
-  absl::StatusOr<Plan> plan = op.planner(op.before_or_null());
+  absl::StatusOr<Plan> plan = op.planner(op.before ? &*op.before : nullptr);
   if (!plan.ok()) return op.done(plan.status());
   op.plan = *std::move(plan);
   if (op.plan.action == Plan::Action::kPut) {
     if (absl::Status status = Complete(op); !status.ok()) {
       Abort(op);
       return op.done(status);
+    }
+    if (op.creates() && op.before.has_value()) {
+      Abort(op);
+      return op.done(AlreadyExists(op.kind(), op.name));
     }
     if (op.before.has_value() && op.plan.object == *op.before) {
       ++counters_.no_ops;
@@ -292,7 +302,7 @@ absl::Status Registry::SetMetadata(Operation& op) {
   }
   metadata.erase("managedFields");
   metadata.erase("selfLink");
-  if (!op.before.has_value()) {
+  if (op.before_or_null() == nullptr) {
     for (const char* field : {"resourceVersion", "deletionTimestamp",
                               "deletionGracePeriodSeconds", "generation"}) {
       metadata.erase(field);
@@ -314,12 +324,13 @@ absl::Status Registry::SetMetadata(Operation& op) {
     }
   }
   if (added.empty()) return absl::OkStatus();
-  return InvalidObject(
-      kind, op.name,
-      {FieldForbidden("metadata.finalizers",
-                      StrCat("no new finalizers can be added if the object is "
-                             "being deleted, found new finalizers []string{",
-                             added, "}"))});
+  FieldError error = FieldForbidden(
+      "metadata.finalizers",
+      StrCat("no new finalizers can be added if the object is being deleted, "
+             "found new finalizers []string{",
+             added, "}"));
+  // The API's update check runs twice over metadata, and both are listed.
+  return InvalidObject(kind, op.name, {error, error});
 }
 
 absl::Status Registry::Admit(Operation& op) {

@@ -162,9 +162,10 @@ absl::Status CheckIdentity(const Kind& kind, std::string_view ns,
   std::string_view real = Text(*before, {"metadata", "uid"});
   if (!uid.empty() && uid != real) {
     if (patch) {
-      return InvalidObject(kind, name,
-                           {FieldInvalid("metadata.uid", Quote(uid),
-                                         "field is immutable")});
+      FieldError error =
+          FieldInvalid("metadata.uid", Quote(uid), "field is immutable");
+      // The API's update check runs twice over metadata, and both are listed.
+      return InvalidObject(kind, name, {error, error});
     }
     return Conflict(
         kind.resource.plural, kind.resource.group, name,
@@ -230,9 +231,9 @@ void Verbs::Create(ApiRequestRef request, ResponderRef responder) {
         {FieldRequired("metadata.name",
                        "name or generateName is required")}));
   }
-  auto planner = [kind = &kind, name, object = std::move(object)](
-                     const Json* before) -> absl::StatusOr<Plan> {
-    if (before != nullptr) return AlreadyExists(*kind, name);
+  // A name that is taken is an error only after all others (Registry).
+  auto planner = [object = std::move(object)](
+                     const Json*) -> absl::StatusOr<Plan> {
     return Plan{Plan::Action::kPut, object, false, WriteVerb::kCreate};
   };
   registry_->Write(

@@ -94,7 +94,7 @@ TEST_F(VerbsTest, ErrorsAreStatusesInTheServersWords) {
             "BadRequest",
             "the object provided is unrecognized (must be of type Widget): "
             "couldn't get version/kind; json parse error: unexpected end of "
-            "JSON input ({\"apiVersion\":\"test.io/v1\",\"k ...)"},
+            "JSON input ({\"apiVersion\":\"test.io/v1\",\"ki ...)"},
            {"empty body", "POST", kWidgets, "", kJson, 400, "BadRequest",
             "the object provided is unrecognized (must be of type Widget): "
             "couldn't get version/kind; json parse error: unexpected end of "
