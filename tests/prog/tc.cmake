@@ -1,6 +1,8 @@
 fl_library(packet SRCS packet.cc)
-fl_library(tc_run SRCS tc_run.cc tc_rows.cc DEPS packet base tc_skel
-  GTest::gtest)
+if(FAIRLEAD_TESTS)
+  fl_library(tc_run SRCS tc_run.cc tc_rows.cc DEPS packet base tc_skel
+    GTest::gtest)
+endif()
 fl_test(packet_test LABEL unit SRCS packet_test.cc DEPS packet)
 fl_test(tc_test LABEL prog SRCS tc_test.cc tc_reject_test.cc tc_icmp_test.cc
   tc_coverage_test.cc DEPS tc_run)
