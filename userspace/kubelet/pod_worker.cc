@@ -19,6 +19,7 @@ namespace {
 
 constexpr absl::Duration kRetry = absl::Seconds(1);
 constexpr absl::Duration kMaxRetry = absl::Seconds(30);
+constexpr absl::Duration kForcedGrace = absl::Seconds(2);
 
 std::string HostsFile(const PodSpec& spec, const std::vector<IpAddress>& ips) {
   std::string text =
@@ -87,8 +88,8 @@ void PodWorker::Update(kube::Object pod, PodSpec spec) {
 void PodWorker::Remove() {
   if (removed_) return;
   removed_ = true;
-  absl::Duration grace = spec_.grace;
-  if (spec_.deletion_deadline) grace = std::min(grace, spec_.deletion_grace);
+  // Only a forced deletion takes the object away before its kubelet does.
+  const absl::Duration grace = std::min(spec_.grace, kForcedGrace);
   stop_deadline_ = std::min(stop_deadline_, Clock::Real().Now() + grace);
   ScheduleSync();
 }

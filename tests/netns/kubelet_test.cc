@@ -1,0 +1,666 @@
+// SPDX-License-Identifier: Apache-2.0
+// The kubelet as a program, in a node of its own: a network namespace with an
+// uplink, a cgroup, a directory. Its API server is the stand-in of
+// kubelet_api.py, inside the same namespace.
+#include <fcntl.h>
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <sched.h>
+#include <signal.h>
+#include <sys/mount.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <filesystem>
+#include <fstream>
+#include <nlohmann/json.hpp>
+#include <optional>
+#include <sstream>
+
+#include "tests/harness/scopes.h"
+#include "tests/harness/sockets.h"
+#include "userspace/base/strings.h"
+
+namespace fairlead {
+namespace {
+
+namespace fs = std::filesystem;
+using harness::Eventually;
+using Json = nlohmann::json;
+using ::testing::HasSubstr;
+
+constexpr char kNode4[] = "192.0.2.11";
+constexpr char kNode6[] = "2001:db8::11";
+constexpr char kReadiness[] =
+    R"({"httpGet": {"path": "/healthz", "port": "http"},
+        "periodSeconds": 1, "failureThreshold": 1})";
+
+std::string ReadText(const std::string& path) {
+  std::ifstream file(path);
+  std::stringstream text;
+  text << file.rdbuf();
+  return text.str();
+}
+
+struct HttpAnswer {
+  int status = 0;  // 0: no connection
+  std::string body;
+};
+
+// One request from the calling thread's namespace.
+HttpAnswer Ask(const std::string& address, Port port,
+               const std::string& method, const std::string& path,
+               const std::string& body) {
+  const L4Address peer{*IpAddress::Parse(address), port, Protocol::kTcp};
+  const UniqueFd fd =
+      harness::OpenSocket(peer, harness::SocketFamily::kNative);
+  const timeval limit{.tv_sec = 5, .tv_usec = 0};
+  setsockopt(fd.get(), SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof(limit));
+  setsockopt(fd.get(), SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof(limit));
+  if (harness::Connect(fd.get(), peer, harness::SocketFamily::kNative) != 0)
+    return {};
+  const std::string request =
+      StrCat(method, " ", path, " HTTP/1.1\r\nHost: test\r\nConnection: close",
+             "\r\nContent-Length: ", body.size(), "\r\n\r\n", body);
+  if (send(fd.get(), request.data(), request.size(), MSG_NOSIGNAL) < 0)
+    return {};
+  std::string in;
+  char chunk[16384];
+  ssize_t n;
+  while ((n = recv(fd.get(), chunk, sizeof(chunk), 0)) > 0)
+    in.append(chunk, static_cast<size_t>(n));
+  const size_t head = in.find("\r\n\r\n");
+  if (head == std::string::npos) return {};
+  return {atoi(in.c_str() + 9), in.substr(head + 4)};
+}
+
+class KubeletTest : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    ASSERT_EQ(geteuid(), 0u) << "this test needs root";
+    node_.emplace(*harness::NetnsScope::Create());
+    other_.emplace(*harness::NetnsScope::Create());
+    cgroup_.emplace(*harness::CgroupScope::Create());
+    dir_.emplace(*harness::TempDirScope::Create());
+    ASSERT_TRUE(harness::AddVethPair(*node_, "up0", *other_, "up0").ok());
+    for (const char* command :
+         {"ip addr add 192.0.2.11/24 dev up0",
+          "ip addr add 2001:db8::11/64 dev up0 nodad"}) {
+      ASSERT_TRUE(node_->Command(command).ok());
+    }
+    api_ = Spawn({"/usr/bin/env", "python3",
+                  StrCat(FAIRLEAD_SOURCE_DIR, "/tests/netns/kubelet_api.py"),
+                  Path("port")},
+                 "api.log");
+    ASSERT_TRUE(Eventually([&] { return fs::exists(Path("port")); }))
+        << ReadText(Path("api.log"));
+    api_port_ = static_cast<Port>(std::stoi(ReadText(Path("port"))));
+  }
+
+  void TearDown() override {
+    if (HasFailure()) std::puts(ReadText(Path("kubelet.log")).c_str());
+    const Json pods = Api("GET", "/api/v1/pods");
+    for (const Json& pod : pods.value("items", Json::array()))
+      Delete(pod["metadata"]["name"], 0);
+    if (kubelet_ > 0) {
+      EXPECT_TRUE(Eventually([&] { return PodDirs() == 0; }))
+          << "pods were left behind";
+      Stop(&kubelet_, SIGTERM);
+    }
+    Stop(&api_, SIGKILL);
+    std::error_code ignored;
+    for (const auto& entry : fs::directory_iterator(Path("netns"), ignored))
+      umount2(entry.path().c_str(), MNT_DETACH);
+    rmdir((cgroup_->path() + "/pods").c_str());
+  }
+
+  std::string Path(const std::string& name) const {
+    return dir_->path() + "/" + name;
+  }
+
+  // A program inside the node.
+  pid_t Spawn(const std::vector<std::string>& words, const std::string& log) {
+    const std::string path = Path(log);
+    const pid_t pid = fork();
+    if (pid != 0) return pid;
+    const int out = open(path.c_str(), O_WRONLY | O_CREAT | O_APPEND, 0644);
+    dup2(out, 1);
+    dup2(out, 2);
+    std::vector<char*> argv;
+    for (const std::string& w : words)
+      argv.push_back(const_cast<char*>(w.c_str()));
+    argv.push_back(nullptr);
+    if (setns(node_->fd(), CLONE_NEWNET) == 0) execv(argv[0], argv.data());
+    _exit(127);
+  }
+
+  static int Stop(pid_t* pid, int signal) {
+    int status = 0;
+    if (*pid <= 0) return 0;
+    kill(*pid, signal);
+    waitpid(*pid, &status, 0);
+    *pid = 0;
+    return status;
+  }
+
+  std::vector<std::string> KubeletFlags(const std::string& uplink) const {
+    return {StrCat(FAIRLEAD_BINARY_DIR, "/bin/fairlead-kubelet"),
+            "--server", StrCat("http://127.0.0.1:", api_port_),
+            "--node-name", "node-1",
+            "--node-ip", StrCat(kNode4, ",", kNode6),
+            "--root-dir", Path("root"),
+            "--cgroup-root", cgroup_->path(),
+            "--netns-dir", Path("netns"),
+            "--netns-prefix", "test-",
+            "--uplink", uplink,
+            "--crash-backoff", "1"};
+  }
+
+  void StartKubelet(const std::string& cidrs = "10.244.1.0/24,fd00:1::/64") {
+    std::vector<std::string> words = KubeletFlags("up0");
+    if (!cidrs.empty()) words.insert(words.end(), {"--pod-cidr", cidrs});
+    kubelet_ = Spawn(words, "kubelet.log");
+    ASSERT_TRUE(Eventually([&] {
+      return Api("GET", "/api/v1/nodes/node-1").contains("metadata");
+    }));
+  }
+
+  HttpAnswer Http(const std::string& address, Port port,
+                  const std::string& path, const std::string& method = "GET",
+                  const std::string& body = "") const {
+    HttpAnswer answer;
+    (void)node_->Run([&] {
+      answer = Ask(address, port, method, path, body);
+      return absl::OkStatus();
+    });
+    return answer;
+  }
+
+  Json Api(const std::string& method, const std::string& path,
+           const Json& body = Json::object()) const {
+    const HttpAnswer answer =
+        Http("127.0.0.1", api_port_, path, method,
+             method == "GET" ? "" : body.dump());
+    Json json = Json::parse(answer.body, nullptr, false);
+    return json.is_object() ? json : Json::object();
+  }
+
+  // A pod of one container "c".
+  static Json Pod(const std::string& name, const Json& command,
+                  const Json& extra = Json::object()) {
+    Json container = {{"name", "c"},
+                      {"image", "host"},
+                      {"command", command},
+                      {"ports", {{{"name", "http"}, {"containerPort", 8080}}}}};
+    container.update(extra);
+    return {{"apiVersion", "v1"},
+            {"kind", "Pod"},
+            {"metadata", {{"name", name}}},
+            {"spec",
+             {{"nodeName", "node-1"},
+              {"restartPolicy", "Always"},
+              {"terminationGracePeriodSeconds", 20},
+              {"containers", Json::array({container})}}},
+            {"status", {{"phase", "Pending"}}}};
+  }
+  static Json EchoPod(const std::string& name) {
+    return Pod(name,
+               {"fairlead-echo", "--http", "8080", "--grace", "100ms"},
+               {{"readinessProbe", Json::parse(kReadiness)}});
+  }
+  void Create(const Json& pod) {
+    ASSERT_TRUE(Api("POST", "/api/v1/namespaces/default/pods", pod)
+                    .contains("metadata"));
+  }
+  Json Get(const std::string& name) const {
+    return Api("GET", "/api/v1/namespaces/default/pods/" + name);
+  }
+  bool Exists(const std::string& name) const {
+    return Get(name).contains("spec");
+  }
+  void Delete(const std::string& name, std::optional<int> grace = {}) {
+    Api("DELETE", "/api/v1/namespaces/default/pods/" + name,
+        grace ? Json{{"gracePeriodSeconds", *grace}} : Json::object());
+  }
+
+  static Json Container(const Json& pod) {
+    const Json list =
+        pod.value(Json::json_pointer("/status/containerStatuses"),
+                  Json::array());
+    return list.empty() ? Json::object() : list[0];
+  }
+  static std::string Condition(const Json& pod, const std::string& type,
+                               const std::string& key = "status") {
+    for (const Json& c : pod.value(Json::json_pointer("/status/conditions"),
+                                   Json::array())) {
+      if (c["type"] == type) return c.value(key, "");
+    }
+    return "";
+  }
+  [[nodiscard]] bool Await(const std::string& pod,
+                           const std::function<bool(const Json&)>& holds) {
+    return Eventually([&] { return holds(Get(pod)); }, absl::Seconds(15));
+  }
+  [[nodiscard]] bool AwaitReady(const std::string& pod, bool ready = true) {
+    return Await(pod, [&](const Json& p) {
+      return Condition(p, "Ready") == (ready ? "True" : "False") &&
+             p["status"]["phase"] == "Running";
+    });
+  }
+  static bool IsWaiting(const Json& pod, const std::string& reason) {
+    return Container(pod).value(
+               Json::json_pointer("/state/waiting/reason"), "") == reason;
+  }
+  bool HasEvent(const std::string& pod, const std::string& reason,
+                const std::string& text) const {
+    const Json events = Api("GET", "/api/v1/events");
+    for (const Json& e : events.value("items", Json::array())) {
+      if (e["involvedObject"]["name"] == pod && e["reason"] == reason &&
+          e["message"].get<std::string>().find(text) != std::string::npos) {
+        return true;
+      }
+    }
+    return false;
+  }
+
+  std::string CgroupOf(const Json& pod) const {
+    return StrCat(cgroup_->path(), "/pods/",
+                  pod["metadata"]["uid"].get<std::string>(), "/c");
+  }
+  // The container's processes, as this machine sees them.
+  std::vector<int> Pids(const Json& pod) const {
+    std::vector<int> pids;
+    std::istringstream list(ReadText(CgroupOf(pod) + "/cgroup.procs"));
+    for (int pid; list >> pid;) pids.push_back(pid);
+    return pids;
+  }
+  size_t PodDirs() const {
+    std::error_code error;
+    const fs::directory_iterator list(Path("root/pods"), error);
+    return static_cast<size_t>(std::distance(begin(list), end(list)));
+  }
+  void ExpectNothingLeft() {
+    EXPECT_TRUE(Eventually([&] { return PodDirs() == 0; }));
+    EXPECT_TRUE(fs::is_empty(Path("netns")));
+    EXPECT_THAT(*node_->Command("ip -o link"),
+                ::testing::Not(HasSubstr("flp")));
+    for (const auto& entry :
+         fs::directory_iterator(cgroup_->path() + "/pods")) {
+      EXPECT_FALSE(entry.is_directory()) << entry.path();
+    }
+  }
+
+  std::optional<harness::NetnsScope> node_, other_;
+  std::optional<harness::CgroupScope> cgroup_;
+  std::optional<harness::TempDirScope> dir_;
+  pid_t api_ = 0, kubelet_ = 0;
+  Port api_port_ = 0;
+};
+
+TEST_F(KubeletTest, RegistersWhenItHasAPodCidr) {
+  StartKubelet("");
+  const auto node = [&] { return Api("GET", "/api/v1/nodes/node-1"); };
+  ASSERT_TRUE(Eventually([&] { return Condition(node(), "Ready") == "False"; }));
+  EXPECT_THAT(Condition(node(), "Ready", "message"), HasSubstr("pod CIDR"));
+  Create(EchoPod("early"));
+  Api("PATCH", "/api/v1/nodes/node-1",
+      {{"spec", {{"podCIDR", "10.9.0.0/24"}, {"podCIDRs", {"10.9.0.0/24"}}}}});
+  ASSERT_TRUE(Eventually([&] { return Condition(node(), "Ready") == "True"; }));
+  EXPECT_TRUE(AwaitReady("early"));
+  EXPECT_EQ(Get("early")["status"]["podIP"], "10.9.0.2");
+  const Json lease = Api(
+      "GET",
+      "/apis/coordination.k8s.io/v1/namespaces/kube-node-lease/leases/node-1");
+  EXPECT_EQ(lease["spec"]["holderIdentity"], "node-1");
+}
+
+TEST_F(KubeletTest, APodHasAnAddressThatTheNodeReaches) {
+  StartKubelet();
+  Create(EchoPod("web"));
+  ASSERT_TRUE(AwaitReady("web"));
+  const Json pod = Get("web");
+  EXPECT_EQ(Container(pod)["ready"], true);
+  EXPECT_EQ(pod["status"]["hostIP"], kNode4);
+  ASSERT_EQ(pod["status"]["podIPs"].size(), 2u);
+  const std::string v4 = pod["status"]["podIPs"][0]["ip"];
+  const std::string v6 = pod["status"]["podIPs"][1]["ip"];
+  EXPECT_THAT(Http(v4, 8080, "/").body, HasSubstr(StrCat("\"", kNode4, ":")));
+  EXPECT_THAT(Http(v6, 8080, "/").body, HasSubstr(StrCat("[", kNode6, "]:")));
+  EXPECT_THAT(Http(v4, 8080, "/").body, HasSubstr("\"pod\":\"web\""))
+      << "the host name is the pod's";
+  EXPECT_TRUE(HasEvent("web", "Started", "Started container c"));
+}
+
+TEST_F(KubeletTest, PodsReachEachOther) {
+  StartKubelet();
+  Create(EchoPod("server"));
+  ASSERT_TRUE(AwaitReady("server"));
+  const std::string target =
+      Get("server")["status"]["podIPs"][1]["ip"].get<std::string>();
+  const std::string answer = Path("answer");
+  Create(Pod("client",
+             {"/bin/sh", "-c",
+              StrCat("fairlead-load --count 1 --target [", target,
+                     "]:8080 >", answer, ".tmp; mv ", answer, ".tmp ", answer,
+                     "; sleep 100")}));
+  ASSERT_TRUE(Eventually([&] { return fs::exists(answer); }));
+  EXPECT_THAT(ReadText(answer), HasSubstr("\"server\":{\"count\":1"));
+}
+
+TEST_F(KubeletTest, RoutesLeadToOtherNodes) {
+  StartKubelet();
+  Api("POST", "/api/v1/nodes",
+      {{"metadata", {{"name", "node-2"}}},
+       {"spec", {{"podCIDRs", {"10.244.2.0/24", "fd00:2::/64"}}}},
+       {"status",
+        {{"addresses",
+          {{{"type", "InternalIP"}, {"address", "192.0.2.12"}},
+           {{"type", "InternalIP"}, {"address", "2001:db8::12"}}}}}}});
+  const auto routes = [&] {
+    return *node_->Command("ip route; ip -6 route");
+  };
+  EXPECT_TRUE(Eventually([&] {
+    return routes().find("10.244.2.0/24 via 192.0.2.12 dev up0") !=
+               std::string::npos &&
+           routes().find("fd00:2::/64 via 2001:db8::12 dev up0") !=
+               std::string::npos;
+  })) << routes();
+  EXPECT_THAT(routes(), HasSubstr("unreachable 10.244.1.0/24"));
+  Api("DELETE", "/api/v1/nodes/node-2");
+  EXPECT_TRUE(Eventually([&] {
+    return routes().find("10.244.2.0/24") == std::string::npos;
+  })) << routes();
+}
+
+TEST_F(KubeletTest, ReadinessFollowsTheProbe) {
+  StartKubelet();
+  Create(EchoPod("web"));
+  ASSERT_TRUE(AwaitReady("web"));
+  const std::string ip = Get("web")["status"]["podIP"];
+  Http(ip, 8080, "/fail");
+  EXPECT_TRUE(AwaitReady("web", false));
+  EXPECT_TRUE(Eventually([&] {
+    return HasEvent("web", "Unhealthy",
+                    "Readiness probe failed: HTTP probe failed with "
+                    "statuscode: 503");
+  }));
+  Http(ip, 8080, "/ok");
+  EXPECT_TRUE(AwaitReady("web"));
+  EXPECT_EQ(Container(Get("web"))["restartCount"], 0);
+}
+
+TEST_F(KubeletTest, ExecProbeRunsInsideTheContainer) {
+  StartKubelet();
+  // PID 1 is the container's own only in its PID namespace.
+  Create(Pod("exec", {"/bin/sleep", "100"},
+             {{"readinessProbe",
+               {{"exec",
+                 {{"command",
+                   {"/bin/sh", "-c",
+                    StrCat("grep -q sleep /proc/1/cmdline && cat ",
+                           Path("go"))}}}},
+                {"periodSeconds", 1},
+                {"failureThreshold", 1}}}}));
+  EXPECT_TRUE(Eventually([&] { return HasEvent("exec", "Unhealthy", "go"); }));
+  EXPECT_EQ(Condition(Get("exec"), "Ready"), "False");
+  std::ofstream(Path("go")) << "x";
+  EXPECT_TRUE(AwaitReady("exec"));
+}
+
+TEST_F(KubeletTest, FailedLivenessProbeRestarts) {
+  StartKubelet();
+  Json pod = EchoPod("live");
+  Json& container = pod["spec"]["containers"][0];
+  container["livenessProbe"] = container["readinessProbe"];
+  Create(pod);
+  ASSERT_TRUE(AwaitReady("live"));
+  Http(Get("live")["status"]["podIP"], 8080, "/fail");
+  EXPECT_TRUE(Await("live", [&](const Json& p) {
+    return Container(p).value("restartCount", 0) == 1 &&
+           Condition(p, "Ready") == "True";
+  }));
+  EXPECT_TRUE(HasEvent("live", "Killing", "failed liveness probe"));
+}
+
+TEST_F(KubeletTest, ACrashIsNoticedAndBacksOff) {
+  StartKubelet();
+  Create(EchoPod("web"));
+  ASSERT_TRUE(AwaitReady("web"));
+  const std::string ip = Get("web")["status"]["podIP"];
+  for (const int pid : Pids(Get("web"))) kill(pid, SIGKILL);
+  ASSERT_TRUE(Await("web", [&](const Json& p) {
+    return Container(p).value("restartCount", 0) == 1 &&
+           Condition(p, "Ready") == "True";
+  }));
+  const Json last = Container(Get("web"))["lastState"]["terminated"];
+  EXPECT_EQ(last["exitCode"], 137);
+  EXPECT_EQ(last["signal"], 9);
+  EXPECT_EQ(Get("web")["status"]["podIP"], ip) << "the sandbox stays";
+  for (const int pid : Pids(Get("web"))) kill(pid, SIGKILL);
+  EXPECT_TRUE(Await("web", [](const Json& p) {
+    return IsWaiting(p, "CrashLoopBackOff");
+  }));
+  EXPECT_TRUE(Eventually([&] {
+    return HasEvent("web", "BackOff", "Back-off restarting failed container");
+  }));
+  EXPECT_TRUE(Await("web", [&](const Json& p) {
+    return Container(p).value("restartCount", 0) == 2 &&
+           Condition(p, "Ready") == "True";
+  }));
+}
+
+TEST_F(KubeletTest, OtherImagesWait) {
+  StartKubelet();
+  Create(Pod("web", {"nginx"}, {{"image", "nginx:1.25"}}));
+  ASSERT_TRUE(Await("web", [](const Json& p) {
+    return IsWaiting(p, "ErrImagePull");
+  }));
+  EXPECT_THAT(Container(Get("web"))["state"]["waiting"]["message"],
+              HasSubstr("this runtime doesn't pull images"));
+  EXPECT_EQ(Get("web")["status"]["phase"], "Pending");
+  EXPECT_TRUE(Eventually([&] {
+    return HasEvent("web", "Failed", "Failed to pull image \"nginx:1.25\"");
+  }));
+}
+
+TEST_F(KubeletTest, AProgramThatIsNotThere) {
+  StartKubelet();
+  Create(Pod("typo", {"no-such-program"}));
+  EXPECT_TRUE(Await("typo", [](const Json& p) {
+    const Json c = Container(p);
+    for (const char* state : {"/state", "/lastState"}) {
+      const Json t = c.value(
+          Json::json_pointer(StrCat(state, "/terminated")), Json::object());
+      if (t.value("reason", "") == "StartError" && t["exitCode"] == 128)
+        return true;
+    }
+    return false;
+  })) << Get("typo")["status"];
+}
+
+TEST_F(KubeletTest, PodsThatEnd) {
+  StartKubelet();
+  Json good = Pod("good", {"/bin/sh", "-c", "exit 0"});
+  good["spec"]["restartPolicy"] = "OnFailure";
+  Json bad = Pod("bad", {"/bin/sh", "-c", "exit 3"});
+  bad["spec"]["restartPolicy"] = "Never";
+  Create(good);
+  Create(bad);
+  EXPECT_TRUE(Await("good", [](const Json& p) {
+    return p["status"]["phase"] == "Succeeded";
+  }));
+  EXPECT_TRUE(Await("bad", [](const Json& p) {
+    return p["status"]["phase"] == "Failed" &&
+           Container(p)["state"]["terminated"]["exitCode"] == 3;
+  }));
+  EXPECT_TRUE(Eventually([&] { return fs::is_empty(Path("netns")); }))
+      << "their networks are given back";
+}
+
+TEST_F(KubeletTest, EnvironmentAndNamespaces) {
+  StartKubelet();
+  Api("POST", "/api/v1/namespaces/default/configmaps",
+      {{"metadata", {{"name", "settings"}}}, {"data", {{"color", "blue"}}}});
+  const std::string out = Path("out");
+  Create(Pod(
+      "env",
+      {"/bin/sh", "-c",
+       StrCat("{ echo $WHO $IP $COLOR $(hostname) $$$$; ls /proc | grep -c "
+              "'^[0-9]'; pwd; } >",
+              out, ".tmp; mv ", out, ".tmp ", out, "; sleep 100")},
+      {{"workingDir", "/usr"},
+       {"env",
+        {{{"name", "IP"},
+          {"valueFrom", {{"fieldRef", {{"fieldPath", "status.podIP"}}}}}},
+         {{"name", "WHO"}, {"value", "at-$(IP)"}},
+         {{"name", "COLOR"},
+          {"valueFrom",
+           {{"configMapKeyRef",
+             {{"name", "settings"}, {"key", "color"}}}}}}}}}));
+  ASSERT_TRUE(Eventually([&] { return fs::exists(out); }));
+  std::istringstream lines(ReadText(out));
+  std::string first, processes, cwd;
+  std::getline(lines, first);
+  std::getline(lines, processes);
+  std::getline(lines, cwd);
+  EXPECT_EQ(first, "at-10.244.1.2 10.244.1.2 blue env 1");
+  EXPECT_LE(std::stoi(processes), 4) << "only its own processes";
+  EXPECT_EQ(cwd, "/usr");
+}
+
+TEST_F(KubeletTest, MissingConfigMapHoldsTheContainerBack) {
+  StartKubelet();
+  Create(Pod("wait", {"/bin/sleep", "100"},
+             {{"envFrom", {{{"configMapRef", {{"name", "later"}}}}}}}));
+  EXPECT_TRUE(Await("wait", [](const Json& p) {
+    return IsWaiting(p, "CreateContainerConfigError");
+  }));
+  Api("POST", "/api/v1/namespaces/default/configmaps",
+      {{"metadata", {{"name", "later"}}}, {"data", Json::object()}});
+  EXPECT_TRUE(AwaitReady("wait"));
+}
+
+TEST_F(KubeletTest, HostNetwork) {
+  StartKubelet();
+  Json pod = EchoPod("host");
+  pod["spec"]["hostNetwork"] = true;
+  Create(pod);
+  ASSERT_TRUE(AwaitReady("host"));
+  EXPECT_EQ(Get("host")["status"]["podIP"], kNode4);
+  EXPECT_EQ(Http("127.0.0.1", 8080, "/").status, 200);
+  EXPECT_TRUE(fs::is_empty(Path("netns")));
+}
+
+TEST_F(KubeletTest, DeletedPodsGetSigtermAndKeepTheirNetwork) {
+  StartKubelet();
+  Json pod = Pod("web", {"fairlead-echo", "--http", "8080", "--grace", "1s"},
+                 {{"readinessProbe", Json::parse(kReadiness)}});
+  Create(pod);
+  ASSERT_TRUE(AwaitReady("web"));
+  const std::string ip = Get("web")["status"]["podIP"];
+  const absl::Time begun = absl::Now();
+  Delete("web");
+  ASSERT_TRUE(Eventually([&] {
+    return HasEvent("web", "Killing", "Stopping container c");
+  }));
+  EXPECT_EQ(Http(ip, 8080, "/").status, 200) << "it still serves";
+  ASSERT_TRUE(Eventually([&] { return !Exists("web"); }));
+  const absl::Duration took = absl::Now() - begun;
+  EXPECT_GE(took, absl::Milliseconds(900));
+  EXPECT_LT(took, absl::Seconds(10)) << "not the whole grace of 20 s";
+  ExpectNothingLeft();
+}
+
+TEST_F(KubeletTest, WhoIgnoresSigtermIsKilledAfterTheGrace) {
+  StartKubelet();
+  // A first process of a PID namespace ignores SIGTERM unless it handles it.
+  Json pod = Pod("deaf", {"/bin/sleep", "1000"});
+  pod["spec"]["terminationGracePeriodSeconds"] = 1;
+  Create(pod);
+  ASSERT_TRUE(AwaitReady("deaf"));
+  const absl::Time begun = absl::Now();
+  Delete("deaf");
+  ASSERT_TRUE(Eventually([&] { return !Exists("deaf"); }));
+  EXPECT_GE(absl::Now() - begun, absl::Milliseconds(900));
+  ExpectNothingLeft();
+}
+
+TEST_F(KubeletTest, AKilledKubeletComesBackToItsPods) {
+  StartKubelet();
+  for (const char* name : {"stays", "goes"}) {
+    Create(EchoPod(name));
+    ASSERT_TRUE(AwaitReady(name));
+  }
+  const Json before = Get("stays");
+  const std::vector<int> pids = Pids(before);
+  ASSERT_FALSE(pids.empty());
+  Stop(&kubelet_, SIGKILL);
+  const std::string ip = before["status"]["podIP"];
+  EXPECT_EQ(Http(ip, 8080, "/").status, 200) << "pods need no kubelet";
+  Delete("goes", 0);
+  StartKubelet();
+  ASSERT_TRUE(Eventually([&] { return PodDirs() == 1; }));
+  EXPECT_EQ(Pids(before), pids);
+  EXPECT_EQ(Http(ip, 8080, "/").status, 200);
+  // The probes work again, and it never was unready in between.
+  const Json after = Get("stays");
+  EXPECT_EQ(Condition(after, "Ready", "lastTransitionTime"),
+            Condition(before, "Ready", "lastTransitionTime"));
+  EXPECT_EQ(Container(after)["containerID"], Container(before)["containerID"]);
+  Http(ip, 8080, "/fail");
+  EXPECT_TRUE(AwaitReady("stays", false));
+  // And so does the watch over its processes.
+  for (const int pid : Pids(before)) kill(pid, SIGKILL);
+  EXPECT_TRUE(Await("stays", [](const Json& p) {
+    return Container(p).value("restartCount", 0) == 1;
+  }));
+  // A new pod gets an address that is not in use.
+  Create(EchoPod("new"));
+  ASSERT_TRUE(AwaitReady("new"));
+  EXPECT_NE(Get("new")["status"]["podIP"], ip);
+}
+
+TEST_F(KubeletTest, ADeathWhileTheKubeletIsAwayIsSeen) {
+  StartKubelet();
+  Create(EchoPod("web"));
+  ASSERT_TRUE(AwaitReady("web"));
+  const Json pod = Get("web");
+  Stop(&kubelet_, SIGKILL);
+  for (const int pid : Pids(pod)) kill(pid, SIGKILL);
+  StartKubelet();
+  EXPECT_TRUE(Await("web", [](const Json& p) {
+    return Container(p).value("restartCount", 0) == 1 &&
+           Container(p)["lastState"]["terminated"]["exitCode"] == 137 &&
+           Condition(p, "Ready") == "True";
+  }));
+}
+
+TEST_F(KubeletTest, LeftoversAreRemoved) {
+  const std::string stray = cgroup_->path() + "/pods/stray/c";
+  fs::create_directories(stray);
+  fs::create_directories(Path("netns"));
+  ASSERT_TRUE(
+      node_->Command("ip link add flp0000000000 type veth peer name x").ok());
+  std::ofstream(Path("netns/test-stray")) << "";
+  std::ofstream(Path("netns/foreign")) << "";
+  StartKubelet();
+  EXPECT_TRUE(Eventually([&] { return !fs::exists(stray); }));
+  EXPECT_TRUE(Eventually([&] { return !fs::exists(Path("netns/test-stray")); }));
+  EXPECT_THAT(*node_->Command("ip -o link"),
+              ::testing::Not(HasSubstr("flp0000000000")));
+  EXPECT_TRUE(fs::exists(Path("netns/foreign"))) << "not ours";
+}
+
+TEST_F(KubeletTest, AFaultyMachineIsRefusedBeforeAnythingIsTouched) {
+  pid_t pid = Spawn(KubeletFlags("nosuch0"), "kubelet.log");
+  int status = 0;
+  waitpid(pid, &status, 0);
+  EXPECT_EQ(WEXITSTATUS(status), 1);
+  EXPECT_THAT(ReadText(Path("kubelet.log")), HasSubstr("no device nosuch0"));
+  EXPECT_FALSE(fs::exists(Path("root")));
+  EXPECT_FALSE(fs::exists(cgroup_->path() + "/pods"));
+}
+
+}  // namespace
+}  // namespace fairlead
