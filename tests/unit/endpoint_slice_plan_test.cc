@@ -118,7 +118,8 @@ TEST_P(ConditionsTest, AreThePods) {
   AddPod(0, GetParam().pod);
   Sync();
   std::string got;
-  for (const Json& endpoint : Only()["endpoints"]) {
+  Json slice = Only();
+  for (const Json& endpoint : slice["endpoints"]) {
     for (const char* c : {"ready", "serving", "terminating"}) {
       got += endpoint["conditions"][c] == true ? 'T' : 'F';
     }

@@ -1,0 +1,448 @@
+// SPDX-License-Identifier: Apache-2.0
+// fairlead-controller as a process on loopback, with nodes that are played
+// through the API.
+#include <fcntl.h>
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <signal.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cstdio>
+#include <filesystem>
+#include <fstream>
+#include <random>
+#include <thread>
+
+#include "absl/strings/str_cat.h"
+#include "tests/netns/fake_nodes.h"
+#include "userspace/kube/kubeconfig.h"
+
+namespace fairlead {
+namespace {
+
+namespace fs = std::filesystem;
+
+// Waits for a condition; the only place that sleeps, between looks.
+bool Until(const std::function<bool()>& condition,
+           absl::Duration limit = absl::Seconds(30)) {
+  absl::Time end = absl::Now() + limit;
+  while (!condition()) {
+    if (absl::Now() > end) return false;
+    std::this_thread::sleep_for(std::chrono::milliseconds(10));
+  }
+  return true;
+}
+
+class ControllerProcess {
+ public:
+  ControllerProcess() {
+    char name[] = "/tmp/fl-controller-XXXXXX";
+    folder_ = mkdtemp(name);
+  }
+  ~ControllerProcess() {
+    Kill();
+    fs::remove_all(folder_);
+  }
+
+  // Starts it, or starts it again on the same port, and waits until ready.
+  void Start(std::vector<std::string> flags = {}) {
+    if (!flags.empty()) flags_ = flags;
+    std::string kubeconfig = Kubeconfig();
+    fs::remove(kubeconfig);
+    std::vector<std::string> args = {
+        FAIRLEAD_BINARY_DIR "/bin/fairlead-controller",
+        "--store", folder_ + "/store.db",
+        "--listen", listen_,
+        "--log-level", "warn",
+        "--write-kubeconfig", kubeconfig};
+    args.insert(args.end(), flags_.begin(), flags_.end());
+    std::vector<char*> argv;
+    for (std::string& arg : args) argv.push_back(arg.data());
+    argv.push_back(nullptr);
+    pid_ = fork();
+    if (pid_ == 0) {
+      int log = open((folder_ + "/log").c_str(), O_WRONLY | O_CREAT | O_APPEND,
+                     0600);
+      dup2(log, 2);
+      execv(argv[0], argv.data());
+      _exit(127);
+    }
+    ASSERT_TRUE(Until([&] { return fs::exists(kubeconfig); },
+                      absl::Seconds(20)))
+        << Log();
+    auto server = kube::LoadKubeconfig(kubeconfig);
+    ASSERT_TRUE(server.ok()) << server.status();
+    url_ = server->url;
+    listen_ = url_.substr(strlen("http://"));
+  }
+
+  void Kill() { End(SIGKILL); }
+  int Terminate() { return End(SIGTERM); }
+
+  std::string Kubeconfig() const { return folder_ + "/kubeconfig"; }
+  const std::string& url() const { return url_; }
+  const std::string& folder() const { return folder_; }
+  pid_t pid() const { return pid_; }
+  std::string Log() const {
+    std::ifstream file(folder_ + "/log");
+    return std::string(std::istreambuf_iterator<char>(file), {});
+  }
+
+ private:
+  int End(int signal) {
+    if (pid_ <= 0) return 0;
+    kill(pid_, signal);
+    int status = 0;
+    waitpid(pid_, &status, 0);
+    pid_ = -1;
+    return status;
+  }
+
+  std::string folder_, url_;
+  std::string listen_ = "127.0.0.1:0";
+  std::vector<std::string> flags_;
+  pid_t pid_ = -1;
+};
+
+Json WebDeployment(int replicas, const std::string& image = "a") {
+  return {{"apiVersion", "apps/v1"},
+          {"kind", "Deployment"},
+          {"metadata", {{"namespace", "default"}, {"name", "web"}}},
+          {"spec",
+           {{"replicas", replicas},
+            {"selector", {{"matchLabels", {{"app", "web"}}}}},
+            {"template",
+             {{"metadata", {{"labels", {{"app", "web"}}}}},
+              {"spec",
+               {{"terminationGracePeriodSeconds", 1},
+                {"containers",
+                 Json::array({{{"name", "c"}, {"image", image}}})}}}}}}}};
+}
+
+Json ImagePatch(const std::string& image) {
+  return {{"spec",
+           {{"template",
+             {{"spec",
+               {{"containers",
+                 Json::array({{{"name", "c"}, {"image", image}}})}}}}}}}};
+}
+
+class ControllerTest : public testing::Test {
+ protected:
+  void Start(std::vector<std::string> flags = {}) {
+    controller_.Start(std::move(flags));
+    cluster_ = std::make_unique<FakeCluster>(controller_.url());
+    cluster_->AddNode("n1");
+    cluster_->AddNode("n2");
+  }
+
+  void TearDown() override {
+    if (HasFailure()) std::fprintf(stderr, "%s\n", controller_.Log().c_str());
+    cluster_.reset();
+  }
+
+  Json Status() {
+    auto d = cluster_->Get(kube::Deployments(), "web");
+    return d.ok() ? (*d)["status"] : Json();
+  }
+
+  std::string ConditionText(const char* type) {
+    Json status = Status();
+    for (const Json& c : status.value("conditions", Json::array())) {
+      if (c["type"] == type) {
+        return absl::StrCat(c["status"].get<std::string>(), " ",
+                            c["reason"].get<std::string>());
+      }
+    }
+    return "none";
+  }
+
+  // What `kubectl rollout status` waits for, and all old pods gone.
+  bool IsRolledOut(int replicas) {
+    auto d = cluster_->Get(kube::Deployments(), "web");
+    if (!d.ok() || !d->contains("status")) return false;
+    const Json& status = (*d)["status"];
+    auto number = [&](const char* field) { return status.value(field, 0); };
+    return status.value("observedGeneration", 0) ==
+               (*d)["metadata"].value("generation", -1) &&
+           number("replicas") == replicas &&
+           number("updatedReplicas") == replicas &&
+           number("availableReplicas") == replicas;
+  }
+
+  std::map<std::string, int> PodsByNode() {
+    std::map<std::string, int> counts;
+    for (const Json& pod : cluster_->List(kube::Pods())) {
+      if (pod["metadata"].contains("deletionTimestamp")) continue;
+      ++counts[pod["spec"].value("nodeName", "")];
+    }
+    return counts;
+  }
+
+  // Addresses in the service's slices whose conditions.ready is true.
+  size_t ReadyEndpoints() {
+    size_t count = 0;
+    for (const Json& slice : cluster_->List(kube::EndpointSlices())) {
+      for (const Json& e : slice.value("endpoints", Json::array())) {
+        count += e["conditions"].value("ready", false);
+      }
+    }
+    return count;
+  }
+
+  void CreateWeb(int replicas) {
+    ASSERT_TRUE(
+        cluster_->Create(kube::Deployments(), WebDeployment(replicas)).ok());
+    Json service = {{"apiVersion", "v1"},
+                    {"kind", "Service"},
+                    {"metadata", {{"namespace", "default"}, {"name", "web"}}},
+                    {"spec",
+                     {{"selector", {{"app", "web"}}},
+                      {"ports", Json::array({{{"port", 80},
+                                              {"targetPort", 8080}}})}}}};
+    ASSERT_TRUE(cluster_->Create(kube::Services(), service).ok());
+    ASSERT_TRUE(Until([&] { return IsRolledOut(replicas); })) << Status();
+  }
+
+  ControllerProcess controller_;
+  std::unique_ptr<FakeCluster> cluster_;
+};
+
+TEST_F(ControllerTest, RunsADeploymentFromItsFirstPodToItsLast) {
+  Start();
+  CreateWeb(4);
+  EXPECT_EQ(PodsByNode(), (std::map<std::string, int>{{"n1", 2}, {"n2", 2}}));
+  EXPECT_TRUE(Until([&] { return ReadyEndpoints() == 4; }));
+  EXPECT_EQ(ConditionText("Available"), "True MinimumReplicasAvailable");
+  EXPECT_EQ(ConditionText("Progressing"), "True NewReplicaSetAvailable");
+
+  // Scaling up and down.
+  for (int replicas : {6, 2, 4}) {
+    Json patch = {{"spec", {{"replicas", replicas}}}};
+    ASSERT_TRUE(cluster_->Patch(kube::Deployments(), "web", patch).ok());
+    ASSERT_TRUE(Until([&] { return IsRolledOut(replicas); })) << Status();
+    EXPECT_TRUE(Until([&] {
+      return ReadyEndpoints() == static_cast<size_t>(replicas);
+    }));
+  }
+
+  // A pod that dies is replaced.
+  Json victim = cluster_->List(kube::Pods())[0];
+  ASSERT_TRUE(
+      cluster_->Delete(kube::Pods(), victim["metadata"]["name"]).ok());
+  EXPECT_TRUE(Until([&] {
+    auto pods = cluster_->List(kube::Pods());
+    return IsRolledOut(4) && pods.size() == 4 &&
+           std::none_of(pods.begin(), pods.end(), [&](const Json& pod) {
+             return pod["metadata"]["uid"] == victim["metadata"]["uid"];
+           });
+  }));
+
+  // And with the deployment, everything that it owns goes.
+  ASSERT_TRUE(cluster_->Delete(kube::Deployments(), "web").ok());
+  EXPECT_TRUE(Until([&] {
+    return cluster_->List(kube::ReplicaSets()).empty() &&
+           cluster_->List(kube::Pods()).empty() && ReadyEndpoints() == 0;
+  }));
+}
+
+TEST_F(ControllerTest, RollingUpdateKeepsWithinItsBounds) {
+  Start();
+  CreateWeb(4);
+  cluster_->StartRecording("web");
+  for (const char* image : {"b", "c"}) {
+    ASSERT_TRUE(
+        cluster_->Patch(kube::Deployments(), "web", ImagePatch(image)).ok());
+    ASSERT_TRUE(Until([&] { return IsRolledOut(4); })) << Status();
+  }
+  // In the middle of one rollout comes the next.
+  ASSERT_TRUE(
+      cluster_->Patch(kube::Deployments(), "web", ImagePatch("d")).ok());
+  ASSERT_TRUE(Until([&] { return Status().value("updatedReplicas", 0) == 1; }));
+  ASSERT_TRUE(
+      cluster_->Patch(kube::Deployments(), "web", ImagePatch("e")).ok());
+  ASSERT_TRUE(Until([&] { return IsRolledOut(4); })) << Status();
+  FakeCluster::Extremes extremes = cluster_->StopRecording();
+  // 25% of four: one may be missing, one more may be there.
+  EXPECT_GE(extremes.min_ready, 3);
+  EXPECT_LE(extremes.max_alive, 5);
+  for (const Json& pod : cluster_->List(kube::Pods())) {
+    if (!pod["metadata"].contains("deletionTimestamp")) {
+      EXPECT_EQ(pod["spec"]["containers"][0]["image"], "e");
+    }
+  }
+}
+
+TEST_F(ControllerTest, DeletionInTheForegroundAndOfOrphans) {
+  Start();
+  CreateWeb(3);
+  ASSERT_TRUE(
+      cluster_->Delete(kube::Deployments(), "web", "Orphan").ok());
+  ASSERT_TRUE(Until([&] {
+    auto sets = cluster_->List(kube::ReplicaSets());
+    return absl::IsNotFound(
+               cluster_->Get(kube::Deployments(), "web").status()) &&
+           sets.size() == 1 && !sets[0]["metadata"].contains("ownerReferences");
+  }));
+  EXPECT_EQ(cluster_->List(kube::Pods()).size(), 3u);
+  // The same deployment again takes over what is there.
+  ASSERT_TRUE(cluster_->Create(kube::Deployments(), WebDeployment(3)).ok());
+  ASSERT_TRUE(Until([&] { return IsRolledOut(3); }));
+  EXPECT_EQ(cluster_->List(kube::ReplicaSets()).size(), 1u);
+  ASSERT_TRUE(
+      cluster_->Delete(kube::Deployments(), "web", "Foreground").ok());
+  EXPECT_TRUE(Until([&] {
+    return absl::IsNotFound(
+        cluster_->Get(kube::Deployments(), "web").status());
+  }));
+  EXPECT_TRUE(cluster_->List(kube::ReplicaSets()).empty());
+  EXPECT_TRUE(cluster_->List(kube::Pods()).empty());
+}
+
+TEST_F(ControllerTest, ALostNodesPodsAreReplaced) {
+  Start({"--node-monitor-grace-period", "3s", "--pod-eviction-timeout", "1s"});
+  CreateWeb(4);
+  ASSERT_TRUE(Until([&] { return ReadyEndpoints() == 4; }));
+  cluster_->Silence("n1");
+  // Out of service first ...
+  ASSERT_TRUE(Until([&] { return ReadyEndpoints() <= 2; }));
+  auto node = cluster_->Get(kube::Nodes(), "n1");
+  ASSERT_TRUE(node.ok());
+  // ... then replaced elsewhere, and not waited for.
+  EXPECT_TRUE(Until([&] {
+    return PodsByNode() == std::map<std::string, int>{{"n2", 4}} &&
+           ReadyEndpoints() == 4 && cluster_->List(kube::Pods()).size() == 4;
+  })) << Json(PodsByNode());
+  EXPECT_NE((*node)["spec"].dump().find("10.244."), std::string::npos);
+  cluster_->Revive("n1");
+  EXPECT_TRUE(Until([&] {
+    auto n = cluster_->Get(kube::Nodes(), "n1");
+    return n.ok() && !(*n)["spec"].contains("taints");
+  }));
+}
+
+TEST_F(ControllerTest, AnUnschedulablePodSaysWhyAndIsPlacedLater) {
+  Start();
+  Json d = WebDeployment(2);
+  d["spec"]["template"]["spec"]["nodeSelector"] = {{"disk", "ssd"}};
+  ASSERT_TRUE(cluster_->Create(kube::Deployments(), d).ok());
+  std::string message;
+  EXPECT_TRUE(Until([&] {
+    for (const Json& pod : cluster_->List(kube::Pods())) {
+      for (const Json& c : pod["status"].value("conditions", Json::array())) {
+        if (c["type"] == "PodScheduled") message = c.value("message", "");
+      }
+    }
+    return message ==
+           "0/2 nodes are available: 2 node(s) didn't match Pod's node "
+           "affinity/selector.";
+  })) << message;
+  EXPECT_TRUE(Until([&] {
+    for (const Json& event : cluster_->List(kube::Events())) {
+      if (event["reason"] == "FailedScheduling") return true;
+    }
+    return false;
+  }));
+  Json labels = {{"metadata", {{"labels", {{"disk", "ssd"}}}}}};
+  ASSERT_TRUE(cluster_->Patch(kube::Nodes(), "n2", labels).ok());
+  EXPECT_TRUE(Until([&] { return IsRolledOut(2); })) << Status();
+  EXPECT_EQ(PodsByNode(), (std::map<std::string, int>{{"n2", 2}}));
+}
+
+TEST_F(ControllerTest, ADeletedNamespaceIsEmptied) {
+  Start();
+  Json ns = {{"apiVersion", "v1"},
+             {"kind", "Namespace"},
+             {"metadata", {{"name", "team"}}}};
+  ASSERT_TRUE(cluster_->Create(kube::Namespaces(), ns).ok());
+  EXPECT_TRUE(Until([&] {
+    return cluster_->Get(kube::ServiceAccounts(), "default", "team").ok();
+  }));
+  Json d = WebDeployment(2);
+  d["metadata"]["namespace"] = "team";
+  ASSERT_TRUE(cluster_->Create(kube::Deployments(), d).ok());
+  ASSERT_TRUE(Until([&] {
+    return cluster_->List(kube::Pods(), "team").size() == 2;
+  }));
+  ASSERT_TRUE(cluster_->Delete(kube::Namespaces(), "team").ok());
+  EXPECT_TRUE(Until([&] {
+    return absl::IsNotFound(
+        cluster_->Get(kube::Namespaces(), "team").status());
+  }));
+  EXPECT_TRUE(cluster_->List(kube::Pods(), "team").empty());
+  EXPECT_TRUE(cluster_->List(kube::Deployments(), "team").empty());
+}
+
+// Killed at any moment of a rollout, it goes on where it was: the bounds hold
+// throughout, nothing is made twice.
+TEST_F(ControllerTest, SurvivesBeingKilledAtAnyMoment) {
+  Start();
+  CreateWeb(4);
+  cluster_->StartRecording("web");
+  std::mt19937 random(7);
+  for (int round = 0; round < 6; ++round) {
+    SCOPED_TRACE(round);
+    std::string image = absl::StrCat("v", round);
+    ASSERT_TRUE(
+        cluster_->Patch(kube::Deployments(), "web", ImagePatch(image)).ok());
+    for (int kills = 0; kills < 3; ++kills) {
+      std::this_thread::sleep_for(
+          std::chrono::milliseconds(random() % 150));
+      controller_.Kill();
+      controller_.Start();
+    }
+    ASSERT_TRUE(Until([&] { return IsRolledOut(4); }, absl::Seconds(60)))
+        << Status();
+    size_t alive = 0;
+    for (const Json& pod : cluster_->List(kube::Pods())) {
+      if (pod["metadata"].contains("deletionTimestamp")) continue;
+      ++alive;
+      EXPECT_EQ(pod["spec"]["containers"][0]["image"], image);
+    }
+    EXPECT_EQ(alive, 4u);
+  }
+  FakeCluster::Extremes extremes = cluster_->StopRecording();
+  EXPECT_GE(extremes.min_ready, 3);
+  EXPECT_LE(extremes.max_alive, 5);
+  // One ReplicaSet for each version, none twice.
+  EXPECT_EQ(cluster_->List(kube::ReplicaSets()).size(), 7u);
+  EXPECT_TRUE(Until([&] { return ReadyEndpoints() == 4; }));
+}
+
+TEST_F(ControllerTest, IsSmallWhenIdleAndStopsCleanly) {
+  Start();
+  std::ifstream status(absl::StrCat("/proc/", controller_.pid(), "/status"));
+  std::string word;
+  int64_t rss_kb = 0;
+  while (status >> word) {
+    if (word == "VmRSS:") status >> rss_kb;
+  }
+  RecordProperty("rss_kb", absl::StrCat(rss_kb));
+  std::printf("controller idle RSS: %ld kB\n", static_cast<long>(rss_kb));
+  EXPECT_GT(rss_kb, 0);
+  EXPECT_LE(rss_kb, 40 * 1024);
+  EXPECT_EQ(controller_.Terminate(), 0);
+}
+
+TEST_F(ControllerTest, SaysEverythingThatIsWrongWithItsFlags) {
+  std::string command =
+      FAIRLEAD_BINARY_DIR
+      "/bin/fairlead-controller --listen nonsense --cluster-cidr 10.0.0.0/30 "
+      "--node-port-range 9-1 --node-monitor-grace-period soon 2>&1";
+  FILE* pipe = popen(command.c_str(), "r");
+  ASSERT_NE(pipe, nullptr);
+  std::string output;
+  char buffer[512];
+  while (size_t n = fread(buffer, 1, sizeof buffer, pipe)) {
+    output.append(buffer, n);
+  }
+  EXPECT_EQ(WEXITSTATUS(pclose(pipe)), 2);
+  for (const char* flag : {"--listen", "--cluster-cidr", "--node-port-range",
+                           "--node-monitor-grace-period"}) {
+    EXPECT_THAT(output, testing::HasSubstr(flag));
+  }
+}
+
+}  // namespace
+}  // namespace fairlead
