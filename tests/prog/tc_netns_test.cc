@@ -19,7 +19,6 @@
 #include <cerrno>
 #include <cstring>
 #include <functional>
-#include <memory>
 #include <thread>
 
 #include "tests/harness/scopes.h"
@@ -107,10 +106,14 @@ class TcNetns : public testing::TestWithParam<bool> {
     ASSERT_TRUE(output.ok()) << output.status();
   }
 
-  void SetUp() override {
+  static void SetUpTestSuite() {
     fl_config config = TcRun::DefaultConfig();
     config.source_port_max = config.source_port_min + 2000;
-    run_ = std::make_unique<TcRun>(config);
+    run_ = new TcRun(config);
+  }
+  static void TearDownTestSuite() { delete run_; }
+  void SetUp() override {
+    run_->Clear();
     ASSERT_TRUE(AddVethPair(client_, "c0", router_, "r0").ok());
     ASSERT_TRUE(AddVethPair(router_, "r1", backend_, "b0").ok());
     for (const char* key : {"ipv4/ip_forward", "ipv6/conf/all/forwarding",
@@ -298,13 +301,14 @@ class TcNetns : public testing::TestWithParam<bool> {
     ASSERT_EQ(ioctl(fd.get(), SIOCETHTOOL, &request), 0);
   }
 
-  std::unique_ptr<TcRun> run_;
+  // Loaded once: the verifier takes longer than the traffic.
+  inline static TcRun* run_ = nullptr;
   NetnsScope client_ = MakeNetns(), router_ = MakeNetns(),
              backend_ = MakeNetns();
   std::vector<int> links_;
 };
 
-constexpr size_t kBulk = 32 << 20;
+constexpr size_t kBulk = 8 << 20;
 
 TEST_P(TcNetns, ClusterIp) {
   Serve(vip(), 80, 0);
