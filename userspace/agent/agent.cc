@@ -268,6 +268,8 @@ void Agent::OnApplied(const reconcile::ApplyResult& result) {
 void Agent::ReportProblems() {
   for (const model::Problem& problem : cluster_->TakeNewProblems()) {
     ++problems_seen_;
+    // Only for display; a cluster that is that broken loses old times.
+    if (problem_times_.size() > 10000) problem_times_.clear();
     problem_times_[StrCat(problem.object, "\n", problem.text)] = absl::Now();
     ReportProblem(problem);
   }

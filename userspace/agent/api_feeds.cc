@@ -66,7 +66,7 @@ class ApiFeeds::Impl {
       impl_->UpdateConnection();
     }
     uint64_t undecodable = 0;
-    absl::Status state = absl::UnavailableError("not connected yet");
+    std::optional<absl::Status> state;  // nullopt: no word yet
 
    protected:
     // The key of an object that is going, or is bad; "" if it has none.
@@ -202,17 +202,26 @@ class ApiFeeds::Impl {
   }
 
   void UpdateConnection() {
-    absl::Status status = services_.state;
-    status.Update(slices_.state);
-    status.Update(node_.state);
-    bool was_connected = connection_.ok();
-    bool first_reason = connection_.message() == "not connected yet";
-    connection_ = status;
-    if (status.ok() != was_connected || (!status.ok() && first_reason)) {
-      callbacks_.on_connection(status);
+    absl::Status worst;
+    bool all_known = true;
+    for (const Sink* sink : {static_cast<const Sink*>(&services_),
+                             static_cast<const Sink*>(&slices_),
+                             static_cast<const Sink*>(&node_)}) {
+      if (sink->state.has_value()) {
+        worst.Update(*sink->state);
+      } else {
+        all_known = false;
+      }
     }
+    // Until all have answered, only an error is news.
+    if (worst.ok() && !all_known) return;
+    bool news = !told_ || worst.ok() != connection_.ok();
+    connection_ = worst;
+    told_ = true;
+    if (news) callbacks_.on_connection(worst);
   }
 
+  bool told_ = false;
   model::Cluster* cluster_;
   ApiFeedsCallbacks callbacks_;
   ServiceSink services_;

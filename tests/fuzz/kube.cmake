@@ -1,0 +1,6 @@
+set(kube_corpus ${PROJECT_SOURCE_DIR}/tests/unit/testdata/kube)
+fl_fuzz(kube_decode_fuzz SRCS kube_decode_fuzz.cc DEPS kube
+  CORPUS ${kube_corpus})
+fl_fuzz(kube_watch_fuzz SRCS kube_watch_fuzz.cc DEPS kube
+  CORPUS ${kube_corpus})
+fl_fuzz(kubeconfig_fuzz SRCS kubeconfig_fuzz.cc DEPS kube)

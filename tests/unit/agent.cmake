@@ -1,0 +1,1 @@
+fl_test(agent_parts_test LABEL unit SRCS agent_parts_test.cc DEPS agent_parts)
