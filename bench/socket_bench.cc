@@ -7,9 +7,11 @@
 // its process was in when it was made, so each variant has a cgroup:
 //   bare     no program
 //   trivial  a connect4 program that returns 1
-//   miss     Fairlead's programs, an address that isn't a service
+//   miss     Fairlead's programs, neither a service nor an endpoint
+//   endpoint Fairlead's programs, an endpoint by its own address
 //   hit      Fairlead's programs, a service of four endpoints
-// bare, trivial and miss connect to the endpoint that hit is translated to.
+// bare, trivial and endpoint connect to what hit is translated to, miss to
+// another server at the same address.
 #include <bpf/bpf.h>
 #include <fcntl.h>
 #include <sched.h>
@@ -37,7 +39,7 @@ using harness::Server;
 using harness::ServiceWorld;
 using harness::SocketFamily;
 
-enum Variant { kBare, kTrivial, kMiss, kHit, kVariants };
+enum Variant { kBare, kTrivial, kMiss, kEndpoint, kHit, kVariants };
 
 double Median(std::vector<double> values) {
   auto middle = values.begin() + static_cast<ptrdiff_t>(values.size() / 2);
@@ -66,9 +68,12 @@ class Bench {
     }
   }
   const L4Address& Target(Variant variant) const {
+    if (variant == kMiss) return other_.address;
     return variant == kHit ? service_ : server_.address;
   }
-  int server_fd() const { return server_.fd.get(); }
+  int ServerFd(Variant variant) const {
+    return variant == kMiss ? other_.fd.get() : server_.fd.get();
+  }
 
  private:
   Bench() = default;
@@ -85,6 +90,8 @@ class Bench {
     FL_RETURN_IF_ERROR(world_->OpenDatapath(options));
     FL_ASSIGN_OR_RETURN(
         server_, harness::OpenServer(IpAddress::V4(0x7f000001), protocol));
+    FL_ASSIGN_OR_RETURN(
+        other_, harness::OpenServer(IpAddress::V4(0x7f000001), protocol));
     service_ = {IpAddress::V4(0x0a600001), 80, protocol};
     std::vector<uint32_t> ids;
     for (int i = 0; i < 4; ++i) {
@@ -116,6 +123,7 @@ class Bench {
   std::unique_ptr<harness::CgroupScope> trivial_;
   socket_bench* trivial_program_ = nullptr;
   Server server_;
+  Server other_;
   L4Address service_;
 };
 
@@ -136,7 +144,7 @@ double ConnectBlock(Bench& bench, Variant variant, int count, bool fresh) {
                         SocketFamily::kNative) != 0;
   }
   int64_t end = absl::GetCurrentTimeNanos();
-  for (int i = 0; tcp && i < count; ++i) harness::Accept(bench.server_fd());
+  for (int i = 0; tcp && i < count; ++i) harness::Accept(bench.ServerFd(variant));
   return failures == 0 ? static_cast<double>(end - begin) / count : 0;
 }
 
@@ -147,7 +155,7 @@ void Connects(benchmark::State& state, Protocol protocol, bool fresh) {
     return;
   }
   int count = protocol == Protocol::kTcp ? 50 : 200;
-  std::vector<double> bare, trivial, miss, hit;
+  std::vector<double> bare, trivial, miss, endpoint, hit;
   int round = 0;
   for (auto _ : state) {
     double ns[kVariants];
@@ -161,6 +169,7 @@ void Connects(benchmark::State& state, Protocol protocol, bool fresh) {
     bare.push_back(ns[kTrivial] - ns[kBare]);
     trivial.push_back(ns[kTrivial]);
     miss.push_back(ns[kMiss] - ns[kTrivial]);
+    endpoint.push_back(ns[kEndpoint] - ns[kTrivial]);
     hit.push_back(ns[kHit] - ns[kTrivial]);
     state.SetIterationTime(total * 1e-9);
     ++round;
@@ -169,6 +178,7 @@ void Connects(benchmark::State& state, Protocol protocol, bool fresh) {
   state.counters["trivial_ns"] = Median(trivial);
   state.counters["trivial_plus_ns"] = Median(bare);
   state.counters["miss_plus_ns"] = Median(miss);
+  state.counters["endpoint_plus_ns"] = Median(endpoint);
   state.counters["hit_plus_ns"] = Median(hit);
 }
 
@@ -194,7 +204,7 @@ double RateBlock(Bench& bench, Variant variant, int count) {
     UniqueFd client = OpenSocket(target, SocketFamily::kNative);
     if (Connect(client.get(), target, SocketFamily::kNative) != 0) return 0;
     UniqueFd accepted(
-        accept4(bench.server_fd(), nullptr, nullptr, SOCK_CLOEXEC));
+        accept4(bench.ServerFd(variant), nullptr, nullptr, SOCK_CLOEXEC));
   }
   int64_t end = absl::GetCurrentTimeNanos();
   return count * 1e9 / static_cast<double>(end - begin);

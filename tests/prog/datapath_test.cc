@@ -17,7 +17,6 @@
 
 #include "absl/strings/match.h"
 #include "absl/synchronization/mutex.h"
-#include "absl/synchronization/notification.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "tests/harness/sockets.h"
@@ -31,9 +30,11 @@ using harness::Connect;
 using harness::OpenServer;
 using harness::OpenSocket;
 using harness::PeerName;
+using harness::SendTo;
 using harness::Server;
 using harness::ServiceWorld;
 using harness::SocketFamily;
+using ::testing::AllOf;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
@@ -205,11 +206,60 @@ TEST_F(DatapathTest, TheProgramsSeeTheDevicesPackets) {
   L4Address peer{*IpAddress::Parse("10.7.0.9"), 9, Protocol::kUdp};
   UniqueFd client = OpenSocket(peer, SocketFamily::kNative);
   uint64_t before = (*world_->Counters())["not_ours"];
-  ASSERT_EQ(harness::SendTo(client.get(), peer, SocketFamily::kNative, "x"),
+  ASSERT_EQ(SendTo(client.get(), peer, SocketFamily::kNative, "x"),
             0);
   // The sendmsg hook, and the device's egress.
   EXPECT_TRUE(harness::Eventually(
       [&] { return (*world_->Counters())["not_ours"] >= before + 2; }));
+}
+
+TEST_F(DatapathTest, DropEventsAreDelivered) {
+  Options options = world_->options();
+  options.config.event_sample = 1;
+  ASSERT_OK(world_->OpenDatapath(options));
+  fl_service drop = {};
+  // The client's socket is in the cgroup, too: it must be declined there.
+  drop.flags = uint32_t{FL_VERDICT_DROP} << FL_SERVICE_INTERNAL_VERDICT_SHIFT |
+               uint32_t{FL_VERDICT_DROP} << FL_SERVICE_EXTERNAL_VERDICT_SHIFT;
+  ASSERT_OK(world_->PutService(kService, {}, drop));
+  absl::StatusOr<harness::NetnsScope> outside = harness::NetnsScope::Create();
+  ASSERT_TRUE(outside.ok()) << outside.status();
+  ASSERT_OK(harness::AddVethPair(world_->netns(), "fl0", *outside, "fl1"));
+  ASSERT_TRUE(world_->netns().Command("ip addr add 10.7.0.1/24 dev fl0").ok());
+  ASSERT_TRUE(outside
+                  ->Command("ip addr add 10.7.0.2/24 dev fl1; "
+                            "ip route add 10.96.0.0/16 via 10.7.0.1")
+                  .ok());
+  ASSERT_OK(world_->datapath().AttachDevice(
+      *harness::DeviceIndex(world_->netns(), "fl0")));
+
+  absl::Mutex mutex;
+  std::vector<std::string> events;
+  auto reader = world_->datapath().ReadEvents([&](const fl_event& event) {
+    absl::MutexLock lock(&mutex);
+    events.push_back(ToString(event));
+  });
+  ASSERT_TRUE(reader.ok()) << reader.status();
+  L4Address from;
+  ASSERT_OK(outside->Run([&] {
+    UniqueFd client = OpenSocket(kService, SocketFamily::kNative);
+    if (SendTo(client.get(), kService, SocketFamily::kNative, "x") != 0) {
+      return absl::InternalError("sendto failed");
+    }
+    from = *harness::LocalName(client.get());
+    return absl::OkStatus();
+  }));
+  EXPECT_TRUE(harness::Eventually([&] {
+    absl::MutexLock lock(&mutex);
+    return !events.empty();
+  }));
+  reader->reset();
+  EXPECT_THAT(events,
+              ElementsAre(AllOf(
+                  HasSubstr("drop_policy 10.7.0.2:"),
+                  HasSubstr(StrCat(from.port, " -> 10.96.0.1:80/UDP")),
+                  HasSubstr("service=1 "))));
+  EXPECT_EQ((*world_->Counters())["drop_policy"], 1u);
 }
 
 TEST_F(DatapathTest, PinsOfDevicesThatAreGoneAreRemoved) {

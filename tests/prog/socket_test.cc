@@ -3,8 +3,10 @@
 #include <netinet/in.h>
 #include <sys/socket.h>
 
+#include <atomic>
 #include <cerrno>
 #include <set>
+#include <thread>
 
 #include "absl/strings/match.h"
 #include "gmock/gmock.h"
@@ -190,6 +192,14 @@ TEST_P(SocketPathTest, UnconnectedUdpIsTranslatedBothWays) {
   EXPECT_EQ(Counters()["socket_translated"], 3u);
   EXPECT_EQ(Counters()["socket_reversed"], 3u);
   EXPECT_THAT(Dump("socket"), SizeIs(2));
+  std::vector<uint64_t> cookies;
+  ASSERT_OK(world_->datapath().inspector().ForEachSocket(
+      [&](const datapath::Inspector::SocketUse& use) {
+        cookies.push_back(use.cookie);
+        EXPECT_EQ(use.backend_id, 1u);
+        return true;
+      }));
+  EXPECT_THAT(cookies, ElementsAre(harness::SocketCookie(client.get())));
 }
 
 TEST_P(SocketPathTest, AServiceThatRejectsRefusesTheConnection) {
@@ -412,6 +422,47 @@ TEST_F(SocketWorldTest, ADatagramFlowStaysUntilItsEndpointIsOff) {
   size_t third = send_and_find();
   EXPECT_NE(third, first);
   EXPECT_NE(third, second);
+}
+
+TEST_F(SocketWorldTest, AConnectionNeverSeesHalfOfAChange) {
+  L4Address service{Address("10.96.0.1"), 53, Protocol::kUdp};
+  std::vector<uint32_t> ids;
+  std::vector<Server> servers =
+      AddServers(2, Address("127.0.0.1"), Protocol::kUdp, &ids);
+  // Two states of one frontend: service 10 with backend 1, 20 with 2.
+  fl_service states[2] = {};
+  for (int i = 0; i < 2; ++i) {
+    states[i].id = 10 * (i + 1);
+    ASSERT_OK(world_->PutService(service, {ids[i]}, states[i]));
+    states[i].internal = {static_cast<uint32_t>(i + 1), 1};
+  }
+  fl_service_key key = {};
+  memcpy(&key.addr, service.address.bytes().data(), sizeof(key.addr));
+  key.port = htons(service.port);
+  key.proto = IPPROTO_UDP;
+  std::atomic<bool> stop = false;
+  std::thread writer([&] {
+    for (int i = 0; !stop; ++i) {
+      EXPECT_TRUE(world_->maps().PutService(key, states[i % 2]).ok());
+    }
+  });
+  std::set<std::string> seen;
+  for (int i = 0; i < 50; ++i) {
+    std::vector<UniqueFd> clients;
+    for (int j = 0; j < 100; ++j) {
+      clients.push_back(OpenSocket(service, SocketFamily::kNative));
+      EXPECT_EQ(Connect(clients.back().get(), service, SocketFamily::kNative),
+                0);
+    }
+    for (const std::string& line : Dump("peer")) {
+      size_t from = line.find("service=");
+      seen.insert(line.substr(from, line.find(" generation") - from));
+    }
+  }
+  stop = true;
+  writer.join();
+  EXPECT_THAT(seen, UnorderedElementsAre("service=10 backend=1",
+                                         "service=20 backend=2"));
 }
 
 TEST_F(SocketWorldTest, AffinityHoldsAcrossRebuildAndEnds) {

@@ -231,6 +231,25 @@ absl::Status Inspector::ForEachFlow(
   });
 }
 
+absl::Status Inspector::ForEachSocket(
+    absl::FunctionRef<bool(const SocketUse&)> fn) const {
+  bool more = true;
+  FL_RETURN_IF_ERROR(ScanArray<fl_peer>(
+      "fl_peer", peers_.fd.get(), peers_.entries,
+      [&](uint32_t, const fl_peer& peer) {
+        if (peer.cookie == 0) return true;
+        more = fn({peer.cookie, static_cast<Protocol>(peer.proto),
+                   peer.service_id, peer.backend_id, peer.backend_generation});
+        return more;
+      }));
+  if (!more) return absl::OkStatus();
+  return sockets_.ForEach([&](const fl_socket_key& key, const fl_socket& v) {
+    if (key.direction != FL_SOCKET_REPLY) return true;
+    return fn({key.cookie, static_cast<Protocol>(key.proto), v.service_id,
+               v.backend_id, v.backend_generation});
+  });
+}
+
 absl::Span<const std::string_view> Inspector::MapNames() { return kMapNames; }
 
 absl::Status Inspector::Dump(std::string_view map, RowSink fn) const {
@@ -238,9 +257,7 @@ absl::Status Inspector::Dump(std::string_view map, RowSink fn) const {
   if (name == "fl_service") return DumpServices(fn);
   if (name == "fl_slot" || name == "fl_backend") return DumpArrays(name, fn);
   if (name == "fl_flow") return DumpFlows(fn);
-  if (name == "fl_peer" || name == "fl_socket") {
-    return name == "fl_socket" ? DumpRest(name, fn) : DumpSockets(fn);
-  }
+  if (name == "fl_peer") return DumpPeers(fn);
   for (std::string_view known : kMapNames) {
     if (known == name) return DumpRest(name, fn);
   }
@@ -306,7 +323,7 @@ absl::Status Inspector::DumpFlows(RowSink fn) const {
   });
 }
 
-absl::Status Inspector::DumpSockets(RowSink fn) const {
+absl::Status Inspector::DumpPeers(RowSink fn) const {
   return ScanArray<fl_peer>(
       "fl_peer", peers_.fd.get(), peers_.entries,
       [&](uint32_t, const fl_peer& peer) {

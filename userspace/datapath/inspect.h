@@ -85,6 +85,19 @@ class Inspector {
       const FlowFilter& filter,
       absl::FunctionRef<bool(const fl_flow_key&, const fl_flow&)> fn) const;
 
+  // Connected sockets, and unconnected datagram ones, and the endpoint each
+  // uses: how to find (by cookie, socket diag) those whose endpoint is gone.
+  // A socket may be reported more than once.
+  struct SocketUse {
+    uint64_t cookie = 0;
+    Protocol protocol = Protocol::kTcp;
+    uint32_t service_id = 0;
+    uint32_t backend_id = 0;
+    uint32_t backend_generation = 0;
+  };
+  [[nodiscard]] absl::Status ForEachSocket(
+      absl::FunctionRef<bool(const SocketUse&)> fn) const;
+
   // The maps that Dump() knows: "fl_service", ...
   static absl::Span<const std::string_view> MapNames();
   // `map` with or without "fl_". Until `fn` returns false. kNotFound: no such
@@ -102,7 +115,7 @@ class Inspector {
   absl::Status DumpArrays(std::string_view map,
                           absl::FunctionRef<bool(const DumpRow&)> fn) const;
   absl::Status DumpFlows(absl::FunctionRef<bool(const DumpRow&)> fn) const;
-  absl::Status DumpSockets(absl::FunctionRef<bool(const DumpRow&)> fn) const;
+  absl::Status DumpPeers(absl::FunctionRef<bool(const DumpRow&)> fn) const;
   absl::Status DumpRest(std::string_view map,
                         absl::FunctionRef<bool(const DumpRow&)> fn) const;
 
