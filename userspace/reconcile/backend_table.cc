@@ -114,18 +114,18 @@ void BackendTable::Settle(uint32_t id, absl::Duration due) {
   if (record.waiting) return;
   record.waiting = true;
   ++waiting_;
-  record.due = due;
-  grace_.emplace_back(due, id);
+  record.wait = ++waits_;
+  grace_.push_back({due, id, record.wait});
 }
 
 std::vector<uint32_t> BackendTable::TakeDue(absl::Duration now) {
   std::vector<uint32_t> out;
-  while (!grace_.empty() && grace_.front().first <= now) {
-    const auto [due, id] = grace_.front();
+  while (!grace_.empty() && grace_.front().due <= now) {
+    const auto [due, id, wait] = grace_.front();
     grace_.pop_front();
     Record& record = records_[id];
     // It may have been in use again since, and even be waiting anew.
-    if (!record.waiting || record.due != due) continue;
+    if (!record.waiting || record.wait != wait) continue;
     record.waiting = false;
     --waiting_;
     out.push_back(id);
@@ -135,7 +135,7 @@ std::vector<uint32_t> BackendTable::TakeDue(absl::Duration now) {
 
 std::optional<absl::Duration> BackendTable::NextDue() const {
   if (grace_.empty()) return std::nullopt;
-  return grace_.front().first;
+  return grace_.front().due;
 }
 
 void BackendTable::Free(uint32_t id) {

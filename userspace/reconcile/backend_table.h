@@ -83,7 +83,7 @@ class BackendTable {
     bool given = false;  // the id has an address
     bool touched = false;
     bool waiting = false;
-    absl::Duration due;
+    uint32_t wait = 0;  // which entry of `grace_` is its own
 
     bool needed() const { return holders + users + keepers > 0; }
   };
@@ -96,7 +96,13 @@ class BackendTable {
   absl::flat_hash_map<L4Address, uint32_t> by_address_;
   std::deque<uint32_t> free_ids_;  // the one that is free for longest first
   std::vector<uint32_t> touched_;
-  std::deque<std::pair<absl::Duration, uint32_t>> grace_;  // by time
+  struct Waiting {
+    absl::Duration due;
+    uint32_t id;
+    uint32_t wait;
+  };
+  std::deque<Waiting> grace_;  // by time
+  uint32_t waits_ = 0;
 };
 
 }  // namespace fairlead::reconcile
