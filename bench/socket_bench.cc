@@ -144,7 +144,9 @@ double ConnectBlock(Bench& bench, Variant variant, int count, bool fresh) {
                         SocketFamily::kNative) != 0;
   }
   int64_t end = absl::GetCurrentTimeNanos();
-  for (int i = 0; tcp && i < count; ++i) harness::Accept(bench.ServerFd(variant));
+  for (int i = 0; tcp && i < count; ++i) {
+    harness::Accept(bench.ServerFd(variant));
+  }
   return failures == 0 ? static_cast<double>(end - begin) / count : 0;
 }
 

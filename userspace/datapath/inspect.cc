@@ -344,8 +344,8 @@ absl::Status Inspector::DumpRest(std::string_view map, RowSink fn) const {
     return sockets_.ForEach([&](const fl_socket_key& k, const fl_socket& v) {
       return fn({"socket",
                  StrCat("cookie=", k.cookie, " ",
-                        k.direction == FL_SOCKET_FORWARD ? "forward " : "reply ",
-                        Endpoint(k.addr, k.port, k.proto)),
+                        k.direction == FL_SOCKET_FORWARD ? "forward" : "reply",
+                        " ", Endpoint(k.addr, k.port, k.proto)),
                  {Text("to", EndpointNoProtocol(v.addr, v.port)),
                   Number("service", v.service_id),
                   Number("backend", v.backend_id),
