@@ -475,7 +475,9 @@ void Reconciler::Impl::DeleteUnclaimed(ApplyResult* result) {
   }
   for (const auto& [id, prefixes] : source_ranges_) {
     if (service_ids_.contains(id)) continue;
-    for (const IpPrefix& prefix : prefixes) unwanted_ranges_.emplace(id, prefix);
+    for (const IpPrefix& prefix : prefixes) {
+      unwanted_ranges_.emplace(id, prefix);
+    }
   }
 }
 

@@ -84,8 +84,8 @@ class Reconciler::Impl {
   // ---- apply.cc: one Service ----
   absl::Status ApplyService(ServiceRecord* record,
                             const model::DesiredService& desired);
-  absl::Status PlanPort(const model::DesiredPort& desired, ServiceRecord* record,
-                        Change* change);
+  absl::Status PlanPort(const model::DesiredPort& desired,
+                        ServiceRecord* record, Change* change);
   uint32_t ServiceIdFor(const model::DesiredPort& desired,
                         const PortRecord* before, Change* change);
   absl::StatusOr<std::vector<uint32_t>> PlanBackends(
