@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <nlohmann/json.hpp>
+#include <optional>
 #include <utility>
 
 #include "absl/strings/numbers.h"
@@ -217,19 +218,27 @@ class Rollout {
     }
   }
 
-  int OldReplicas() const {
-    int total = 0;
-    for (const auto& rs : old_) total += rs.replicas;
+  // Nothing is added before all ReplicaSets have come down to what they were
+  // told: the surge bounds the pods, not only the wishes.
+  std::optional<int> TotalPods() const {
+    int total = current_state_.pods;
+    bool lagging = current_state_.lagging;
+    for (const auto& rs : old_) {
+      total += rs.pods;
+      lagging |= rs.lagging;
+    }
+    if (lagging) return std::nullopt;
     return total;
   }
 
   Plan RollingUpdate() {
+    std::optional<int> total = TotalPods();
     if (current_ == nullptr) {
-      return Create(NewReplicas(spec_, OldReplicas(), 0));
+      return total ? Create(NewReplicas(spec_, *total, 0)) : Status({});
     }
-    int wanted = NewReplicas(spec_, OldReplicas() + current_state_.replicas,
-                             current_state_.replicas);
-    if (wanted != current_state_.replicas) {
+    int before = current_state_.replicas;
+    int wanted = NewReplicas(spec_, total.value_or(before), before);
+    if (wanted != before && (total || wanted < before)) {
       current_state_.replicas = wanted;
       EmitScale(current_state_);
       return Status({});

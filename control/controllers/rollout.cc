@@ -66,11 +66,15 @@ RolloutSpec RolloutSpecOf(const Json& deployment) {
 }
 
 ReplicaSetState StateOf(const Object& rs) {
-  return {
-      .object = rs,
-      .replicas = static_cast<int>(Number(*rs, {"spec", "replicas"}, 1)),
-      .available =
-          static_cast<int>(Number(*rs, {"status", "availableReplicas"}))};
+  auto status = [&rs](const char* field) {
+    return static_cast<int>(Number(*rs, {"status", field}));
+  };
+  int replicas = static_cast<int>(Number(*rs, {"spec", "replicas"}, 1));
+  return {.object = rs,
+          .replicas = replicas,
+          .available = status("availableReplicas"),
+          .pods = std::max(replicas, status("replicas")),
+          .lagging = status("observedGeneration") < Generation(*rs)};
 }
 
 int NewReplicas(const RolloutSpec& spec, int total, int current) {

@@ -42,12 +42,16 @@ struct ReplicaSetState {
   Object object;
   int replicas = 0;    // wanted; the plan changes it
   int available = 0;   // of its status
+  // Pods there are or will be: those that are still to be deleted count, too.
+  int pods = 0;
+  // Its controller has not seen the present spec, so `pods` says little.
+  bool lagging = false;
   bool operator==(const ReplicaSetState&) const = default;
 };
 ReplicaSetState StateOf(const Object& replica_set);
 
-// How many replicas the new ReplicaSet should have now. `total`: of all
-// ReplicaSets, wanted.
+// How many replicas the new ReplicaSet should have now. `total`: the pods of
+// all ReplicaSets.
 int NewReplicas(const RolloutSpec& spec, int total, int current);
 
 // Takes old replicas away as far as the bounds allow: unhealthy ones first,

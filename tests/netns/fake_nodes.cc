@@ -57,6 +57,68 @@ Json ConditionOf(const char* type, const std::string& stamp) {
 
 }  // namespace
 
+// Pods as a watch tells of them, counted after every event and every list.
+class Recorder : public kube::ReflectorSink {
+ public:
+  Recorder(EventLoop* loop, kube::Transport* transport, std::string app)
+      : app_(std::move(app)) {
+    kube::ReflectorOptions options;
+    options.resource = kube::Pods();
+    options.min_backoff = absl::Milliseconds(50);
+    options.max_backoff = absl::Milliseconds(200);
+    reflector_ = std::make_unique<kube::Reflector>(loop, transport, options,
+                                                   this);
+    reflector_->Start();
+  }
+
+  void ReplaceBegin() override { listed_.clear(); }
+  void OnListed(std::string_view json) override { Put(json, listed_); }
+  void ReplaceEnd(std::string_view) override {
+    pods_ = std::move(listed_);
+    Count();
+  }
+  void ReplaceAbort() override {}
+  void OnEvent(kube::WatchEvent event, std::string_view json) override {
+    Put(json, pods_);
+    if (event == kube::WatchEvent::kDeleted) {
+      pods_.erase(kube::KeyOf(Json::parse(json)));
+    }
+    Count();
+  }
+  void OnState(const absl::Status&) override {}
+
+  std::optional<FakeCluster::Extremes> extremes() const { return extremes_; }
+
+ private:
+  struct Pod {
+    bool alive, ready;
+  };
+  using Pods = std::map<std::string, Pod>;
+
+  void Put(std::string_view text, Pods& pods) {
+    Json pod = Json::parse(text);
+    const Json& labels = pod["metadata"].value("labels", Json::object());
+    if (labels.value("app", "") != app_) return;
+    pods[kube::KeyOf(pod)] = {IsAlive(pod), IsReady(pod)};
+  }
+
+  void Count() {
+    int ready = 0, alive = 0;
+    for (const auto& [key, pod] : pods_) {
+      alive += pod.alive;
+      ready += pod.alive && pod.ready;
+    }
+    if (!extremes_) extremes_ = FakeCluster::Extremes{ready, alive};
+    extremes_->min_ready = std::min(extremes_->min_ready, ready);
+    extremes_->max_alive = std::max(extremes_->max_alive, alive);
+  }
+
+  std::string app_;
+  Pods pods_, listed_;
+  std::optional<FakeCluster::Extremes> extremes_;
+  std::unique_ptr<kube::Reflector> reflector_;
+};
+
 class FakeCluster::Impl {
  public:
   explicit Impl(const std::string& url) {
@@ -83,6 +145,7 @@ class FakeCluster::Impl {
     thread_.join();
     // What lives on the loop dies on this thread, now that it stands still.
     calls_.clear();
+    recorder_.reset();
     pods_.reset();
   }
 
@@ -145,19 +208,22 @@ class FakeCluster::Impl {
 
   // --- recording
 
+  // Returns when the first list has been counted.
   void StartRecording(const std::string& app) {
     OnLoop([&] {
-      app_ = app;
-      extremes_ = {.min_ready = 1 << 30};
-      Count();
+      recorder_ = std::make_unique<Recorder>(&loop_, transport_.get(), app);
     });
+    bool counted = false;
+    while (!counted) {
+      OnLoop([&] { counted = recorder_->extremes().has_value(); });
+    }
   }
 
   Extremes StopRecording() {
     Extremes result;
     OnLoop([&] {
-      result = extremes_;
-      app_.clear();
+      result = recorder_->extremes().value_or(Extremes{});
+      recorder_.reset();
     });
     return result;
   }
@@ -211,7 +277,6 @@ class FakeCluster::Impl {
   }
 
   void PodChanged(const Object&, const Object& after) {
-    if (!app_.empty()) Count();
     if (after == nullptr) return;
     const Json& pod = *after;
     std::string node = pod["spec"].value("nodeName", "");
@@ -273,18 +338,6 @@ class FakeCluster::Impl {
         [](auto) {});
   }
 
-  void Count() {
-    int ready = 0, alive = 0;
-    pods_->ForEach([&](const Object& pod) {
-      const Json& labels = (*pod)["metadata"].value("labels", Json::object());
-      if (labels.value("app", "") != app_ || !IsAlive(*pod)) return;
-      ++alive;
-      ready += IsReady(*pod);
-    });
-    extremes_.min_ready = std::min(extremes_.min_ready, ready);
-    extremes_.max_alive = std::max(extremes_.max_alive, alive);
-  }
-
   void Start(const StartCall& start, kube::Client::Done done) {
     auto call = calls_.insert(calls_.end(), nullptr);
     *call = start([this, call, done](absl::StatusOr<Json> answer) {
@@ -307,8 +360,7 @@ class FakeCluster::Impl {
   std::map<std::string, int> addresses_;  // by pod uid
   std::mt19937 random_{20};
   Timer beat_;
-  std::string app_;
-  Extremes extremes_;
+  std::unique_ptr<Recorder> recorder_;
   std::thread thread_;
 };
 

@@ -174,15 +174,19 @@ class RolloutTest : public testing::Test {
     return cluster_.Apply(PlanDeployment(facts, cluster_.now));
   }
 
+  int SyncReplicaSet(const Object& rs) {
+    ReplicaSetFacts facts{.replica_set = rs};
+    for (const Object& pod : cluster_.List(kube::Pods())) {
+      if (ControllerUid(*pod) == Uid(*rs)) facts.pods.push_back(pod);
+    }
+    facts.related = cluster_.List(kube::Pods());
+    return cluster_.Apply(PlanReplicaSet(facts, cluster_.now));
+  }
+
   int SyncReplicaSets() {
     int writes = 0;
     for (const Object& rs : cluster_.List(kube::ReplicaSets())) {
-      ReplicaSetFacts facts{.replica_set = rs};
-      for (const Object& pod : cluster_.List(kube::Pods())) {
-        if (ControllerUid(*pod) == Uid(*rs)) facts.pods.push_back(pod);
-      }
-      facts.related = cluster_.List(kube::Pods());
-      writes += cluster_.Apply(PlanReplicaSet(facts, cluster_.now));
+      writes += SyncReplicaSet(rs);
     }
     return writes;
   }
@@ -304,7 +308,9 @@ TEST_F(RolloutTest, StaysWithinItsBoundsInAnyOrder) {
           SyncDeployment();
           break;
         case 1:
-          SyncReplicaSets();
+          if (auto sets = cluster_.List(kube::ReplicaSets()); !sets.empty()) {
+            SyncReplicaSet(sets[pick(static_cast<int>(sets.size()))]);
+          }
           break;
         case 2:
           if (auto pods = cluster_.List(kube::Pods()); !pods.empty()) {
