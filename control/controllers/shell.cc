@@ -205,6 +205,11 @@ class Shell::Impl : public std::enable_shared_from_this<Impl> {
         run->again = true;
       } else if (run->status.ok()) {
         run->status = status;
+        if (write.verb == Verb::kCreate && write.announce) {
+          recorder_.Record(write.announce->about, kube::EventType::kWarning,
+                           "FailedCreate",
+                           StrCat("Error creating: ", Std(status.message())));
+        }
         ++stats.errors;
         spdlog::warn("controller={} key={} write=\"{}\" error=\"{}\"", name_,
                      run->key, Describe(write), status.ToString());
