@@ -62,7 +62,8 @@ class Conformer {
     const Type* outer = std::exchange(struct_, &type);
     for (auto it = value.begin(); it != value.end();) {
       const Field* field = type.Find(it.key());
-      std::string member = path.empty() ? it.key() : StrCat(path, ".", it.key());
+      std::string member =
+          path.empty() ? it.key() : StrCat(path, ".", it.key());
       if (field == nullptr) {
         problems_->push_back(StrCat("unknown field ", Quote(member)));
         it = value.erase(it);
