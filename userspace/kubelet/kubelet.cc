@@ -158,10 +158,12 @@ void Kubelet::RecoverPod(const PodDir& dir) {
   Json pod = text.ok() ? Json::parse(*text, nullptr, false) : Json();
   auto spec = DecodePod(pod);
   if (!spec.ok()) {
-    // Never got as far as having anything in the kernel.
-    spdlog::warn("pod directory without a manifest removed path={}",
-                 dir.path());
-    (void)dir.Remove();
+    // What it may have in the kernel besides is swept away later.
+    absl::Status status = RemoveNamespaces(
+        {.ipc = dir.NamespacePath("ipc"), .uts = dir.NamespacePath("uts")});
+    status.Update(dir.Remove());
+    spdlog::warn("pod directory without a manifest removed path={} result={}",
+                 dir.path(), status.ToString());
     return;
   }
   PodWorker* worker =

@@ -87,12 +87,19 @@ void NodeAgent::PostStatus() {
   const Json& current = node_ != nullptr ? At(*node_, {"status"}) : none;
   const Json status =
       BuildNodeStatus(*options_, machine_, not_ready_, current, now);
-  if (!NodeStatusDiffers(current, status) && now - posted_ < kHeartbeat)
-    return;
+  const bool news = NodeStatusDiffers(sent_, status);
+  // What others changed (a controller's "Unknown") is put right once in a
+  // period, so that two who disagree don't fight.
+  const bool wrong =
+      NodeStatusDiffers(current, status) && now - posted_ >= kPeriod / 2;
+  if (!news && !wrong && now - posted_ < kHeartbeat) return;
+  Json patch = {{"status", status}};
+  // Addresses are merged by type, of which there may be two of a kind.
+  patch["status"]["addresses"].push_back({{"$patch", "replace"}});
   node_call_ = client_->Patch(
       kube::Nodes(), "", options_->node_name, "status",
-      kube::PatchType::kStrategicMerge, {{"status", status}},
-      [this, now](absl::StatusOr<Json> result) {
+      kube::PatchType::kStrategicMerge, patch,
+      [this, now, status](absl::StatusOr<Json> result) {
         Drop(std::move(node_call_));
         if (absl::IsNotFound(result.status())) {
           Register();
@@ -105,6 +112,7 @@ void NodeAgent::PostStatus() {
           return;
         }
         posted_ = now;
+        sent_ = status;
         node_ = std::make_shared<const Json>(*std::move(result));
         // It may have become another while this one was on its way.
         PostStatus();

@@ -48,6 +48,7 @@ class NodeAgent {
   bool registered_ = false;
   bool lease_failing_ = false;
   std::string not_ready_ = "container network is not ready: no pod CIDR yet";
+  nlohmann::json sent_;
   absl::Time posted_ = absl::InfinitePast();
   std::unique_ptr<kube::Call> node_call_, lease_call_;
   Timer node_timer_, lease_timer_;
