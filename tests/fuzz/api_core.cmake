@@ -1,2 +1,4 @@
-fl_fuzz(api_request_fuzz SRCS api_request_fuzz.cc DEPS api store kube)
-fl_fuzz(api_patch_fuzz SRCS api_patch_fuzz.cc DEPS api store kube)
+fl_fuzz(api_request_fuzz SRCS api_request_fuzz.cc DEPS api store kube
+  CORPUS ${CMAKE_CURRENT_SOURCE_DIR}/corpus/api_request)
+fl_fuzz(api_patch_fuzz SRCS api_patch_fuzz.cc DEPS api store kube
+  CORPUS ${CMAKE_CURRENT_SOURCE_DIR}/corpus/api_patch)
