@@ -57,8 +57,11 @@ absl::StatusOr<AgentSession> AgentSession::Open(const std::string& socket) {
                ErrnoStatus(errno, "open", socket).message()));
   }
   AgentSession session;
-  session.stub_ = v1::Agent::NewStub(grpc::CreateChannel(
-      "unix:" + socket, grpc::InsecureChannelCredentials()));
+  // A table of 100,000 backends is over gRPC's default of 4 MiB.
+  grpc::ChannelArguments arguments;
+  arguments.SetMaxReceiveMessageSize(-1);
+  session.stub_ = v1::Agent::NewStub(grpc::CreateCustomChannel(
+      "unix:" + socket, grpc::InsecureChannelCredentials(), arguments));
   return session;
 }
 
