@@ -83,9 +83,9 @@ void Serve(World& world, std::string_view input) {
   request.headers = {{"Content-Type", Word(line)},
                      {"Accept", std::string(line)}};
   request.body = input.substr(std::min(newline + 1, input.size()));
-  // A watch does not end by itself.
-  if (request.target.find("watch") != std::string::npos) {
-    request.target += "&timeoutSeconds=0";
+  // A watch does not end by itself. The first of two values counts.
+  if (size_t query = request.target.find('?'); query != std::string::npos) {
+    request.target.insert(query + 1, "timeoutSeconds=0&");
   }
   bool answered = false;
   auto call = world.server->transport()->Do(
