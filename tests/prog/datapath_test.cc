@@ -395,6 +395,15 @@ TEST_F(DatapathTest, TablesReadBackWhatWasWritten) {
                                  server.address.ToString(),
                                  " state=on generation=1 weight=1")));
   EXPECT_FALSE(world_->Dump("nonsense").ok());
+  absl::StatusOr<std::vector<MapFill>> fills =
+      world_->datapath().inspector().Fill();
+  ASSERT_TRUE(fills.ok()) << fills.status();
+  for (const MapFill& fill : *fills) {
+    bool one = fill.name == "fl_service" || fill.name == "fl_slot" ||
+               fill.name == "fl_backend";
+    EXPECT_EQ(fill.entries, one ? 1u : 0u) << fill.name;
+    EXPECT_GE(fill.max_entries, fill.entries);
+  }
 }
 
 TEST_F(DatapathTest, AFullMapSaysSo) {

@@ -390,16 +390,52 @@ absl::Status Inspector::DumpRest(std::string_view map, RowSink fn) const {
   return absl::OkStatus();
 }
 
+absl::StatusOr<uint64_t> Inspector::Entries(std::string_view map) const {
+  // Not by Dump(): writing the rows costs ten times what counting them does.
+  uint64_t entries = 0;
+  auto count = [&](const auto&, const auto&) {
+    ++entries;
+    return true;
+  };
+  absl::Status status;
+  if (map == "fl_service") status = services_.ForEach(count);
+  if (map == "fl_flow") status = flows_.ForEach(count);
+  if (map == "fl_socket") status = sockets_.ForEach(count);
+  if (map == "fl_affinity") status = affinities_.ForEach(count);
+  if (map == "fl_source_range") status = source_ranges_.ForEach(count);
+  if (map == "fl_node_addr") status = node_addresses_.ForEach(count);
+  if (map == "fl_slot") {
+    status = ScanArray<uint32_t>(map, slots_.fd.get(), slots_.entries,
+                                 [&](uint32_t, const uint32_t& backend) {
+                                   entries += backend != 0;
+                                   return true;
+                                 });
+  }
+  if (map == "fl_backend") {
+    status = ScanArray<fl_backend>(map, backends_.fd.get(), backends_.entries,
+                                   [&](uint32_t, const fl_backend& backend) {
+                                     entries +=
+                                         backend.state != FL_BACKEND_FREE;
+                                     return true;
+                                   });
+  }
+  if (map == "fl_peer") {
+    status = ScanArray<fl_peer>(map, peers_.fd.get(), peers_.entries,
+                                [&](uint32_t, const fl_peer& peer) {
+                                  entries += peer.cookie != 0;
+                                  return true;
+                                });
+  }
+  if (!status.ok()) return status;
+  return entries;
+}
+
 absl::StatusOr<std::vector<MapFill>> Inspector::Fill() const {
   std::vector<MapFill> fills;
   for (auto [name, capacity] : capacities_) {
     if (name == "fl_counter") continue;
-    MapFill fill{std::string(name), 0, capacity};
-    FL_RETURN_IF_ERROR(Dump(name, [&](const DumpRow&) {
-      ++fill.entries;
-      return true;
-    }));
-    fills.push_back(std::move(fill));
+    FL_ASSIGN_OR_RETURN(uint64_t entries, Entries(name));
+    fills.push_back({std::string(name), entries, capacity});
   }
   return fills;
 }

@@ -110,6 +110,7 @@ class Inspector {
 
  private:
   Inspector() = default;
+  absl::StatusOr<uint64_t> Entries(std::string_view map) const;
   absl::Status OpenAll(const PinLayout& layout);
   absl::Status DumpServices(absl::FunctionRef<bool(const DumpRow&)> fn) const;
   absl::Status DumpArrays(std::string_view map,
