@@ -147,6 +147,10 @@ function(fl_fuzz name)
   add_test(NAME fuzz.${name} COMMAND ${name} -runs=10000 -max_total_time=20
     -rss_limit_mb=2048 -print_final_stats=1 ${work} ${A_CORPUS})
   set_tests_properties(fuzz.${name} PROPERTIES LABELS fuzz TIMEOUT 120)
+  if(NOT TARGET fl_fuzz_targets)
+    add_custom_target(fl_fuzz_targets)
+  endif()
+  add_dependencies(fl_fuzz_targets ${name})
 endfunction()
 
 # One pinned clang: what Debian 12 has and what the verifier figures in docs/

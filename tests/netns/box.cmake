@@ -12,6 +12,6 @@ fl_test(box_kubectl_test LABEL netns TIMEOUT 300
 foreach(test box_traffic_test box_faults_test box_kubectl_test)
   if(TARGET ${test})
     add_dependencies(${test} fairleadctl fairlead-controller fairlead-agent
-      fairlead-kubelet fairlead-echo fairlead-load)
+      fairlead-kubelet fairlead-shim fairlead-echo fairlead-load)
   endif()
 endforeach()

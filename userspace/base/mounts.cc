@@ -8,8 +8,16 @@
 #include "userspace/base/strings.h"
 
 namespace fairlead {
+namespace {
 
-absl::StatusOr<std::string> FindMount(std::string_view type) {
+struct Mount {
+  std::string point;
+  std::string type;
+};
+
+// In the order in which they were mounted.
+std::vector<Mount> ReadMounts() {
+  std::vector<Mount> out;
   std::ifstream mounts("/proc/self/mountinfo");
   // id parent major:minor root MOUNT-POINT options [fields...] - TYPE source
   for (std::string line; std::getline(mounts, line);) {
@@ -17,10 +25,27 @@ absl::StatusOr<std::string> FindMount(std::string_view type) {
     if (halves.size() < 2) continue;
     std::vector<std::string> left = absl::StrSplit(halves[0], ' ');
     std::vector<std::string> right = absl::StrSplit(halves[1], ' ');
-    if (left.size() > 4 && right[0] == type) return left[4];
+    if (left.size() > 4) out.push_back({left[4], right[0]});
   }
+  return out;
+}
+
+}  // namespace
+
+absl::StatusOr<std::string> FindMount(std::string_view type) {
+  for (const Mount& mount : ReadMounts())
+    if (mount.type == type) return mount.point;
   return absl::NotFoundError(
       StrCat("no file system of type ", type, " is mounted"));
+}
+
+std::vector<std::string> MountsBelow(std::string_view dir) {
+  std::vector<std::string> out;
+  std::string prefix = StrCat(dir, "/");
+  std::vector<Mount> mounts = ReadMounts();
+  for (auto mount = mounts.rbegin(); mount != mounts.rend(); ++mount)
+    if (mount->point.starts_with(prefix)) out.push_back(mount->point);
+  return out;
 }
 
 }  // namespace fairlead

@@ -5,6 +5,7 @@
 
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "absl/status/statusor.h"
 
@@ -14,6 +15,10 @@ namespace fairlead {
 // /proc/self/mountinfo. NotFound when there is none. (With the hybrid layout
 // cgroup v2 is not at /sys/fs/cgroup itself.)
 [[nodiscard]] absl::StatusOr<std::string> FindMount(std::string_view type);
+
+// Every mount point below `dir` (itself not), the newest first: the order in
+// which they can be unmounted.
+std::vector<std::string> MountsBelow(std::string_view dir);
 
 }  // namespace fairlead
 

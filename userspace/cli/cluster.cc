@@ -158,9 +158,14 @@ absl::Status StartAll(const Box& box, const std::vector<Component>& components,
   return absl::OkStatus();
 }
 
-void UnmountAll(const std::string& path) {
-  while (umount2(path.c_str(), MNT_DETACH) == 0) {
+// The box's BPF file system, whose pinned links and maps go with it, and the
+// namespaces that its kubelets keep mounted.
+absl::Status UnmountBelow(const std::string& dir) {
+  for (const std::string& mount : MountsBelow(dir)) {
+    if (umount2(mount.c_str(), MNT_DETACH) != 0 && errno != EINVAL)
+      return ErrnoStatus(errno, "unmount", mount);
   }
+  return absl::OkStatus();
 }
 
 }  // namespace
@@ -215,8 +220,7 @@ absl::Status ClusterDown(const Box& box, const Progress& progress) {
     }
   }
   FL_RETURN_IF_ERROR(RemoveCgroups(box));
-  // Links pinned in it detach, maps go: nothing else holds them.
-  UnmountAll(box.BpfDir());
+  FL_RETURN_IF_ERROR(UnmountBelow(box.Dir()));
   FL_RETURN_IF_ERROR(RemoveNetwork(box));
   std::error_code error;
   fs::remove_all(box.Dir(), error);
