@@ -362,7 +362,8 @@ TEST_F(AgentTest, DevicesComeAndGo) {
   WaitHealthy();
   double before = Metric("fl_devices_attached");
   ASSERT_GE(before, 1);  // br0
-  ASSERT_OK(netns_->Command("ip link add veth-a type veth peer name veth-b").status());
+  ASSERT_OK(netns_->Command("ip link add veth-a type veth peer name veth-b")
+                .status());
   EXPECT_TRUE(
       Eventually([&] { return Metric("fl_devices_attached") == before + 2; }))
       << Log();

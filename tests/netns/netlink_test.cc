@@ -137,7 +137,9 @@ TEST_F(NetlinkTest, LinksFollowDevicesAndAddresses) {
       loop.Stop();
     };
     LinksCallbacks callbacks;
-    callbacks.on_link = [&](const Link& l) { note("+" + l.name + "/" + l.kind); };
+    callbacks.on_link = [&](const Link& l) {
+      note("+" + l.name + "/" + l.kind);
+    };
     callbacks.on_link_removed = [&](const Link& l) { note("-" + l.name); };
     callbacks.on_address = [&](const LinkAddress& a) {
       note("+" + a.address.ToString());

@@ -54,7 +54,8 @@ void ApplyLoop::Schedule() {
 void ApplyLoop::Apply() {
   absl::Duration start = clock_.Monotonic();
   retry_.Cancel();
-  std::vector<absl::Time> endpoint_changes = std::exchange(endpoint_changes_, {});
+  std::vector<absl::Time> endpoint_changes =
+      std::exchange(endpoint_changes_, {});
   reconcile::ApplyResult result = reconciler_->Apply(cluster_, start);
   absl::Duration end = clock_.Monotonic();
   absl::Time now = clock_.Now();

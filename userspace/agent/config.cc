@@ -70,7 +70,8 @@ absl::StatusOr<kube::ApiServer> InClusterServer() {
 
 absl::StatusOr<kube::ApiServer> ServerOf(const Flags& flags) {
   if (!flags.kubeconfig.empty() && !flags.server.empty()) {
-    return absl::InvalidArgumentError("give --kubeconfig or --server, not both");
+    return absl::InvalidArgumentError(
+        "give --kubeconfig or --server, not both");
   }
   if (!flags.kubeconfig.empty()) return kube::LoadKubeconfig(flags.kubeconfig);
   if (flags.server.empty()) return InClusterServer();

@@ -79,17 +79,12 @@ class EventRecorder::Impl {
       return;
     }
     std::string ns = FieldOr(about, "namespace", "default");
-    std::string key = StrCat(about.dump(-1, ' ', false,
-                                        Json::error_handler_t::replace),
-                             "|", static_cast<int>(type), "|", reason, "|",
-                             message);
     // An object's own resourceVersion does not make its event another one.
-    if (auto it = about.find("resourceVersion"); it != about.end()) {
-      Json stable = about;
-      stable.erase("resourceVersion");
-      key = StrCat(stable.dump(-1, ' ', false, Json::error_handler_t::replace),
-                   "|", static_cast<int>(type), "|", reason, "|", message);
-    }
+    Json stable = about;
+    stable.erase("resourceVersion");
+    std::string key = StrCat(
+        stable.dump(-1, ' ', false, Json::error_handler_t::replace), "|",
+        static_cast<int>(type), "|", reason, "|", message);
     if (auto it = known_.find(key); it != known_.end()) {
       Repeat(ns, key, it->second, now);
       return;

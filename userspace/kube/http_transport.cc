@@ -164,7 +164,8 @@ class Parser : public http::basic_parser<false> {
   void on_body_init_impl(const boost::optional<std::uint64_t>& length,
                          error_code&) override {
     // Room for the padding that decoders want, too.
-    if (length.has_value()) body.reserve(std::min<size_t>(*length, 1 << 20) + 64);
+    if (!length.has_value()) return;
+    body.reserve(std::min<size_t>(*length, 1 << 20) + 64);
   }
   std::size_t on_body_impl(View bytes, error_code&) override {
     body.append(bytes.data(), bytes.size());

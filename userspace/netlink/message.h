@@ -35,7 +35,9 @@ class Message {
   }
 
   void Add(uint16_t type, const void* bytes, size_t size);
-  void AddU32(uint16_t type, uint32_t value) { Add(type, &value, sizeof value); }
+  void AddU32(uint16_t type, uint32_t value) {
+    Add(type, &value, sizeof value);
+  }
   void AddText(uint16_t type, std::string_view text);
   // The 4 or 16 bytes of an address.
   void AddAddress(uint16_t type, const IpAddress& address);
