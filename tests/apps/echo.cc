@@ -333,7 +333,8 @@ int Main(int argc, char** argv) {
   pthread_sigmask(SIG_BLOCK, &signals, nullptr);
   std::vector<std::thread> acceptors;
   for (const int port : server.options.tcp)
-    acceptors.emplace_back(Accept, &server, ServeTcp, Listen(SOCK_STREAM, port));
+    acceptors.emplace_back(Accept, &server, ServeTcp,
+                           Listen(SOCK_STREAM, port));
   for (const int port : server.options.http)
     acceptors.emplace_back(Accept, &server, ServeHttp,
                            Listen(SOCK_STREAM, port));

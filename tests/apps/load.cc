@@ -285,8 +285,8 @@ void Print(Load* load, double elapsed_ms, int64_t started_unix_ms) {
            JsonQuote(f.reason).c_str());
     comma = ",";
   }
-  printf("],\"latency_ms\":{\"p50\":%.2f,\"p99\":%.2f,\"max\":%.2f}}\n", at(0.5),
-         at(0.99), at(1));
+  printf("],\"latency_ms\":{\"p50\":%.2f,\"p99\":%.2f,\"max\":%.2f}}\n",
+         at(0.5), at(0.99), at(1));
   fflush(stdout);
 }
 

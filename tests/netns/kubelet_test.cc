@@ -301,12 +301,13 @@ class KubeletTest : public ::testing::Test {
 TEST_F(KubeletTest, RegistersWhenItHasAPodCidr) {
   StartKubelet("");
   const auto node = [&] { return Api("GET", "/api/v1/nodes/node-1"); };
-  ASSERT_TRUE(Eventually([&] { return Condition(node(), "Ready") == "False"; }));
+  const auto ready = [&] { return Condition(node(), "Ready"); };
+  ASSERT_TRUE(Eventually([&] { return ready() == "False"; }));
   EXPECT_THAT(Condition(node(), "Ready", "message"), HasSubstr("pod CIDR"));
   Create(EchoPod("early"));
   Api("PATCH", "/api/v1/nodes/node-1",
       {{"spec", {{"podCIDR", "10.9.0.0/24"}, {"podCIDRs", {"10.9.0.0/24"}}}}});
-  ASSERT_TRUE(Eventually([&] { return Condition(node(), "Ready") == "True"; }));
+  ASSERT_TRUE(Eventually([&] { return ready() == "True"; }));
   EXPECT_TRUE(AwaitReady("early"));
   EXPECT_EQ(Get("early")["status"]["podIP"], "10.9.0.2");
   const Json lease = Api(
@@ -646,7 +647,8 @@ TEST_F(KubeletTest, LeftoversAreRemoved) {
   std::ofstream(Path("netns/foreign")) << "";
   StartKubelet();
   EXPECT_TRUE(Eventually([&] { return !fs::exists(stray); }));
-  EXPECT_TRUE(Eventually([&] { return !fs::exists(Path("netns/test-stray")); }));
+  EXPECT_TRUE(
+      Eventually([&] { return !fs::exists(Path("netns/test-stray")); }));
   EXPECT_THAT(*node_->Command("ip -o link"),
               ::testing::Not(HasSubstr("flp0000000000")));
   EXPECT_TRUE(fs::exists(Path("netns/foreign"))) << "not ours";

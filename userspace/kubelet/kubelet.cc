@@ -118,6 +118,7 @@ absl::Status Kubelet::Start() {
       node_.OnNode(after);
     OnNodes();
   });
+  spdlog::info("resource requests and limits are recorded, not enforced");
   node_.Start();
   pods_.Start();
   nodes_.Start();
@@ -265,7 +266,8 @@ void Kubelet::SweepLeftovers() {
     spdlog::warn("leftovers not removed error=\"{}\"", status.ToString());
   // Killed processes take a moment to leave their cgroup.
   if (again)
-    sweep_ = loop_->After(absl::Milliseconds(100), [this] { SweepLeftovers(); });
+    sweep_ =
+        loop_->After(absl::Milliseconds(100), [this] { SweepLeftovers(); });
 }
 
 void Kubelet::OnNodes() {

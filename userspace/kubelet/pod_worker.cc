@@ -216,6 +216,11 @@ absl::Status PodWorker::CreateSandbox() {
     FL_RETURN_IF_ERROR(
         WriteFileWhole(dir_.HostsPath(), HostsFile(spec_, view_.ips)));
   }
+  if (spec_.has_mounts) {
+    Event(kube::EventType::kWarning, "FailedMount",
+          "volumes aren't supported by this runtime: the containers see the "
+          "node's own file system, without them");
+  }
   view_.sandbox_ready = true;
   return absl::OkStatus();
 }

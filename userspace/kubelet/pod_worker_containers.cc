@@ -397,8 +397,8 @@ void PodWorker::RecoverContainer(const ContainerSpec& container) {
         node_.loop, attempt, ConfigOf(container.name, attempt),
         [this] { ScheduleSync(); });
     if (!process.ok()) {
-      spdlog::warn("container not recovered pod={}/{} container={} error=\"{}\"",
-                   spec_.ns, spec_.name, container.name,
+      spdlog::warn("container not recovered pod={}/{} container={} "
+                   "error=\"{}\"", spec_.ns, spec_.name, container.name,
                    process.status().ToString());
     }
     return process;

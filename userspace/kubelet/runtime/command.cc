@@ -26,7 +26,8 @@ absl::StatusOr<pid_t> Spawn(const std::vector<std::string>& words, int output) {
   posix_spawn_file_actions_adddup2(&actions, output, 1);
   posix_spawn_file_actions_adddup2(&actions, output, 2);
   std::vector<char*> argv;
-  for (const std::string& w : words) argv.push_back(const_cast<char*>(w.data()));
+  for (const std::string& word : words)
+    argv.push_back(const_cast<char*>(word.data()));
   argv.push_back(nullptr);
   pid_t pid = 0;
   const int error = posix_spawn(&pid, argv[0], &actions, nullptr, argv.data(),

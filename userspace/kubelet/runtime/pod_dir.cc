@@ -67,7 +67,8 @@ absl::Status PodDir::SaveSandbox(const SandboxRecord& record) const {
   return WriteFileWhole(
       path_ + "/sandbox",
       FormatFields({{"ips", absl::StrJoin(ips, ",")},
-                    {"started", StrCat(absl::ToUnixNanos(record.start_time))}}));
+                    {"started",
+                     StrCat(absl::ToUnixNanos(record.start_time))}}));
 }
 
 absl::StatusOr<SandboxRecord> PodDir::LoadSandbox() const {
