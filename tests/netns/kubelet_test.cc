@@ -109,10 +109,25 @@ class KubeletTest : public ::testing::Test {
       Stop(&kubelet_, SIGTERM);
     }
     Stop(&api_, SIGKILL);
+    RemoveWhatAFailureLeft();
+  }
+
+  void RemoveWhatAFailureLeft() {
+    std::ofstream(cgroup_->path() + "/cgroup.kill") << "1";
     std::error_code ignored;
-    for (const auto& entry : fs::directory_iterator(Path("netns"), ignored))
-      umount2(entry.path().c_str(), MNT_DETACH);
-    rmdir((cgroup_->path() + "/pods").c_str());
+    for (const char* below : {"netns", "root"}) {
+      for (const auto& entry :
+           fs::recursive_directory_iterator(Path(below), ignored)) {
+        if (!entry.is_directory(ignored))
+          umount2(entry.path().c_str(), MNT_DETACH);
+      }
+    }
+    EXPECT_TRUE(Eventually([&] {
+      (void)harness::RunCommand(StrCat("find ", cgroup_->path(),
+                                       " -mindepth 1 -depth -type d "
+                                       "-exec rmdir {} +"));
+      return !fs::exists(cgroup_->path() + "/pods");
+    }));
   }
 
   std::string Path(const std::string& name) const {
