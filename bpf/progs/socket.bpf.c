@@ -46,7 +46,8 @@ fl_socket_result(enum fl_socket_action action, enum fl_counter_id counter)
 
 static __always_inline __u32 fl_socket_protocol_ours(struct bpf_sock_addr *ctx)
 {
-	/* All 32 bits: MPTCP's number ends in TCP's byte. */
+	/* All 32 bits: MPTCP's number ends in TCP's byte. Its subflows come by
+	 * as TCP. */
 	return ctx->protocol == FL_IPPROTO_TCP ||
 	       ctx->protocol == FL_IPPROTO_UDP;
 }

@@ -586,5 +586,18 @@ TEST_F(SocketWorldTest, OtherProtocolsAreUntouched) {
   EXPECT_THAT(Counters(), ElementsAre(Pair("not_ours", 1)));
 }
 
+TEST_F(SocketWorldTest, MultipathTcpIsTranslatedByItsSubflow) {
+  std::vector<uint32_t> ids;
+  std::vector<Server> servers =
+      AddServers(1, Address("127.0.0.1"), Protocol::kTcp, &ids);
+  L4Address service{Address("10.96.0.1"), 80, Protocol::kTcp};
+  ASSERT_OK(world_->PutService(service, ids));
+  UniqueFd client(socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, IPPROTO_MPTCP));
+  // A kernel without MPTCP has nothing to be right about.
+  if (!client.valid()) return;
+  EXPECT_EQ(Connect(client.get(), service, SocketFamily::kNative), 0);
+  EXPECT_THAT(Counters(), Contains(Pair("socket_translated", 1)));
+}
+
 }  // namespace
 }  // namespace fairlead
