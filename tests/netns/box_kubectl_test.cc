@@ -86,7 +86,7 @@ TEST_F(BoxKubectlTest, TheLifeOfADeployment) {
              {"successfully rolled out"});
   ExpectSays("kubectl label deployment/web team=net", {"labeled"});
   ExpectSays("kubectl get deployments -l team=net", {"3/3"});
-  ExpectSays("kubectl set image deployment/web echo=host:2", {"image updated"});
+  ExpectSays("kubectl set image deployment/web echo=nginx", {"image updated"});
   ExpectSays("kubectl get pods", {"web-"});
   box_->Eventually("the unknown image is said", [] {
     return absl::StrContains(Say("kubectl get pods"), "ImagePull");

@@ -57,7 +57,7 @@ TextTable::TextTable(std::vector<std::string> header)
 void TextTable::AddRow(std::vector<std::string> cells) {
   cells.resize(header_.size());
   for (std::string& cell : cells)
-    if (cell.empty()) cell = "-";
+    if (cell.empty()) cell.assign(1, '-');
   rows_.push_back(std::move(cells));
 }
 
