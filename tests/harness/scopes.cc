@@ -162,7 +162,9 @@ CgroupScope::~CgroupScope() {
   for (std::string pid; procs >> pid;) {
     (void)WriteFile(parent_ + "/cgroup.procs", pid);
   }
-  rmdir(path_.c_str());
+  // A thread or child that has just ended still counts for a moment.
+  (void)Eventually([&] { return rmdir(path_.c_str()) == 0 || errno != EBUSY; },
+                   absl::Seconds(2));
 }
 
 absl::Status CgroupScope::Join() const { return Add(getpid()); }

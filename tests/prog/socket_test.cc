@@ -447,7 +447,7 @@ TEST_F(SocketWorldTest, AConnectionNeverSeesHalfOfAChange) {
     }
   });
   std::set<std::string> seen;
-  for (int i = 0; i < 200; ++i) {
+  for (int i = 0; i < 80; ++i) {
     std::vector<UniqueFd> clients;
     for (int j = 0; j < 100; ++j) {
       clients.push_back(OpenSocket(service, SocketFamily::kNative));
