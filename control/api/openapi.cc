@@ -118,10 +118,10 @@ Json Components::FieldSchema(const Field& field) {
     schema = {{"allOf", Json::array({std::move(schema)})}};
   }
   Shape shape = field.type->shape;
-  if (field.presence == Presence::kAlways) {
-    if (!field.default_json.empty()) {
-      schema["default"] = Json::parse(field.default_json, nullptr, false);
-    } else if (shape == Shape::kObject) {
+  if (!field.default_json.empty()) {
+    schema["default"] = Json::parse(field.default_json, nullptr, false);
+  } else if (field.presence == Presence::kAlways) {
+    if (shape == Shape::kObject) {
       schema["default"] = Json::object();
     } else if (shape == Shape::kString) {
       schema["default"] = "";
