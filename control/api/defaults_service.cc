@@ -208,9 +208,7 @@ void DefaultService(Json& object) {
       bool unset = target.is_null() ||
                    (target.is_string() && Text(target).empty()) ||
                    (target.is_number_integer() && Int(target) == 0);
-      if (unset && Get(port, "port").is_number()) {
-        port["targetPort"] = port["port"];
-      }
+      if (unset) port["targetPort"] = Int(port, "port");
     }
   }
   if (IsExternallyAccessible(object)) set("externalTrafficPolicy", "Cluster");
