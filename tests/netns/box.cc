@@ -46,12 +46,13 @@ TestBox::TestBox(std::string name, std::string root)
 
 absl::StatusOr<std::unique_ptr<TestBox>> TestBox::Start(
     const std::string& name, const std::string& up_flags) {
-  char root[] = "/tmp/fairlead-e2e-XXXXXX";
-  if (mkdtemp(root) == nullptr) return absl::InternalError("mkdtemp");
+  // A fixed place: what a run that was killed left behind is found and ended.
+  std::string root = "/tmp/fairlead-e2e-" + name;
   auto box = std::unique_ptr<TestBox>(new TestBox(name, root));
   box->flags_ = up_flags;
-  // What a test that was killed left behind.
-  box->Run(StrCat("fairleadctl cluster down -q --name ", name));
+  CommandResult down = box->Run(StrCat("fairleadctl cluster down -q --name ",
+                                       name, " --dir ", root));
+  if (down.exit_code != 0) return absl::InternalError(down.err);
   CommandResult up = box->Run(StrCat("fairleadctl cluster up --name ", name,
                                      " --dir ", root, " ", up_flags));
   if (up.exit_code != 0) {
@@ -139,7 +140,8 @@ bool TestBox::Eventually(const std::string& what,
 
 std::vector<std::string> TestBox::Pods(const std::string& selector) const {
   std::vector<std::string> names;
-  for (const json& pod : Get("pods -l " + selector)["items"]) {
+  json pods = Get("pods -l " + selector);
+  for (const json& pod : pods["items"]) {
     if (!pod["metadata"].contains("deletionTimestamp"))
       names.push_back(pod["metadata"]["name"]);
   }
@@ -214,6 +216,7 @@ spec:
   replicas: REPLICAS
   selector: {matchLabels: {app: NAME}}
   strategy:
+    type: RollingUpdate
     rollingUpdate: {maxSurge: 1, maxUnavailable: 0}
   template:
     metadata: {labels: {app: NAME}}

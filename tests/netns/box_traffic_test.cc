@@ -31,7 +31,8 @@ class BoxTrafficTest : public testing::Test {
 
   static std::vector<std::string> ClusterIps(const std::string& service) {
     std::vector<std::string> out;
-    for (const json& ip : box_->Get("services " + service)["spec"]["clusterIPs"])
+    json object = box_->Get("services " + service);
+    for (const json& ip : object["spec"]["clusterIPs"])
       out.push_back(absl::StrContains(ip.get<std::string>(), ":")
                         ? StrCat("[", ip.get<std::string>(), "]")
                         : ip.get<std::string>());
@@ -128,7 +129,7 @@ TEST_F(BoxTrafficTest, AServiceWithoutEndpointsRefuses) {
             pod, ip + ":7", StrCat("--count 3 --rate 100 --protocol ", protocol),
             packet_path);
         EXPECT_EQ(result["failed"], 3) << ip << protocol;
-        EXPECT_TRUE(absl::StrContains(result["errors"].dump(), "refused"))
+        EXPECT_TRUE(absl::StrContains(result["errors"].dump(), "ECONNREFUSED"))
             << ip << " " << protocol << " packet_path=" << packet_path << " "
             << result.dump();
       }
@@ -136,7 +137,7 @@ TEST_F(BoxTrafficTest, AServiceWithoutEndpointsRefuses) {
   }
   json outside = box_->Load("outside", "172.30.0.11:30081",
                             "--count 3 --rate 100");
-  EXPECT_TRUE(absl::StrContains(outside["errors"].dump(), "refused"))
+  EXPECT_TRUE(absl::StrContains(outside["errors"].dump(), "ECONNREFUSED"))
       << outside.dump();
 }
 
@@ -207,7 +208,7 @@ TEST_F(BoxTrafficTest, ARollingUpdateLosesNoRequest) {
         json::parse(box_->Must(StrCat("cat ", base, i)), nullptr, false);
     ASSERT_TRUE(result.is_object()) << clients[i].where;
     EXPECT_EQ(result["failed"], 0) << clients[i].where << result.dump();
-    EXPECT_GT(result["ok"], 100) << clients[i].where;
+    EXPECT_GT(result["ok"], 20) << clients[i].where;
   }
 }
 
