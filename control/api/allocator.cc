@@ -74,7 +74,8 @@ WantedClaims HeldBy(const Json& service) {
   }
   if (NeedsNodePorts(service)) {
     for (const Json& port : List(service, {"spec", "ports"})) {
-      if (int64_t number = Int(port, "nodePort"); number > 0 && number < 65536) {
+      int64_t number = Int(port, "nodePort");
+      if (number > 0 && number < 65536) {
         out.ports.push_back(static_cast<Port>(number));
       }
     }
@@ -184,12 +185,14 @@ void ServiceAllocator::SetFamilies(Json& spec, FieldErrors* errors) {
         "must be 'RequireDualStack' or 'PreferDualStack' when multiple ";
     Json value = policy.empty() ? Json() : Json(policy);
     if (ips.size() == 2) {
-      errors->push_back(InvalidField("spec.ipFamilyPolicy", value,
-                                     StrCat(kMessage, "cluster IPs are specified")));
+      errors->push_back(
+          InvalidField("spec.ipFamilyPolicy", value,
+                       StrCat(kMessage, "cluster IPs are specified")));
     }
     if (families.size() == 2) {
-      errors->push_back(InvalidField("spec.ipFamilyPolicy", value,
-                                     StrCat(kMessage, "IP families are specified")));
+      errors->push_back(
+          InvalidField("spec.ipFamilyPolicy", value,
+                       StrCat(kMessage, "IP families are specified")));
     }
   }
   for (size_t i = families.size(); !headless && i < ips.size(); ++i) {
@@ -246,7 +249,8 @@ std::optional<IpAddress> ServiceAllocator::NextAddress(Write* write,
   uint64_t band =
       std::min(std::max<uint64_t>(16, range->size / 16), uint64_t{256});
   band = range->size > 2 * band ? band : 0;
-  auto try_range = [&](uint64_t first, uint64_t last) -> std::optional<IpAddress> {
+  auto try_range = [&](uint64_t first,
+                       uint64_t last) -> std::optional<IpAddress> {
     if (first >= last) return {};
     uint64_t count = last - first;
     uint64_t start = random_() % count;
@@ -455,7 +459,9 @@ FieldErrors ServiceAllocator::Admit(const Kind& kind, WriteVerb verb,
     AllocateHealthCheckPort(&write, spec);
   }
   if (!write.errors.empty() && !dry_run) {
-    for (const IpAddress& address : write.addresses) addresses_.Release(address);
+    for (const IpAddress& address : write.addresses) {
+      addresses_.Release(address);
+    }
     for (Port port : write.ports) ports_.Release(port);
   }
   return write.errors;

@@ -90,7 +90,8 @@ void DefaultContainer(Json& container) {
   ForEach(container, "env", [](Json& env) {
     With(env, "valueFrom", DefaultFieldRef);
   });
-  for (const char* probe : {"livenessProbe", "readinessProbe", "startupProbe"}) {
+  for (const char* probe :
+       {"livenessProbe", "readinessProbe", "startupProbe"}) {
     With(container, probe, DefaultProbe);
   }
   With(container, "lifecycle", [](Json& lifecycle) {
@@ -208,7 +209,9 @@ void DefaultPodSpec(Json& spec) {
       DefaultContainer(container);
       if (!host_network) return;
       ForEach(container, "ports", [](Json& port) {
-        if (Int(port, "hostPort") == 0) port["hostPort"] = port["containerPort"];
+        if (Int(port, "hostPort") == 0) {
+          port["hostPort"] = port["containerPort"];
+        }
       });
     });
   }
@@ -251,7 +254,8 @@ void PreparePod(WriteVerb verb, Json& object, const Json* before) {
         }
       }
       if (Text(object, {"status", "qosClass"}).empty()) {
-        Sub(object, "status")["qosClass"] = Get(*before, {"status", "qosClass"});
+        Sub(object, "status")["qosClass"] =
+            Get(*before, {"status", "qosClass"});
       }
       break;
   }

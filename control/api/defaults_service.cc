@@ -186,7 +186,8 @@ void DefaultService(Json& object) {
   Json& spec = Sub(object, "spec");
   auto set = [&](const char* key, Json value) {
     Json& at = spec[key];
-    if (at.is_null() || (at.is_string() && at.get_ref<std::string&>().empty())) {
+    if (at.is_null() ||
+        (at.is_string() && at.get_ref<std::string&>().empty())) {
       at = std::move(value);
     }
   };

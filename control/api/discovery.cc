@@ -175,7 +175,9 @@ std::vector<Group> GroupsOf(const KindTable& kinds) {
 std::vector<Subresource> AllSubresources(const Kind& kind) {
   std::vector<Subresource> out = kind.subresources;
   std::vector<std::string> verbs = {"get", "patch", "update"};
-  if (kind.has_scale) out.push_back({"scale", "autoscaling", "v1", "Scale", verbs});
+  if (kind.has_scale) {
+    out.push_back({"scale", "autoscaling", "v1", "Scale", verbs});
+  }
   if (kind.has_status) {
     out.push_back({"status", "", "", kind.resource.kind, verbs});
   }

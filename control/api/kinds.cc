@@ -150,7 +150,8 @@ Kind ServiceRow(const Schemas& schemas) {
 
 Kind EndpointSliceRow(const Schemas& schemas) {
   Kind kind =
-      Row(schemas, kube::EndpointSlices(), "io.k8s.api.discovery.v1.EndpointSlice",
+      Row(schemas, kube::EndpointSlices(),
+          "io.k8s.api.discovery.v1.EndpointSlice",
           {EndpointSlicePrinter(), nullptr, DefaultEndpointSlice,
            ValidateEndpointSlice});
   kind.has_generation = true;

@@ -96,9 +96,10 @@ Json Components::Element(const Type& type) {
       return Special(kQuantityName,
                      {{"oneOf", {{{"type", "string"}}, {{"type", "number"}}}}});
     case Shape::kIntOrString:
-      return Special(kIntOrStringName,
-                     {{"format", "int-or-string"},
-                      {"oneOf", {{{"type", "integer"}}, {{"type", "string"}}}}});
+      return Special(
+          kIntOrStringName,
+          {{"format", "int-or-string"},
+           {"oneOf", {{{"type", "integer"}}, {{"type", "string"}}}}});
     case Shape::kTime:
       return Special(StrCat(kMeta, "Time"),
                      {{"type", "string"}, {"format", "date-time"}});
@@ -211,8 +212,8 @@ class Paths {
 
  private:
   // What an operation answers: `name` as JSON.
-  Json Responses(std::string_view name, std::initializer_list<const char*> codes,
-                 bool stream = false);
+  Json Responses(std::string_view name,
+                 std::initializer_list<const char*> codes, bool stream = false);
   Json Operation(const char* action, const Json& gvk, Json responses);
   Json Body(std::string_view name, bool required);
   Json WriteOperation(const char* action, const Json& gvk,
@@ -224,7 +225,8 @@ class Paths {
   void AddObject(const Kind& kind, const Json& gvk);
   void AddSubresources(const Kind& kind, const Json& gvk);
   std::string Base(const Kind& kind) const {
-    return StrCat(prefix_, kind.resource.namespaced ? "/namespaces/{namespace}" : "",
+    return StrCat(prefix_,
+                  kind.resource.namespaced ? "/namespaces/{namespace}" : "",
                   "/", kind.resource.plural);
   }
   static Json PathParameters(const Kind& kind, bool name) {

@@ -199,8 +199,9 @@ class SchemaParser {
   // "Container" of this package, "meta.ObjectMeta" of another.
   absl::StatusOr<Type*> Named(std::string_view word) {
     size_t dot = word.find('.');
-    std::string alias =
-        dot == std::string_view::npos ? package_ : std::string(word.substr(0, dot));
+    std::string alias = dot == std::string_view::npos
+                            ? package_
+                            : std::string(word.substr(0, dot));
     auto package = packages_.find(alias);
     if (package == packages_.end()) {
       return absl::InvalidArgumentError(StrCat("unknown package ", alias));

@@ -131,7 +131,8 @@ std::string NodeStatus(const Json& node) {
 std::string NodeRoles(const Json& node) {
   static constexpr std::string_view kPrefix = "node-role.kubernetes.io/";
   std::set<std::string> roles;
-  for (const auto& [key, value] : Map(Get(node, {"metadata", "labels"})).items()) {
+  const Json& labels = Map(Get(node, {"metadata", "labels"}));
+  for (const auto& [key, value] : labels.items()) {
     if (key.starts_with(kPrefix)) {
       if (key.size() > kPrefix.size()) roles.insert(key.substr(kPrefix.size()));
     } else if (key == "kubernetes.io/role" && !Text(value).empty()) {

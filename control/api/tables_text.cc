@@ -79,9 +79,9 @@ std::string FormatSelector(const Json& selector) {
       return "<error>";
     }
   }
-  std::stable_sort(parts.begin(), parts.end(), [](const auto& a, const auto& b) {
-    return a.first < b.first;
-  });
+  std::stable_sort(
+      parts.begin(), parts.end(),
+      [](const auto& a, const auto& b) { return a.first < b.first; });
   std::vector<std::string> texts;
   for (auto& part : parts) texts.push_back(std::move(part.second));
   return texts.empty() ? "<none>" : absl::StrJoin(texts, ",");

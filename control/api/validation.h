@@ -29,7 +29,8 @@ class FieldErrorList {
   void TooMany(std::string field, size_t count, size_t max);
   // Where the value is printed in a way of its own.
   void Add(std::string reason, std::string field, std::string message) {
-    errors_.push_back({std::move(reason), std::move(field), std::move(message)});
+    errors_.push_back(
+        {std::move(reason), std::move(field), std::move(message)});
   }
 
   // `value`'s errors, if any, each as an Invalid of `field`.

@@ -147,7 +147,8 @@ void ValidateValueFrom(const Json& source, const std::string& field,
                     "must specify one of: `fieldRef`, `resourceFieldRef`, "
                     "`configMapKeyRef`, `secretKeyRef` or `fileKeyRef`");
   } else if (has_value) {
-    errors->Invalid(field, "", "may not be specified when `value` is not empty");
+    errors->Invalid(field, "",
+                    "may not be specified when `value` is not empty");
   } else if (found > 1) {
     errors->Invalid(field, "",
                     "may not have more than one field specified at a time");

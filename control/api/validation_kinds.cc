@@ -195,7 +195,8 @@ FieldErrors ValidateConfigMap(const Json& object, const Json* before) {
                                  &errors);
   for (const auto& [key, value] : Map(object, "binaryData").items()) {
     if (Map(object, "data").contains(key)) {
-      errors.Invalid(Keyed("data", key), key, "duplicate of key present in binaryData");
+      errors.Invalid(Keyed("data", key), key,
+                     "duplicate of key present in binaryData");
     }
   }
   if (bytes > kMaxContentBytes) errors.TooLong("", kMaxContentBytes);

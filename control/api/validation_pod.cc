@@ -158,9 +158,9 @@ void WarnAboutContainers(const Json& containers, const std::string& field,
     for (size_t j = 0; j < env.size(); ++j) {
       std::string_view name = Text(env[j], "name");
       if (name.empty() || names.insert(name).second) continue;
-      warnings->push_back(StrCat(
-          At(Child(At(field, i), "env"), j), ": hides previous definition of \"",
-          name, "\", which may be dropped when using apply"));
+      warnings->push_back(StrCat(At(Child(At(field, i), "env"), j),
+                                 ": hides previous definition of \"", name,
+                                 "\", which may be dropped when using apply"));
     }
     const Json& ports = List(containers[i], "ports");
     for (size_t j = 0; j < ports.size(); ++j) {

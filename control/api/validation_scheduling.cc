@@ -113,7 +113,8 @@ void ValidateNodeSelectorTerm(const Json& term, const std::string& field,
                          "'Lt' or 'Gt'");
       }
     } else {
-      errors->Invalid(Child(at, "operator"), op, "not a valid selector operator");
+      errors->Invalid(Child(at, "operator"), op,
+                      "not a valid selector operator");
     }
     errors->InvalidEach(Child(at, "key"), Text(expressions[i], "key"),
                         CheckQualifiedName(Text(expressions[i], "key")));

@@ -122,7 +122,8 @@ void ValidateAffinity(const Json& spec, FieldErrorList* errors) {
         Get(spec, {"sessionAffinityConfig", "clientIP", "timeoutSeconds"});
     if (Int(seconds) <= 0 || Int(seconds) > kMaxAffinitySeconds) {
       errors->Invalid("spec.sessionAffinityConfig.clientIP.timeoutSeconds",
-                      Int(seconds), "must be greater than 0 and less than 86400");
+                      Int(seconds),
+                      "must be greater than 0 and less than 86400");
     }
   } else if (affinity == "None" &&
              Get(spec, "sessionAffinityConfig").is_object()) {
@@ -153,7 +154,8 @@ void ValidateExternalFields(const Json& service, FieldErrorList* errors) {
     errors->InvalidEach(At("spec.LoadBalancerSourceRanges", i), Text(ranges[i]),
                         CheckCidr(Text(ranges[i])));
   }
-  if (!load_balancer && Get(spec, "allocateLoadBalancerNodePorts").is_boolean()) {
+  if (!load_balancer &&
+      Get(spec, "allocateLoadBalancerNodePorts").is_boolean()) {
     errors->Forbidden("spec.allocateLoadBalancerNodePorts", kOnlyLoadBalancer);
   }
   if (Get(spec, "loadBalancerClass").is_string()) {
@@ -235,7 +237,8 @@ void ValidateLoadBalancerStatus(const Json& service, FieldErrorList* errors) {
   const Json& ingress = List(service, {"status", "loadBalancer", "ingress"});
   std::string field = "status.loadBalancer.ingress";
   if (!ingress.empty() && Text(service, {"spec", "type"}) != "LoadBalancer") {
-    errors->Forbidden(field, "may only be used when `spec.type` is 'LoadBalancer'");
+    errors->Forbidden(field,
+                      "may only be used when `spec.type` is 'LoadBalancer'");
     return;
   }
   for (size_t i = 0; i < ingress.size(); ++i) {
@@ -255,7 +258,9 @@ void ValidateLoadBalancerStatus(const Json& service, FieldErrorList* errors) {
   }
 }
 
-bool IsV6(std::string_view ip) { return ip.find(':') != std::string_view::npos; }
+bool IsV6(std::string_view ip) {
+  return ip.find(':') != std::string_view::npos;
+}
 
 }  // namespace
 
@@ -271,7 +276,8 @@ FieldErrors ValidateClusterIpFields(const Json& service) {
   } else if (!ip.empty() && ips.empty()) {
     errors.Required("spec.clusterIPs");
   } else if (!ip.empty() && Text(ips[0]) != ip) {
-    errors.Invalid("spec.clusterIPs", ips, "first value must match `clusterIP`");
+    errors.Invalid("spec.clusterIPs", ips,
+                   "first value must match `clusterIP`");
   }
 
   const Json& families = List(spec, "ipFamilies");
@@ -358,7 +364,8 @@ std::vector<std::string> ServiceWarnings(const Json& object,
   }
   if (IsHeadless(object)) {
     if (!Text(spec, "loadBalancerIP").empty()) {
-      warnings.push_back("spec.loadBalancerIP is ignored for headless services");
+      warnings.push_back(
+          "spec.loadBalancerIP is ignored for headless services");
     }
     if (!List(spec, "externalIPs").empty()) {
       warnings.push_back("spec.externalIPs is ignored for headless services");

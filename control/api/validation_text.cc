@@ -34,7 +34,9 @@ constexpr std::string_view kLabelValueMessage =
     "character (e.g. 'MyValue',  or 'my_value',  or '12345', regex used for "
     "validation is '(([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])?')";
 
-bool IsLower(char c) { return (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9'); }
+bool IsLower(char c) {
+  return (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9');
+}
 bool IsAlnum(char c) { return absl::ascii_isalnum(static_cast<uint8_t>(c)); }
 
 bool MatchesLabel(std::string_view text) {
@@ -64,7 +66,9 @@ std::string JsonText(const Json& value) {
 
 std::string Quoted(const FieldErrorList::Words& words) {
   std::vector<std::string> quoted;
-  for (std::string_view word : words) quoted.push_back(StrCat("\"", word, "\""));
+  for (std::string_view word : words) {
+    quoted.push_back(StrCat("\"", word, "\""));
+  }
   return absl::StrJoin(quoted, ", ");
 }
 
@@ -83,8 +87,9 @@ bool HasLeadingZeros(std::string_view text) {
 
 void FieldErrorList::Invalid(std::string field, const Json& value,
                              std::string_view message) {
-  errors_.push_back({"FieldValueInvalid", std::move(field),
-                     StrCat("Invalid value: ", JsonText(value), ": ", message)});
+  errors_.push_back(
+      {"FieldValueInvalid", std::move(field),
+       StrCat("Invalid value: ", JsonText(value), ": ", message)});
 }
 
 void FieldErrorList::Required(std::string field, std::string_view message) {

@@ -93,7 +93,8 @@ void ValidateStrategy(const Json& strategy, FieldErrorList* errors) {
   const Json& unavailable = Get(rolling, "maxUnavailable");
   const Json& surge = Get(rolling, "maxSurge");
   bool counts = ValidateCount(unavailable, unavailable_field, errors);
-  counts &= ValidateCount(surge, "spec.strategy.rollingUpdate.maxSurge", errors);
+  counts &=
+      ValidateCount(surge, "spec.strategy.rollingUpdate.maxSurge", errors);
   if (!counts) return;
   if (IsZero(unavailable) && IsZero(surge)) {
     errors->Invalid(unavailable_field, unavailable,

@@ -174,10 +174,9 @@ TEST_F(AllocatorTest, NodePortsRunOutAndComeBackWithTheType) {
 }
 
 TEST_F(AllocatorTest, TwoProtocolsOfOnePortShareANodePort) {
-  json dns = Create("dns", {{"type", "NodePort"},
-                            {"ports",
-                             {{{"name", "u"}, {"port", 53}, {"protocol", "UDP"}},
-                              {{"name", "t"}, {"port", 53}}}}});
+  json ports = {{{"name", "u"}, {"port", 53}, {"protocol", "UDP"}},
+                {{"name", "t"}, {"port", 53}}};
+  json dns = Create("dns", {{"type", "NodePort"}, {"ports", ports}});
   EXPECT_EQ(dns["spec"]["ports"][0]["nodePort"],
             dns["spec"]["ports"][1]["nodePort"]);
 }

@@ -63,7 +63,9 @@ void DropOtherSubresources(json& document) {
 }
 
 void SortGroups(json& document) {
-  auto by_name = [](const json& a, const json& b) { return a.dump() < b.dump(); };
+  auto by_name = [](const json& a, const json& b) {
+    return a.dump() < b.dump();
+  };
   for (const char* key : {"groups", "items"}) {
     if (document.contains(key)) {
       std::sort(document[key].begin(), document[key].end(), by_name);

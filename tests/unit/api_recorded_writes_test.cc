@@ -81,9 +81,10 @@ class RecordedWritesTest : public ::testing::Test {
       out.object["metadata"].erase("uid");  // of the recorded server
     }
     if (method == "PATCH") {
-      PatchKind patch = exchange["patch"] == "merge"       ? PatchKind::kMerge
-                        : exchange["patch"] == "strategic" ? PatchKind::kStrategic
-                                                           : PatchKind::kJson;
+      std::string name = exchange["patch"];
+      PatchKind patch = name == "merge"       ? PatchKind::kMerge
+                        : name == "strategic" ? PatchKind::kStrategic
+                                              : PatchKind::kJson;
       auto patched = ApplyPatch(patch, *before, exchange["body"], kind.schema);
       EXPECT_TRUE(patched.ok()) << patched.status();
       if (!patched.ok()) return out;
@@ -145,8 +146,10 @@ void Mask(json& object) {
 
 // Allocated at random: only that there is one, of the right kind, counts.
 std::string Shape(const json& value, const char* key) {
-  std::string text = value.is_string() ? value.get<std::string>() : value.dump();
-  if (std::string(key) == "nodePort" || std::string(key) == "healthCheckNodePort") {
+  std::string text =
+      value.is_string() ? value.get<std::string>() : value.dump();
+  std::string_view name = key;
+  if (name == "nodePort" || name == "healthCheckNodePort") {
     int port = value.get<int>();
     return port >= 30000 && port <= 32767 ? "allocated" : text;
   }
