@@ -1,0 +1,96 @@
+#!/usr/bin/env python3
+"""The table of bars out of Google Benchmark's JSON files in a folder."""
+
+import json
+import pathlib
+import platform
+import subprocess
+import sys
+
+# file, benchmark's name begins with, counter, bar, True: at most, what it is
+BARS = [
+    ("tc_bench", "BM_NotOurs/ingress_v4", "x_trivial", 2.5, True,
+     "tc, not ours, IPv4 (x a trivial tc program)"),
+    ("tc_bench", "BM_NotOurs/ingress_v6", "x_trivial", 2.5, True,
+     "tc, not ours, IPv6"),
+    ("tc_bench", "BM_NotOurs/egress_v4", "x_trivial", 2.5, True,
+     "tc egress, not ours, IPv4"),
+    ("tc_bench", "BM_Hit/tcp_v4/", "x_trivial", 10, True,
+     "tc, flow hit, TCP IPv4"),
+    ("tc_bench", "BM_Hit/tcp_v6/", "x_trivial", 10, True,
+     "tc, flow hit, TCP IPv6"),
+    ("tc_bench", "BM_Hit/udp_v4/", "x_trivial", 10, True,
+     "tc, flow hit, UDP IPv4"),
+    ("tc_bench", "BM_Hit/udp_v6/", "x_trivial", 10, True,
+     "tc, flow hit, UDP IPv6"),
+    ("tc_bench", "BM_Hit/tcp_v4_64k_flows", "x_trivial", None, True,
+     "tc, flow hit, 65,536 flows in turn"),
+    ("tc_bench", "BM_NewFlow/tcp_v4/", "x_trivial", None, True,
+     "tc, new flow, TCP IPv4"),
+    ("tc_bench", "BM_NewFlow/tcp_v4_masq", "x_trivial", None, True,
+     "tc, new flow, source translated"),
+    ("socket_bench", "UdpFresh", "hit_plus_ns", 80, True,
+     "connect hook, hit (ns over a trivial program)"),
+    ("socket_bench", "UdpFresh", "miss_plus_ns", 40, True,
+     "connect hook, miss"),
+    ("socket_bench", "ConnectionRate", "service_to_direct", 0.95, False,
+     "TCP connection rate, service / direct"),
+    ("reconcile_bench", "publish/kernel/10000", "real_ms", 500, True,
+     "10,000 x 10 from objects to published maps (ms)"),
+    ("reconcile_bench", "one_change/kernel/1000/", "real_ms", 2, True,
+     "one change at 1,000 services (ms)"),
+    ("reconcile_bench", "one_change/kernel/10000", "real_ms", 2, True,
+     "one change at 10,000 services (ms)"),
+    ("reconcile_bench", "restart/kernel/10000", "real_ms", None, True,
+     "restart at 10,000 services, nothing changed (ms)"),
+    ("api_bench", "BM_Create/16", "items_per_second", None, False,
+     "durable creates a second, 16 in flight"),
+    ("api_bench", "BM_List10000", "real_ms", None, True,
+     "LIST of 10,000 Services (ms)"),
+]
+MS = {"ns": 1e-6, "us": 1e-3, "ms": 1.0, "s": 1e3}
+
+
+def value_of(entry, counter):
+    if counter == "real_ms":
+        return entry["real_time"] * MS[entry["time_unit"]]
+    return entry.get(counter)
+
+
+def find(entries, prefix, counter):
+    """The median of the runs of a benchmark; None if it did not run."""
+    values = sorted(v for v in (value_of(e, counter) for e in entries
+                                if (e["name"] + "/").startswith(prefix))
+                    if v is not None)
+    return values[len(values) // 2] if values else None
+
+
+def machine():
+    with open("/proc/cpuinfo", encoding="utf-8") as info:
+        model = next((line.split(":", 1)[1].strip() for line in info
+                      if line.startswith("model name")), "unknown")
+    cores = subprocess.run(["nproc"], capture_output=True, text=True)
+    return (f"{cores.stdout.strip()} x {model}, kernel {platform.release()}, "
+            f"load {open('/proc/loadavg', encoding='utf-8').read()[:4]}")
+
+
+def main(folder):
+    runs = {}
+    for path in pathlib.Path(folder).glob("*_bench.json"):
+        runs[path.stem] = json.loads(path.read_text())["benchmarks"]
+    print(f"Machine: {machine()}\n")
+    print("| what | measured | bar | |\n|---|---|---|---|")
+    for name, prefix, counter, bar, at_most, what in BARS:
+        value = find(runs.get(name, []), prefix, counter)
+        if value is None:
+            print(f"| {what} | not run | | |")
+            continue
+        sign = "<=" if at_most else ">="
+        holds = bar is None or (value <= bar if at_most else value >= bar)
+        print(f"| {what} | {value:.3g} | "
+              f"{f'{sign} {bar}' if bar is not None else ''} | "
+              f"{'' if bar is None else 'holds' if holds else 'MISSED'} |")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])
