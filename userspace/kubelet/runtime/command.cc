@@ -47,7 +47,7 @@ absl::StatusOr<std::unique_ptr<Command>> Command::Start(
     return ErrnoStatus(errno, "pipe");
   UniqueFd ours(ends[0]);
   const UniqueFd theirs(ends[1]);
-  auto command = std::unique_ptr<Command>(new Command(loop, std::move(done)));
+  auto command = std::unique_ptr<Command>(new Command(std::move(done)));
   Command* self = command.get();
   FL_ASSIGN_OR_RETURN(self->pid_, Spawn(words, theirs.get()));
   UniqueFd pidfd(static_cast<int>(syscall(SYS_pidfd_open, self->pid_, 0)));

@@ -34,11 +34,10 @@ class Command {
   ~Command();
 
  private:
-  Command(EventLoop* loop, Done done) : loop_(loop), done_(std::move(done)) {}
+  explicit Command(Done done) : done_(std::move(done)) {}
   void Read();
   void End();
 
-  EventLoop* loop_;
   Done done_;
   int pid_ = 0;
   bool timed_out_ = false;
