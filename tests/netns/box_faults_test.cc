@@ -16,7 +16,8 @@ class BoxFaultsTest : public testing::Test {
   static void SetUpTestSuite() {
     auto box = TestBox::Start(
         "e2efaults",
-        "--controller-flag=--node-monitor-grace-period=4s "
+        "--kubelet-flag=--lease-interval=1 "
+        "--controller-flag=--node-monitor-grace-period=8s "
         "--controller-flag=--pod-eviction-timeout=1s");
     ASSERT_TRUE(box.ok()) << box.status();
     box_ = std::move(*box);

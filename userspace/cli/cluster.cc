@@ -205,7 +205,8 @@ absl::Status ClusterUp(ClusterUpOptions options, const Progress& progress) {
       std::vector<Component> components,
       Components(box, {.bin_dir = ProgramFolder(),
                        .log_level = options.log_level,
-                       .controller = options.controller_flags}));
+                       .controller = options.controller_flags,
+                       .kubelet = options.kubelet_flags}));
   return StartAll(box, components, absl::Now() + options.wait, progress);
 }
 

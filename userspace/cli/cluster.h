@@ -19,6 +19,7 @@ struct ClusterUpOptions {
   absl::Duration wait = absl::Seconds(60);
   std::string log_level = "info";
   std::vector<std::string> controller_flags;  // passed on as they are
+  std::vector<std::string> kubelet_flags;
 };
 
 // Starts what is not running; a second call on a whole cluster changes

@@ -64,6 +64,8 @@ Component Kubelet(const Box& box, const ComponentFlags& flags, int node,
       "--netns-prefix", box.PodNetnsPrefix(node),
       "--uplink", "eth0",
       "--log-level", flags.log_level};
+  component.spawn.argv.insert(component.spawn.argv.end(),
+                              flags.kubelet.begin(), flags.kubelet.end());
   return component;
 }
 

@@ -25,6 +25,7 @@ struct ComponentFlags {
   std::string bin_dir;  // where the programs are
   std::string log_level = "info";
   std::vector<std::string> controller;  // further flags
+  std::vector<std::string> kubelet;
 };
 
 // All of a box, in the order in which they are started.

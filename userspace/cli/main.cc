@@ -60,6 +60,9 @@ void AddCluster(CLI::App& app, Action& action,
   up->add_option("--controller-flag", options->controller_flags,
                  "a further flag of fairlead-controller (repeatable)")
       ->allow_extra_args(false);
+  up->add_option("--kubelet-flag", options->kubelet_flags,
+                 "a further flag of every fairlead-kubelet (repeatable)")
+      ->allow_extra_args(false);
   up->add_flag("-q,--quiet", *quiet, "no progress lines");
   up->footer(
       "Examples:\n"
