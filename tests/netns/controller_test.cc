@@ -259,7 +259,12 @@ TEST_F(ControllerTest, RollingUpdateKeepsWithinItsBounds) {
   // In the middle of one rollout comes the next.
   ASSERT_TRUE(
       cluster_->Patch(kube::Deployments(), "web", ImagePatch("d")).ok());
-  ASSERT_TRUE(Until([&] { return Status().value("updatedReplicas", 0) == 1; }));
+  ASSERT_TRUE(Until([&] {
+    auto pods = cluster_->List(kube::Pods());
+    return std::any_of(pods.begin(), pods.end(), [](const Json& pod) {
+      return pod["spec"]["containers"][0]["image"] == "d";
+    });
+  }));
   ASSERT_TRUE(
       cluster_->Patch(kube::Deployments(), "web", ImagePatch("e")).ok());
   ASSERT_TRUE(Until([&] { return IsRolledOut(4); })) << Status();
