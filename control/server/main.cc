@@ -3,22 +3,18 @@
 #include <malloc.h>
 #include <spdlog/sinks/stdout_sinks.h>
 #include <spdlog/spdlog.h>
-#include <sys/socket.h>
-#include <sys/un.h>
 
 #include <CLI/CLI.hpp>
 #include <csignal>
-#include <cstddef>
 #include <cstdio>
 #include <cstdlib>
-#include <cstring>
 #include <memory>
 
 #include "control/server/config.h"
 #include "control/server/control_plane.h"
 #include "userspace/base/clock.h"
 #include "userspace/base/event_loop.h"
-#include "userspace/base/unique_fd.h"
+#include "userspace/base/sd_notify.h"
 
 #ifndef FAIRLEAD_VERSION
 #define FAIRLEAD_VERSION "unknown"
@@ -84,24 +80,6 @@ void OpenLog(const std::string& level) {
   logger->set_level(spdlog::level::from_str(level));
   logger->flush_on(spdlog::level::trace);
   spdlog::set_default_logger(logger);
-}
-
-// systemd's readiness protocol (sd_notify(3)): a datagram to $NOTIFY_SOCKET.
-void NotifyReady() {
-  const char* path = std::getenv("NOTIFY_SOCKET");
-  if (path == nullptr || (path[0] != '/' && path[0] != '@')) return;
-  sockaddr_un address = {};
-  size_t length = std::strlen(path);
-  if (length >= sizeof address.sun_path) return;
-  address.sun_family = AF_UNIX;
-  std::memcpy(address.sun_path, path, length);
-  if (path[0] == '@') address.sun_path[0] = '\0';  // the abstract name space
-  UniqueFd fd(socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0));
-  constexpr char kReady[] = "READY=1";
-  (void)sendto(fd.get(), kReady, sizeof kReady - 1, MSG_NOSIGNAL,
-               reinterpret_cast<sockaddr*>(&address),
-               static_cast<socklen_t>(offsetof(sockaddr_un, sun_path) +
-                                      length));
 }
 
 int Fail(const absl::Status& status, int code) {
