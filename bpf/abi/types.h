@@ -13,7 +13,7 @@
 
 #include <linux/types.h>
 
-#define FL_ABI_VERSION 1
+#define FL_ABI_VERSION 2
 
 #ifdef __cplusplus
 #define FL_ABI_ASSERT(cond, text) static_assert(cond, text)
@@ -78,6 +78,12 @@ enum fl_verdict {
 #define FL_SERVICE_MASQ_OUTSIDE (1u << 6) /* ... anybody else's */
 #define FL_SERVICE_SOURCE_RANGES (1u << 7) /* consult fl_source_range */
 #define FL_SERVICE_NODE_PORT (1u << 8)
+/* With SOURCE_RANGES: the address that this host uses by itself is in them. */
+#define FL_SERVICE_HOST_IN_RANGES (1u << 9)
+
+/* {address, port 0, protocol 0} with an all-zero value marks an address that
+ * has frontends: for packets whose ports can't be read, or that no frontend
+ * has. NodePorts have none. */
 
 /* ---- fl_frontend: array (mmapable), copies of fl_service ---- */
 
@@ -158,9 +164,11 @@ struct fl_flow {
 	/* CLOCK_MONOTONIC coarse seconds; only written when it has grown by
 	 * FL_FLOW_TOUCH_SECONDS. */
 	__u32 last_seen;
-	__u32 created;
+	__u16 created; /* minutes, modulo 65536 */
+	/* D of a masqueraded flow: the source port towards the backend. */
+	__be16 source_port;
 };
-FL_ABI_LAYOUT(fl_flow, 40, created, 36);
+FL_ABI_LAYOUT(fl_flow, 40, source_port, 38);
 
 enum fl_flow_state {
 	FL_FLOW_NEW = 0,	 /* no answer seen yet */
@@ -259,6 +267,30 @@ FL_ABI_LAYOUT(fl_node_addr, 4, flags, 0);
 #define FL_NODE_ADDR_NODE_PORT (1u << 0) /* takes NodePort traffic */
 #define FL_NODE_ADDR_LOCAL (1u << 1)	 /* an address of this host */
 
+/* ---- fl_node: array of one ---- */
+
+struct fl_prefix {
+	struct fl_addr addr;
+	struct fl_addr mask; /* all-zero: matches nothing */
+};
+FL_ABI_LAYOUT(fl_prefix, 32, mask, 16);
+
+/* What is learnt while programs run. Only read for the first packet of a
+ * pod's flow. */
+struct fl_node {
+	struct fl_prefix pods4; /* this node's pods; all-zero: not known */
+	struct fl_prefix pods6;
+};
+FL_ABI_LAYOUT(fl_node, 64, pods6, 32);
+
+/* ---- fl_device: hash, ifindex (__u32) -> ---- */
+
+struct fl_device {
+	__u32 flags; /* FL_DEVICE_* */
+};
+FL_ABI_LAYOUT(fl_device, 4, flags, 0);
+#define FL_DEVICE_PODS (1u << 0) /* what comes in through it is from a pod */
+
 /* ---- fl_counter: per-CPU array, enum fl_counter_id -> ---- */
 
 struct fl_counter {
@@ -288,15 +320,18 @@ FL_ABI_LAYOUT(fl_event, 64, backend_id, 60);
 
 /* ---- configuration: .rodata of every object, set before loading ---- */
 
-struct fl_prefix {
-	struct fl_addr addr;
-	struct fl_addr mask; /* all-zero: matches nothing */
+/* How a pod is told from other clients (kube-proxy's local detector). */
+enum fl_pod_detection {
+	FL_PODS_BY_ADDRESS = 0, /* pods4, pods6; all-zero: no client is a pod */
+	FL_PODS_BY_NODE = 1,	/* the ranges in fl_node */
+	FL_PODS_BY_DEVICE = 2,	/* what comes in through a device of fl_device */
 };
-FL_ABI_LAYOUT(fl_prefix, 32, mask, 16);
 
 struct fl_config {
 	struct fl_prefix pods4; /* the cluster's pod addresses, IPv4 mapped */
 	struct fl_prefix pods6;
+	struct fl_prefix services4; /* whose addresses are all ClusterIPs' */
+	struct fl_prefix services6;
 	struct fl_addr masquerade4; /* what a translated source becomes */
 	struct fl_addr masquerade6;
 	__u16 node_port_min; /* host order */
@@ -305,8 +340,11 @@ struct fl_config {
 	__u16 source_port_max;
 	__u32 mark;	     /* skb mark bit: "translate the source at egress" */
 	__u32 event_sample;  /* one drop event in N; 0: none */
+	__u64 host_netns;    /* cookie of the agent's own network namespace */
+	__u32 pod_detection; /* enum fl_pod_detection */
+	__u32 pad;
 };
-FL_ABI_LAYOUT(fl_config, 112, event_sample, 108);
+FL_ABI_LAYOUT(fl_config, 192, pad, 188);
 
 /* Sizes that the programs know; the other maps' are set at load. */
 #define FL_FILTER_BITS (1u << 21)
@@ -322,6 +360,6 @@ FL_ABI_LAYOUT(fl_config, 112, event_sample, 108);
 	X(fl_backend)                                                       \
 	X(fl_flow_key) X(fl_flow) X(fl_peer) X(fl_socket_key) X(fl_socket)  \
 	X(fl_affinity_key) X(fl_affinity) X(fl_source_range_key)            \
-	X(fl_node_addr) X(fl_counter) X(fl_event) X(fl_config)
+	X(fl_node_addr) X(fl_node) X(fl_device) X(fl_counter) X(fl_event) X(fl_config)
 
 #endif /* FAIRLEAD_BPF_ABI_TYPES_H_ */

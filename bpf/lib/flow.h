@@ -1,19 +1,20 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
-/* The flow table. A flow has up to four entries, all made when its first
+/* The flow table. A flow has two entries, or three, all made when its first
  * packet is seen; {client -> frontend} becomes {client -> backend} at ingress
  * and, with masquerade, {masquerade -> backend} at egress:
  *
  *   A ingress {client -> frontend}       dst := backend
- *   B egress  {client -> backend}        src := masquerade:port
  *   C ingress {backend -> masquerade}    dst := client        (reply)
  *   D egress  {backend -> client}        src := frontend      (reply)
  *
- * B and C exist only with masquerade. The kernel, between the two hooks, sees
+ * C exists only with masquerade; the port that it is for is in D, which is
+ * found from {client -> backend}, too. The kernel, between the two hooks, sees
  * {client <-> backend} both ways.
  */
 #ifndef FAIRLEAD_BPF_LIB_FLOW_H_
 #define FAIRLEAD_BPF_LIB_FLOW_H_
 
+#include "bpf/lib/config.h"
 #include "bpf/lib/maps.h"
 #include "bpf/lib/parse.h"
 #include "bpf/lib/select.h"
@@ -76,18 +77,25 @@ static __always_inline void fl_flow_track(struct fl_flow *flow,
 		flow->last_seen = now_ns / FL_SECOND_NS;
 }
 
-/* The keys of B, C and D, given A's key and the backend. */
-static __always_inline void fl_flow_key_b(struct fl_flow_key *key,
-					  const struct fl_flow_key *a,
-					  const struct fl_addr *backend,
-					  __be16 port)
+static __always_inline void fl_flow_stamp(struct fl_flow *flow)
 {
-	*key = *a;
-	key->dst = *backend;
-	key->dport = port;
-	key->hook = FL_HOOK_EGRESS;
+	flow->last_seen = fl_now_seconds();
+	flow->created = (__u16)(flow->last_seen / 60);
 }
 
+/* What the source of a masqueraded flow becomes. */
+static __always_inline struct fl_addr fl_masquerade_addr(__u32 ipv6)
+{
+	struct fl_addr addr;
+	int i;
+
+	for (i = 0; i < 4; i++)
+		addr.w[i] = ipv6 ? fl_config.masquerade6.w[i] :
+				   fl_config.masquerade4.w[i];
+	return addr;
+}
+
+/* The keys of C and D, given A's key and the backend. */
 static __always_inline void fl_flow_key_d(struct fl_flow_key *key,
 					  const struct fl_flow_key *a,
 					  const struct fl_addr *backend,
@@ -150,9 +158,7 @@ static __noinline int fl_flow_serves_new(const struct fl_flow *a,
 static __always_inline __u32 fl_flow_serves(const struct fl_flow *a,
 					    const struct fl_packet *pkt)
 {
-	if (pkt->tuple.proto == FL_IPPROTO_TCP &&
-	    (pkt->tcp_flags & (FL_TCP_SYN | FL_TCP_ACK | FL_TCP_RST)) !=
-		    FL_TCP_SYN)
+	if (pkt->tuple.proto != FL_IPPROTO_UDP && !fl_is_opening(pkt))
 		return 1;
 	return fl_flow_serves_new(a, pkt);
 }
@@ -169,32 +175,53 @@ static __always_inline void fl_flow_follow(struct fl_packet *pkt,
 	pkt->masquerade = flow->flags & FL_FLOW_MASQ;
 }
 
+/* Removes C and D of the flow with A's key `a` to this backend: its source port
+ * is free again at once. */
+static __always_inline void fl_flow_forget_reply(const struct fl_flow_key *a,
+						 const struct fl_addr *backend,
+						 __be16 port)
+{
+	struct fl_addr masquerade;
+	struct fl_flow_key key, c;
+	struct fl_flow *d;
+
+	fl_flow_key_d(&key, a, backend, port);
+	d = fl_flow_find(&key);
+	if (!d)
+		return;
+	if (d->source_port) {
+		masquerade = fl_masquerade_addr(!fl_addr_is_v4(backend));
+		c = key;
+		fl_flow_key_c(&c, &masquerade, d->source_port);
+		bpf_map_delete_elem(&fl_flow, &c);
+	}
+	bpf_map_delete_elem(&fl_flow, &key);
+}
+
 /* Removes all entries of the flow that starts with A, which a new one
- * replaces: its source port is free again at once. */
+ * replaces. */
 static __noinline int fl_flow_forget(const struct fl_flow_key *a,
 				     const struct fl_flow *flow)
 {
-	struct fl_flow_key key;
-	struct fl_addr masquerade;
-	struct fl_flow *b;
-	__be16 port;
+	struct fl_addr backend = flow->addr;
 
-	if (flow->flags & FL_FLOW_MASQ) {
-		fl_flow_key_b(&key, a, &flow->addr, flow->port);
-		b = fl_flow_find(&key);
-		if (b) {
-			masquerade = b->addr;
-			port = b->port;
-			bpf_map_delete_elem(&fl_flow, &key);
-			fl_flow_key_d(&key, a, &flow->addr, flow->port);
-			fl_flow_key_c(&key, &masquerade, port);
-			bpf_map_delete_elem(&fl_flow, &key);
-		}
-	}
-	fl_flow_key_d(&key, a, &flow->addr, flow->port);
-	bpf_map_delete_elem(&fl_flow, &key);
+	fl_flow_forget_reply(a, &backend, flow->port);
 	bpf_map_delete_elem(&fl_flow, a);
 	return 0;
+}
+
+/* A's key, from D's and D. */
+static __always_inline void fl_flow_key_a(struct fl_flow_key *key,
+					  const struct fl_flow_key *d,
+					  const struct fl_flow *flow)
+{
+	key->src = d->dst;
+	key->dst = flow->addr;
+	key->sport = d->dport;
+	key->dport = flow->port;
+	key->proto = d->proto;
+	key->hook = FL_HOOK_INGRESS;
+	key->pad = 0;
 }
 
 #endif /* FAIRLEAD_BPF_LIB_FLOW_H_ */

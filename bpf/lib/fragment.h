@@ -42,24 +42,16 @@ __noinline int fl_fragment_note(const struct fl_packet *pkt, __u32 reply)
 	value.flags = pkt->masquerade | (reply ? FL_FLOW_REPLY : 0);
 	value.service_id = pkt->service_id;
 	value.backend_id = pkt->backend_id;
-	value.created = fl_now_seconds();
-	value.last_seen = value.created;
+	fl_flow_stamp(&value);
 	bpf_map_update_elem(&fl_flow, &key, &value, BPF_ANY);
 	return 0;
-}
-
-/* The publisher marks a frontend's address with {address, port 0, protocol 0}
- * for packets whose ports can't be read. */
-static __always_inline __u32 fl_is_frontend_addr(const struct fl_packet *pkt)
-{
-	return !!fl_service_find(&pkt->tuple.dst, 0, 0);
 }
 
 static __always_inline enum fl_counter_id
 fl_fragment_unknown(const struct fl_packet *pkt, __u32 marked)
 {
 	if (marked || (pkt->tuple.hook == FL_HOOK_INGRESS &&
-		       fl_is_frontend_addr(pkt)))
+		       fl_is_only_frontend(&pkt->tuple.dst)))
 		return FL_COUNTER_DROP_FRAGMENT;
 	return FL_COUNTER_NOT_OURS;
 }

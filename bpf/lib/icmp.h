@@ -22,8 +22,10 @@ static __always_inline __u32 fl_icmp_inner_csum(struct __sk_buff *ctx,
 	__u32 at = pkt->inner_l4_off + fl_l4_csum_offset(pkt->tuple.proto);
 	__u16 field, next;
 
-	/* Zero: none (UDP), or the padding behind a short quote (RFC 4884). */
-	if (bpf_skb_load_bytes(ctx, at, &field, sizeof(field)) || !field)
+	/* SCTP's doesn't cover addresses, and quotes are too short to change it
+	 * for the port. Zero: none (UDP), or the padding behind a short quote (RFC 4884). */
+	if (pkt->tuple.proto == FL_IPPROTO_SCTP ||
+	    bpf_skb_load_bytes(ctx, at, &field, sizeof(field)) || !field)
 		return 0;
 	next = fl_csum_apply(field, diff);
 	if (bpf_skb_store_bytes(ctx, at, &next, sizeof(next), 0))

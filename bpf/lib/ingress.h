@@ -8,23 +8,13 @@
 #include "bpf/lib/config.h"
 #include "bpf/lib/flow.h"
 #include "bpf/lib/fragment.h"
+#include "bpf/lib/frontend.h"
 #include "bpf/lib/icmp.h"
 #include "bpf/lib/lookup.h"
 #include "bpf/lib/reject.h"
 
 /* Backends that are tried when another flow has the tuple. */
 #define FL_CLASH_TRIES 4
-
-static __always_inline struct fl_addr fl_masquerade_addr(__u32 ipv6)
-{
-	struct fl_addr addr;
-	int i;
-
-	for (i = 0; i < 4; i++)
-		addr.w[i] = ipv6 ? fl_config.masquerade6.w[i] :
-				   fl_config.masquerade4.w[i];
-	return addr;
-}
 
 /* An answer to a masqueraded packet, if anything: a flow knows. */
 static __always_inline __u32 fl_is_masquerade(const struct fl_packet *pkt)
@@ -39,36 +29,17 @@ static __always_inline __u32 fl_is_masquerade(const struct fl_packet *pkt)
 	return fl_addr_equal(&addr, &pkt->tuple.dst);
 }
 
-/* Might the destination be a frontend's? 0 is certain. */
-static __always_inline __u32 fl_frontend_possible(const struct fl_packet *pkt)
-{
-	const struct fl_flow_key *tuple = &pkt->tuple;
-	struct fl_addr any = {};
-
-	if (fl_filter_test(&fl_filter_fe, &tuple->dst, tuple->dport,
-			   tuple->proto))
-		return 1;
-	if (fl_likely(!fl_port_is_node_port(tuple->dport)))
-		return 0;
-	if (!pkt->ipv6)
-		any = fl_addr_from_v4(0);
-	return fl_filter_test(&fl_filter_fe, &any, tuple->dport, tuple->proto);
-}
-
 /* ---- opening a flow ---- */
 
-/* Another flow's D entry, still in use: answers could not be told apart. */
-static __always_inline __u32 fl_tuple_taken(const struct fl_flow_key *d,
+/* Is this D entry another flow's, still in use? Answers could not be told
+ * apart. */
+static __always_inline __u32 fl_tuple_taken(const struct fl_flow *d,
 					    const struct fl_packet *pkt)
 {
-	struct fl_flow *flow = fl_flow_find(d);
-
-	if (fl_likely(!flow))
+	if (d->port == pkt->tuple.dport &&
+	    fl_addr_equal(&d->addr, &pkt->tuple.dst))
 		return 0;
-	if (flow->port == pkt->tuple.dport &&
-	    fl_addr_equal(&flow->addr, &pkt->tuple.dst))
-		return 0;
-	return !fl_flow_expired(flow, pkt->tuple.proto,
+	return !fl_flow_expired(d, pkt->tuple.proto,
 				bpf_ktime_get_coarse_ns());
 }
 
@@ -102,85 +73,90 @@ fl_masquerade_alloc(struct fl_flow_key *c, const struct fl_flow *value)
 	return bpf_map_update_elem(&fl_flow, c, value, BPF_ANY) ? 0 : stale;
 }
 
-/* B and C. `key` is D's. */
-static __always_inline enum fl_counter_id
-fl_masquerade_open(const struct fl_packet *pkt, struct fl_flow_key *key,
-		   struct fl_flow *value)
+/* C; the port of pkt's flow towards pkt->to, or 0. `key` is D's, and is so
+ * afterwards. */
+static __always_inline __be16 fl_masquerade_open(const struct fl_packet *pkt,
+						 struct fl_flow_key *key,
+						 struct fl_flow *value)
 {
 	struct fl_addr masquerade = fl_masquerade_addr(pkt->ipv6);
+	__be16 port;
 
 	value->addr = pkt->tuple.src;
 	value->port = pkt->tuple.sport;
 	value->flags = FL_FLOW_REPLY | FL_FLOW_MASQ;
+	value->source_port = 0;
 	fl_flow_key_c(key, &masquerade, 0);
-	if (!fl_masquerade_alloc(key, value))
-		return FL_COUNTER_DROP_NO_PORT;
-	value->addr = masquerade;
-	value->port = key->dport;
-	value->flags = FL_FLOW_MASQ;
-	fl_flow_key_b(key, &pkt->tuple, &pkt->to, pkt->to_port);
-	if (bpf_map_update_elem(&fl_flow, key, value, BPF_ANY))
-		return FL_COUNTER_DROP_MAP_FULL;
-	return FL_COUNTER_FORWARD_NEW;
+	port = fl_masquerade_alloc(key, value);
+	fl_flow_key_d(key, &pkt->tuple, &pkt->to, pkt->to_port);
+	return port;
 }
 
-/* All entries; what makes the flow exist, A, comes last. (Global functions are
- * verified once, whatever they are called with.) */
-__noinline int fl_flow_open(const struct fl_packet *pkt,
-			    struct fl_flow_key *key, struct fl_flow *value)
+/* All entries of pkt's flow to pkt->to; what makes it exist, A, comes last.
+ * DROP_TUPLE_CLASH: another flow has D. (Global functions are verified once,
+ * whatever they are called with.) */
+__noinline int fl_flow_open(const struct fl_packet *pkt, struct fl_flow *value)
 {
-	enum fl_counter_id verdict;
+	struct fl_flow_key key = {};
+	struct fl_flow *taken;
+	__be16 port = 0;
 
-	if (!pkt || !key || !value)
+	if (!pkt || !value)
 		return FL_COUNTER_DROP_MAP_FULL;
+	fl_flow_key_d(&key, &pkt->tuple, &pkt->to, pkt->to_port);
 	if (pkt->masquerade) {
-		verdict = fl_masquerade_open(pkt, key, value);
-		if (verdict != FL_COUNTER_FORWARD_NEW)
-			return verdict;
+		port = fl_masquerade_open(pkt, &key, value);
+		if (!port)
+			return FL_COUNTER_DROP_NO_PORT;
 	}
-	fl_flow_key_d(key, &pkt->tuple, &pkt->to, pkt->to_port);
 	value->addr = pkt->tuple.dst;
 	value->port = pkt->tuple.dport;
 	value->flags = FL_FLOW_REPLY | pkt->masquerade;
-	if (bpf_map_update_elem(&fl_flow, key, value, BPF_ANY))
-		return FL_COUNTER_DROP_MAP_FULL;
+	value->source_port = port;
+	if (bpf_map_update_elem(&fl_flow, &key, value, BPF_NOEXIST)) {
+		taken = fl_flow_find(&key);
+		if ((taken && fl_tuple_taken(taken, pkt)) ||
+		    bpf_map_update_elem(&fl_flow, &key, value, BPF_ANY))
+			goto undo;
+	}
 	value->addr = pkt->to;
 	value->port = pkt->to_port;
 	value->flags = pkt->masquerade;
+	value->source_port = 0;
 	if (bpf_map_update_elem(&fl_flow, &pkt->tuple, value, BPF_ANY))
 		return FL_COUNTER_DROP_MAP_FULL;
 	return FL_COUNTER_FORWARD_NEW;
+undo:
+	if (port) {
+		struct fl_addr masquerade = fl_masquerade_addr(pkt->ipv6);
+
+		fl_flow_key_c(&key, &masquerade, port);
+		bpf_map_delete_elem(&fl_flow, &key);
+	}
+	return FL_COUNTER_DROP_TUPLE_CLASH;
 }
 
-/* FORWARD_NEW: pkt->to is a backend that is ON, `value` says which, `key` is
- * D's, and no other flow has it. REJECT_RST: there is none. */
+/* FORWARD_NEW: pkt->to is a backend that is ON, and `value` says which.
+ * REJECT_RST: there is none. The second time, affinity has had its say. */
 __noinline int fl_choose(struct fl_packet *pkt,
 			 const struct fl_service *service,
 			 const struct fl_selection *selection,
-			 struct fl_flow_key *key, struct fl_flow *value)
+			 struct fl_flow *value, __u32 again)
 {
 	struct fl_choice choice;
-	int i;
 
-	if (!pkt || !service || !selection || !key || !value)
+	if (!pkt || !service || !selection || !value)
 		return FL_COUNTER_REJECT_RST;
-	for (i = 0; i < FL_CLASH_TRIES; i++) {
-		/* The second time, affinity has had its say. */
-		choice = i ? fl_select_random(selection,
-					      bpf_get_prandom_u32()) :
-			     fl_select(service, selection, &pkt->tuple.src);
-		if (!choice.backend)
-			return FL_COUNTER_REJECT_RST;
-		pkt->to = choice.backend->addr;
-		pkt->to_port = choice.backend->port;
-		pkt->backend_id = choice.id;
-		value->backend_id = choice.id;
-		value->backend_generation = choice.generation;
-		fl_flow_key_d(key, &pkt->tuple, &pkt->to, pkt->to_port);
-		if (!fl_tuple_taken(key, pkt))
-			return FL_COUNTER_FORWARD_NEW;
-	}
-	return FL_COUNTER_DROP_TUPLE_CLASH;
+	choice = again ? fl_select_random(selection, bpf_get_prandom_u32()) :
+			 fl_select(service, selection, &pkt->tuple.src);
+	if (!choice.backend)
+		return FL_COUNTER_REJECT_RST;
+	pkt->to = choice.backend->addr;
+	pkt->to_port = choice.backend->port;
+	pkt->backend_id = choice.id;
+	value->backend_id = choice.id;
+	value->backend_generation = choice.generation;
+	return FL_COUNTER_FORWARD_NEW;
 }
 
 /* The service's verdict on a packet that has no flow, before any endpoint is
@@ -198,14 +174,27 @@ fl_ingress_admit(struct fl_packet *pkt, const struct fl_service *service,
 		return FL_COUNTER_DROP_SOURCE_RANGE;
 	if (verdict == FL_VERDICT_DROP)
 		return FL_COUNTER_DROP_POLICY;
-	if (pkt->tuple.proto == FL_IPPROTO_TCP &&
-	    (pkt->tcp_flags & (FL_TCP_SYN | FL_TCP_ACK | FL_TCP_RST)) !=
-		    FL_TCP_SYN)
-		return pkt->tcp_flags & FL_TCP_RST ? FL_COUNTER_DROP_NO_FLOW :
-						     FL_COUNTER_REJECT_NO_FLOW;
+	if (pkt->tuple.proto != FL_IPPROTO_UDP && !fl_is_opening(pkt))
+		return pkt->tuple.proto != FL_IPPROTO_TCP ||
+				       pkt->tcp_flags & FL_TCP_RST ?
+			       FL_COUNTER_DROP_NO_FLOW :
+			       FL_COUNTER_REJECT_NO_FLOW;
 	if (verdict == FL_VERDICT_REJECT)
 		return FL_COUNTER_REJECT_RST;
 	return FL_COUNTER_FORWARD_NEW;
+}
+
+/* Must the source of pkt's flow to pkt->to be translated? A hairpin must, as it
+ * would be answered past this node. What this host itself serves is answered
+ * through it anyway, and sees its client, as with netfilter. */
+static __always_inline __u32
+fl_ingress_masquerades(const struct fl_packet *pkt,
+		       const struct fl_service *service, enum fl_client client)
+{
+	if (fl_addr_equal(&pkt->tuple.src, &pkt->to))
+		return 1;
+	return fl_service_masquerades(service, client) &&
+	       !(fl_node_addr_flags(&pkt->to) & FL_NODE_ADDR_LOCAL);
 }
 
 /* Admitted: finds an endpoint and opens the flow. */
@@ -213,48 +202,86 @@ static __always_inline enum fl_counter_id
 fl_ingress_start(struct fl_packet *pkt, const struct fl_service *service,
 		 enum fl_client client)
 {
-	enum fl_counter_id verdict;
+	enum fl_counter_id verdict = FL_COUNTER_DROP_TUPLE_CLASH;
 	struct fl_flow value = {};
-	struct fl_flow_key key = {};
+	int i;
 
 	value.service_id = service->id;
-	value.created = fl_now_seconds();
-	value.last_seen = value.created;
-	verdict = (enum fl_counter_id)fl_choose(
-		pkt, service, fl_service_selection(service, client), &key,
-		&value);
-	if (verdict != FL_COUNTER_FORWARD_NEW)
-		return verdict;
-	/* A hairpin would be answered past this node otherwise. */
-	if (fl_service_masquerades(service, client) ||
-	    fl_addr_equal(&pkt->tuple.src, &pkt->to))
-		pkt->masquerade = FL_FLOW_MASQ;
-	return (enum fl_counter_id)fl_flow_open(pkt, &key, &value);
+	fl_flow_stamp(&value);
+	for (i = 0; i < FL_CLASH_TRIES; i++) {
+		verdict = (enum fl_counter_id)fl_choose(
+			pkt, service, fl_service_selection(service, client),
+			&value, i);
+		if (verdict != FL_COUNTER_FORWARD_NEW)
+			return verdict;
+		pkt->masquerade = fl_ingress_masquerades(pkt, service, client) ?
+					  FL_FLOW_MASQ : 0;
+		verdict = (enum fl_counter_id)fl_flow_open(pkt, &value);
+		if (verdict != FL_COUNTER_DROP_TUPLE_CLASH)
+			break;
+	}
+	return verdict;
 }
 
 /* No flow, or one that this packet can't use any more. FORWARD_NEW: follow
  * pkt->to; REJECT_*: not yet answered. */
 __noinline int fl_ingress_new(struct fl_packet *pkt)
 {
-	struct fl_service *service;
+	struct fl_service service;
 	enum fl_counter_id verdict;
 	enum fl_client client;
 
 	if (!pkt)
 		return FL_COUNTER_NOT_OURS;
-	service = fl_service_lookup(&pkt->tuple.dst, pkt->tuple.dport,
-				    pkt->tuple.proto);
-	if (!service)
-		return FL_COUNTER_NOT_OURS;
-	pkt->service_id = service->id;
-	client = fl_client_kind(&pkt->tuple.src);
-	verdict = fl_ingress_admit(pkt, service, client);
+	if (!fl_service_copy(&pkt->tuple.dst, pkt->tuple.dport,
+			     pkt->tuple.proto, &service))
+		return fl_stray(pkt);
+	pkt->service_id = service.id;
+	client = fl_client_kind(&pkt->tuple.src, pkt->ifindex);
+	verdict = fl_ingress_admit(pkt, &service, client);
 	if (verdict != FL_COUNTER_FORWARD_NEW)
 		return verdict;
-	return fl_ingress_start(pkt, service, client);
+	return fl_ingress_start(pkt, &service, client);
+}
+
+/* A first packet straight to a backend (or one that was translated already, at
+ * another device). A flow with its tuple that is over would still translate the
+ * answers: it makes place. */
+__noinline int fl_ingress_direct(const struct fl_packet *pkt)
+{
+	struct fl_flow_key key = {}, a = {};
+	struct fl_flow *d, *flow;
+
+	if (!pkt)
+		return 0;
+	fl_flow_key_d(&key, &pkt->tuple, &pkt->tuple.dst, pkt->tuple.dport);
+	d = fl_flow_find(&key);
+	if (fl_likely(!d))
+		return 0;
+	fl_flow_key_a(&a, &key, d);
+	flow = fl_flow_find(&a);
+	if (flow && !fl_flow_is_over(flow, d) &&
+	    !fl_flow_expired(d, key.proto, bpf_ktime_get_coarse_ns()))
+		return 0;
+	fl_flow_forget_reply(&a, &key.src, key.sport);
+	bpf_map_delete_elem(&fl_flow, &a);
+	return 0;
 }
 
 /* ---- packets ---- */
+
+/* Addressed to no frontend. */
+static __always_inline enum fl_counter_id
+fl_ingress_not_ours(const struct fl_packet *pkt)
+{
+	if (fl_unlikely(fl_is_service_addr(&pkt->tuple.dst, pkt->ipv6)))
+		return (enum fl_counter_id)fl_stray(pkt);
+	if (fl_unlikely(fl_is_opening(pkt)) &&
+	    fl_backend_possible(&pkt->tuple.dst, pkt->tuple.dport,
+				pkt->tuple.proto))
+		fl_ingress_direct(pkt);
+	return FL_COUNTER_NOT_OURS;
+}
 
 /* FORWARD_*, REPLY_HIT: follow pkt->to. */
 static __always_inline enum fl_counter_id
@@ -264,7 +291,7 @@ fl_ingress_route(struct __sk_buff *ctx, struct fl_packet *pkt)
 	struct fl_flow *flow;
 
 	if (fl_likely(!frontend && !fl_is_masquerade(pkt)))
-		return FL_COUNTER_NOT_OURS;
+		return fl_ingress_not_ours(pkt);
 	flow = fl_flow_find(&pkt->tuple);
 	if (flow && pkt->malformed)
 		return FL_COUNTER_DROP_MALFORMED;
@@ -281,7 +308,7 @@ fl_ingress_route(struct __sk_buff *ctx, struct fl_packet *pkt)
 	if (flow)
 		fl_flow_forget(&pkt->tuple, flow);
 	else if (!frontend)
-		return FL_COUNTER_NOT_OURS;
+		return fl_ingress_not_ours(pkt);
 	return (enum fl_counter_id)fl_ingress_new(pkt);
 }
 
@@ -302,10 +329,24 @@ fl_ingress_flow(struct __sk_buff *ctx, struct fl_packet *pkt)
 			       FL_COUNTER_DROP_REWRITE : verdict;
 	case FL_COUNTER_REJECT_RST:
 	case FL_COUNTER_REJECT_NO_FLOW:
+	case FL_COUNTER_REJECT_NO_SERVICE:
 		return fl_reject(ctx, pkt, verdict);
 	default:
 		return verdict;
 	}
+}
+
+/* Echo requests and the like, which no frontend takes. */
+static __always_inline enum fl_counter_id
+fl_ingress_other(struct __sk_buff *ctx, struct fl_packet *pkt)
+{
+	enum fl_counter_id verdict;
+
+	if (fl_likely(!fl_is_service_addr(&pkt->tuple.dst, pkt->ipv6)))
+		return FL_COUNTER_NOT_OURS;
+	verdict = (enum fl_counter_id)fl_stray(pkt);
+	return verdict == FL_COUNTER_REJECT_NO_SERVICE ?
+		       fl_reject(ctx, pkt, verdict) : verdict;
 }
 
 static __always_inline enum fl_counter_id
@@ -336,10 +377,10 @@ static __always_inline enum fl_counter_id fl_ingress(struct __sk_buff *ctx,
 	case FL_PACKET_FRAGMENT:
 		return (enum fl_counter_id)fl_fragment_translate(ctx, pkt);
 	case FL_PACKET_TRUNCATED:
-		return fl_is_frontend_addr(pkt) ? FL_COUNTER_DROP_MALFORMED :
-						  FL_COUNTER_NOT_OURS;
+		return fl_is_only_frontend(&pkt->tuple.dst) ?
+			       FL_COUNTER_DROP_MALFORMED : FL_COUNTER_NOT_OURS;
 	default:
-		return FL_COUNTER_NOT_OURS;
+		return fl_ingress_other(ctx, pkt);
 	}
 }
 

@@ -11,10 +11,14 @@
 #include "bpf/lib/config.h"
 #include "bpf/lib/maps.h"
 
+/* The first three are also the order of FL_SERVICE_MASQ_*. */
 enum fl_client {
 	FL_CLIENT_POD = 0,
 	FL_CLIENT_HOST = 1,
 	FL_CLIENT_OUTSIDE = 2,
+	/* Of the cluster, but of another node: it came here by choice, as from
+	 * outside, and needs no translation of its source. */
+	FL_CLIENT_REMOTE_POD = 3,
 };
 
 static __always_inline __u32 fl_filter_test(void *filter,
@@ -83,8 +87,9 @@ fl_service_lookup(const struct fl_addr *addr, __be16 port, __u8 proto)
 }
 
 /* As fl_service_lookup(), but a copy, and without a hash look-up if the
- * frontend has its place in fl_frontend. 0: not ours. */
-static __always_inline __u32 fl_service_read(const struct fl_addr *addr,
+ * frontend has its place in fl_frontend. 0: not ours. For who has passed the
+ * filter already. */
+static __always_inline __u32 fl_service_copy(const struct fl_addr *addr,
 					     __be16 port, __u8 proto,
 					     struct fl_service *service)
 {
@@ -94,9 +99,6 @@ static __always_inline __u32 fl_service_read(const struct fl_addr *addr,
 	struct fl_service *found;
 	__u32 sequence;
 
-	if (fl_likely(!fl_filter_test(&fl_filter_fe, addr, port, proto) &&
-		      !fl_port_is_node_port(port)))
-		return 0;
 	entry = (struct fl_frontend *)bpf_map_lookup_elem(&fl_frontend, &place);
 	if (!entry)
 		return 0;
@@ -117,31 +119,113 @@ static __always_inline __u32 fl_service_read(const struct fl_addr *addr,
 	return 1;
 }
 
-/* Who sent this? Only asked for the first packet of a flow. */
-static __always_inline enum fl_client fl_client_kind(const struct fl_addr *src)
+static __always_inline __u32 fl_service_read(const struct fl_addr *addr,
+					     __be16 port, __u8 proto,
+					     struct fl_service *service)
 {
-	if (fl_addr_in_prefix(src, &fl_config.pods4) ||
-	    fl_addr_in_prefix(src, &fl_config.pods6))
-		return FL_CLIENT_POD;
+	if (fl_likely(!fl_filter_test(&fl_filter_fe, addr, port, proto) &&
+		      !fl_port_is_node_port(port)))
+		return 0;
+	return fl_service_copy(addr, port, proto, service);
+}
+
+/* Is it of a range that only ClusterIPs are taken from? */
+static __always_inline __u32 fl_is_service_addr(const struct fl_addr *addr,
+						__u32 ipv6)
+{
+	const volatile struct fl_prefix *v4 = &fl_config.services4;
+
+	if (ipv6)
+		return fl_addr_in_prefix(addr, &fl_config.services6);
+	return v4->mask.w[3] &&
+	       !((addr->w[3] ^ v4->addr.w[3]) & v4->mask.w[3]);
+}
+
+/* Are there frontends at this address (NodePorts don't count)? */
+static __always_inline __u32 fl_is_frontend_addr(const struct fl_addr *addr)
+{
+	return !!fl_service_find(addr, 0, 0);
+}
+
+/* An address where nobody but frontends can be meant. */
+static __always_inline __u32 fl_is_only_frontend(const struct fl_addr *addr)
+{
+	return fl_is_frontend_addr(addr) &&
+	       !(fl_node_addr_flags(addr) & FL_NODE_ADDR_LOCAL);
+}
+
+/* This node's pods, of the address' family; all-zero: not known. */
+static __always_inline const struct fl_prefix *
+fl_node_pods(const struct fl_addr *addr)
+{
+	__u32 zero = 0;
+	struct fl_node *node =
+		(struct fl_node *)bpf_map_lookup_elem(&fl_node, &zero);
+
+	if (!node)
+		return 0;
+	return fl_addr_is_v4(addr) ? &node->pods4 : &node->pods6;
+}
+
+static __always_inline __u32 fl_is_pod(const struct fl_addr *addr,
+				       __u32 ifindex)
+{
+	const struct fl_prefix *pods;
+	struct fl_device *device;
+
+	switch (fl_config.pod_detection) {
+	case FL_PODS_BY_ADDRESS:
+		return fl_addr_in_prefix(addr, &fl_config.pods4) ||
+		       fl_addr_in_prefix(addr, &fl_config.pods6);
+	case FL_PODS_BY_NODE:
+		pods = fl_node_pods(addr);
+		return pods && fl_addr_in_prefix(addr, pods);
+	default:
+		device = (struct fl_device *)bpf_map_lookup_elem(&fl_device,
+								 &ifindex);
+		return device && device->flags & FL_DEVICE_PODS;
+	}
+}
+
+static __always_inline __u32 fl_is_remote_pod(const struct fl_addr *addr)
+{
+	const struct fl_prefix *pods = fl_node_pods(addr);
+
+	return pods && pods->mask.w[0] && !fl_addr_in_prefix(addr, pods);
+}
+
+/* Who sent what came in through this device? Only asked for the first packet
+ * of a flow. */
+static __always_inline enum fl_client fl_client_kind(const struct fl_addr *src,
+						     __u32 ifindex)
+{
+	if (fl_is_pod(src, ifindex))
+		return fl_is_remote_pod(src) ? FL_CLIENT_REMOTE_POD :
+					       FL_CLIENT_POD;
 	if (fl_node_addr_flags(src) & FL_NODE_ADDR_LOCAL)
 		return FL_CLIENT_HOST;
 	return FL_CLIENT_OUTSIDE;
 }
 
-/* Clients of this cluster use `internal`. */
+/* Clients of this node use `internal`. */
+static __always_inline __u32 fl_client_is_internal(enum fl_client client)
+{
+	return client == FL_CLIENT_POD || client == FL_CLIENT_HOST;
+}
+
 static __always_inline const struct fl_selection *
 fl_service_selection(const struct fl_service *service, enum fl_client client)
 {
-	return client == FL_CLIENT_OUTSIDE ? &service->external :
-					     &service->internal;
+	return fl_client_is_internal(client) ? &service->internal :
+					       &service->external;
 }
 
 static __always_inline enum fl_verdict
 fl_service_verdict(const struct fl_service *service, enum fl_client client)
 {
-	__u32 shift = client == FL_CLIENT_OUTSIDE ?
-			      FL_SERVICE_EXTERNAL_VERDICT_SHIFT :
-			      FL_SERVICE_INTERNAL_VERDICT_SHIFT;
+	__u32 shift = fl_client_is_internal(client) ?
+			      FL_SERVICE_INTERNAL_VERDICT_SHIFT :
+			      FL_SERVICE_EXTERNAL_VERDICT_SHIFT;
 
 	return (enum fl_verdict)((service->flags >> shift) &
 				 FL_SERVICE_VERDICT_MASK);
@@ -151,6 +235,8 @@ fl_service_verdict(const struct fl_service *service, enum fl_client client)
 static __always_inline __u32
 fl_service_masquerades(const struct fl_service *service, enum fl_client client)
 {
+	if (client == FL_CLIENT_REMOTE_POD)
+		client = FL_CLIENT_POD;
 	return service->flags & (FL_SERVICE_MASQ_POD << client);
 }
 

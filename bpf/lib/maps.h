@@ -59,6 +59,9 @@ FL_MAP(fl_source_range, BPF_MAP_TYPE_LPM_TRIE, struct fl_source_range_key,
        __u32, 1 << 16, BPF_F_NO_PREALLOC);
 FL_MAP(fl_node_addr, BPF_MAP_TYPE_HASH, struct fl_addr, struct fl_node_addr,
        1024, 0);
+FL_MAP(fl_node, BPF_MAP_TYPE_ARRAY, __u32, struct fl_node, 1, 0);
+FL_MAP(fl_device, BPF_MAP_TYPE_HASH, __u32, struct fl_device, 4096,
+       BPF_F_NO_PREALLOC);
 FL_MAP(fl_counter, BPF_MAP_TYPE_PERCPU_ARRAY, __u32, struct fl_counter,
        FL_COUNTER_MAX, 0);
 FL_RING(fl_event, 1 << 20);

@@ -28,11 +28,13 @@
 
 /* Extension headers that are walked; a packet with more is nobody's. */
 #define FL_IPV6_EXT_MAX 6
+/* Tags in the frame; a frame with more is nobody's. */
+#define FL_VLAN_MAX 2
 
 enum fl_packet_kind {
 	FL_PACKET_OTHER = 0,	  /* nothing that is ever translated */
-	FL_PACKET_FLOW = 1,	  /* TCP or UDP, ports known */
-	FL_PACKET_ICMP_ERROR = 2, /* about a TCP or UDP packet */
+	FL_PACKET_FLOW = 1,	  /* TCP, UDP or SCTP, ports known */
+	FL_PACKET_ICMP_ERROR = 2, /* about such a packet */
 	FL_PACKET_FRAGMENT = 3,	  /* not the first: its id is in the ports */
 	FL_PACKET_TRUNCATED = 4,  /* ends before what it should have */
 };
@@ -49,7 +51,7 @@ struct fl_packet {
 	__u32 l3_len; /* the IP datagram's, as it says; 0: not said */
 	__u8 kind;    /* enum fl_packet_kind */
 	__u8 ipv6;
-	__u8 tcp_flags;
+	__u8 tcp_flags; /* SCTP: what comes nearest */
 	__u8 malformed; /* lengths contradict each other */
 	/* Filled in on the way: where it goes; what the event record says. */
 	__be16 to_port;
@@ -61,7 +63,15 @@ struct fl_packet {
 	struct fl_addr to;
 	__u32 service_id;
 	__u32 backend_id;
+	__u32 ifindex; /* the device's */
 };
+
+/* The first packet of a connection (a datagram is none). */
+static __always_inline __u32 fl_is_opening(const struct fl_packet *pkt)
+{
+	return (pkt->tcp_flags & (FL_TCP_SYN | FL_TCP_ACK | FL_TCP_RST)) ==
+	       FL_TCP_SYN;
+}
 
 static __always_inline enum fl_packet_kind
 fl_parse_ipv4(struct fl_cursor *cursor, struct fl_packet *pkt)
@@ -158,6 +168,32 @@ fl_parse_ports(struct fl_cursor *cursor, struct fl_packet *pkt)
 	return FL_PACKET_FLOW;
 }
 
+static __always_inline __u32 fl_has_ports(__u8 proto)
+{
+	return proto == FL_IPPROTO_TCP || proto == FL_IPPROTO_UDP ||
+	       proto == FL_IPPROTO_SCTP;
+}
+
+/* A packet's first chunk, as the TCP flags with the same part in the life of a
+ * connection. */
+static __always_inline __u8 fl_sctp_flags(__u8 chunk)
+{
+	switch (chunk) {
+	case 1: /* INIT */
+		return FL_TCP_SYN;
+	case 2: /* INIT ACK */
+		return FL_TCP_SYN | FL_TCP_ACK;
+	case 6: /* ABORT */
+		return FL_TCP_RST;
+	case 7: /* SHUTDOWN */
+	case 8: /* SHUTDOWN ACK */
+	case 14: /* SHUTDOWN COMPLETE */
+		return FL_TCP_FIN | FL_TCP_ACK;
+	default:
+		return FL_TCP_ACK;
+	}
+}
+
 /* The rest of the transport header. A datagram that is longer than its frame
  * is malformed; padding behind it is not. */
 static __always_inline enum fl_packet_kind
@@ -178,6 +214,15 @@ fl_parse_transport(struct fl_cursor *cursor, struct fl_packet *pkt)
 		header = (rest[4] >> 4) * 4;
 		pkt->tcp_flags = rest[5];
 		pkt->malformed = header < sizeof(struct tcphdr);
+	} else if (pkt->tuple.proto == FL_IPPROTO_SCTP) {
+		/* The checksum, and a chunk's header. */
+		rest = (const __u8 *)fl_cursor_take(cursor, 8);
+		if (!rest) {
+			pkt->malformed = 1;
+			return FL_PACKET_TRUNCATED;
+		}
+		header = 16;
+		pkt->tcp_flags = fl_sctp_flags(rest[4]);
 	}
 	if (pkt->l3_len) {
 		__u32 headers = pkt->l4_off - pkt->l3_off + header;
@@ -213,9 +258,7 @@ fl_parse_icmp_error(struct fl_cursor *cursor, struct fl_packet *pkt)
 	pkt->inner_l4_off = cursor->off;
 	if (kind == FL_PACKET_TRUNCATED)
 		return kind;
-	if (kind != FL_PACKET_FLOW ||
-	    (pkt->tuple.proto != FL_IPPROTO_TCP &&
-	     pkt->tuple.proto != FL_IPPROTO_UDP))
+	if (kind != FL_PACKET_FLOW || !fl_has_ports(pkt->tuple.proto))
 		return FL_PACKET_OTHER;
 	if (fl_parse_ports(cursor, pkt) == FL_PACKET_TRUNCATED)
 		return FL_PACKET_TRUNCATED;
@@ -229,6 +272,26 @@ fl_parse_icmp_error(struct fl_cursor *cursor, struct fl_packet *pkt)
 	pkt->tuple.sport = pkt->tuple.dport;
 	pkt->tuple.dport = swap_port;
 	return FL_PACKET_ICMP_ERROR;
+}
+
+/* Tags that are still in the frame: the kernel has taken the outermost one out
+ * of it. Returns the EtherType of what comes behind them. */
+static __always_inline __be16 fl_skip_vlan(struct fl_cursor *cursor,
+					   __be16 ethertype)
+{
+	const __be16 *tag;
+	int i;
+
+	for (i = 0; i < FL_VLAN_MAX; i++) {
+		if (fl_likely(ethertype != bpf_htons(ETH_P_8021Q) &&
+			      ethertype != bpf_htons(ETH_P_8021AD)))
+			break;
+		tag = (const __be16 *)fl_cursor_take(cursor, 4);
+		if (!tag)
+			break;
+		ethertype = tag[1];
+	}
+	return ethertype;
 }
 
 /* `cursor` is at the network header, whose EtherType is `ethertype`. All of
@@ -247,8 +310,7 @@ static __always_inline void fl_parse(struct fl_cursor *cursor,
 	kind = fl_parse_ip(cursor, pkt);
 	pkt->l4_off = cursor->off;
 	if (kind == FL_PACKET_FLOW) {
-		if (fl_likely(pkt->tuple.proto == FL_IPPROTO_TCP ||
-			      pkt->tuple.proto == FL_IPPROTO_UDP))
+		if (fl_likely(fl_has_ports(pkt->tuple.proto)))
 			kind = fl_parse_transport(cursor, pkt);
 		else if (pkt->tuple.proto == (pkt->ipv6 ? FL_IPPROTO_ICMPV6 :
 							  FL_IPPROTO_ICMP))

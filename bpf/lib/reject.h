@@ -249,7 +249,8 @@ __noinline int fl_unreachable_write(struct __sk_buff *ctx,
 	return fl_swap_macs(ctx, pkt) ? -1 : 0;
 }
 
-/* Answers what `verdict` refuses: REJECT_RST stands for either protocol. */
+/* Answers what `verdict` refuses. REJECT_RST becomes REJECT_UNREACHABLE where
+ * there is no reset. */
 static __always_inline enum fl_counter_id
 fl_reject(struct __sk_buff *ctx, const struct fl_packet *pkt,
 	  enum fl_counter_id verdict)
@@ -257,9 +258,10 @@ fl_reject(struct __sk_buff *ctx, const struct fl_packet *pkt,
 	if (pkt->tuple.proto == FL_IPPROTO_TCP)
 		return fl_reset_write(ctx, pkt) ? FL_COUNTER_DROP_REWRITE :
 						  verdict;
-	return fl_unreachable_write(ctx, pkt) ?
-		       FL_COUNTER_DROP_REWRITE :
-		       FL_COUNTER_REJECT_UNREACHABLE;
+	if (fl_unreachable_write(ctx, pkt))
+		return FL_COUNTER_DROP_REWRITE;
+	return verdict == FL_COUNTER_REJECT_RST ?
+		       FL_COUNTER_REJECT_UNREACHABLE : verdict;
 }
 
 #endif /* FAIRLEAD_BPF_LIB_REJECT_H_ */

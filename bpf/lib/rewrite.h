@@ -9,6 +9,7 @@
 #ifndef FAIRLEAD_BPF_LIB_REWRITE_H_
 #define FAIRLEAD_BPF_LIB_REWRITE_H_
 
+#include "bpf/lib/crc32c.h"
 #include "bpf/lib/csum.h"
 #include "bpf/lib/parse.h"
 
@@ -54,38 +55,84 @@ static __always_inline long fl_rewrite_ip(struct __sk_buff *ctx,
 	return bpf_skb_store_bytes(ctx, at, &to->w[3], 4, 0);
 }
 
-/* TCP or UDP: one side of the tuple becomes pkt->to, to_port. A UDP checksum
- * of zero ("none") stays zero, and none becomes zero by accident. */
-static __always_inline long fl_rewrite(struct __sk_buff *ctx,
-				       const struct fl_packet *pkt,
-				       enum fl_side side)
+/* The port of one side, when it is not in a checksum yet. */
+static __always_inline long fl_store_port(struct __sk_buff *ctx,
+					  const struct fl_packet *pkt,
+					  enum fl_side side, __u64 flags)
 {
-	const struct fl_addr *addr = &pkt->to;
-	const struct fl_addr *from = side == FL_SIDE_DST ? &pkt->tuple.dst :
-							   &pkt->tuple.src;
-	__be16 old_port = side == FL_SIDE_DST ? pkt->tuple.dport :
-						pkt->tuple.sport;
-	__u32 csum = pkt->l4_off + fl_l4_csum_offset(pkt->tuple.proto);
-	__u64 flags = pkt->tuple.proto == FL_IPPROTO_UDP ?
-			      BPF_F_MARK_MANGLED_0 : 0;
 	__be16 port = pkt->to_port;
-	long err;
 
-	err = bpf_l4_csum_replace(ctx, csum, 0, fl_csum_addr_diff(from, addr),
-				  flags | BPF_F_PSEUDO_HDR);
-	if (err)
-		return err;
-	err = fl_rewrite_ip(ctx, pkt, side, from, addr);
-	if (err || port == old_port)
-		return err;
-	err = bpf_l4_csum_replace(ctx, csum, old_port, port, flags | 2);
-	if (err)
-		return err;
-	/* Without a checksum there is nothing that the port cancels with. */
 	return bpf_skb_store_bytes(ctx,
 				   pkt->l4_off + (side == FL_SIDE_DST ? 2 : 0),
-				   &port, sizeof(port),
-				   pkt->no_csum ? BPF_F_RECOMPUTE_CSUM : 0);
+				   &port, sizeof(port), flags);
+}
+
+/* SCTP's checksum is the packet's own: no pseudo header, nothing that the
+ * kernel's helpers know. Zero is left to the device (CHECKSUM_PARTIAL). A first
+ * fragment says nothing about the length that the checksum covers. */
+__noinline int fl_rewrite_sctp_port(struct __sk_buff *ctx,
+				    const struct fl_packet *pkt,
+				    enum fl_side side)
+{
+	__u32 checksum, length;
+	__be16 old;
+
+	if (!pkt || pkt->first_fragment)
+		return -1;
+	old = side == FL_SIDE_DST ? pkt->tuple.dport : pkt->tuple.sport;
+	if (old == pkt->to_port)
+		return 0;
+	length = pkt->l3_len ? pkt->l3_off + pkt->l3_len : ctx->len;
+	length -= pkt->l4_off;
+	if (bpf_skb_load_bytes(ctx, pkt->l4_off + 8, &checksum,
+			       sizeof(checksum)))
+		return -1;
+	if (checksum) {
+		checksum ^= fl_crc32c_diff(old, pkt->to_port,
+					   length -
+					   (side == FL_SIDE_DST ? 4 : 2));
+		if (bpf_skb_store_bytes(ctx, pkt->l4_off + 8, &checksum,
+					sizeof(checksum),
+					BPF_F_RECOMPUTE_CSUM))
+			return -1;
+	}
+	return fl_store_port(ctx, pkt, side, BPF_F_RECOMPUTE_CSUM) ? -1 : 0;
+}
+
+/* One side of the tuple becomes pkt->to, to_port; 0: done. A UDP checksum of
+ * zero ("none") stays zero, and none becomes zero by accident. A function of its
+ * own for the verifier, which checks it once. */
+__noinline int fl_rewrite(struct __sk_buff *ctx, const struct fl_packet *pkt,
+			  enum fl_side side)
+{
+	struct fl_addr from, to;
+	__be16 old_port;
+	__u32 csum;
+	__u64 flags;
+
+	if (!pkt)
+		return -1;
+	to = pkt->to;
+	from = side == FL_SIDE_DST ? pkt->tuple.dst : pkt->tuple.src;
+	old_port = side == FL_SIDE_DST ? pkt->tuple.dport : pkt->tuple.sport;
+	if (fl_unlikely(pkt->tuple.proto == FL_IPPROTO_SCTP))
+		return fl_rewrite_ip(ctx, pkt, side, &from, &to) ?
+			       -1 : fl_rewrite_sctp_port(ctx, pkt, side);
+	csum = pkt->l4_off + fl_l4_csum_offset(pkt->tuple.proto);
+	flags = pkt->tuple.proto == FL_IPPROTO_UDP ? BPF_F_MARK_MANGLED_0 : 0;
+	if (bpf_l4_csum_replace(ctx, csum, 0, fl_csum_addr_diff(&from, &to),
+				flags | BPF_F_PSEUDO_HDR) ||
+	    fl_rewrite_ip(ctx, pkt, side, &from, &to))
+		return -1;
+	if (pkt->to_port == old_port)
+		return 0;
+	/* Without a checksum there is nothing that the port cancels with. */
+	return bpf_l4_csum_replace(ctx, csum, old_port, pkt->to_port,
+				   flags | 2) ||
+			       fl_store_port(ctx, pkt, side,
+					     pkt->no_csum ?
+						     BPF_F_RECOMPUTE_CSUM : 0) ?
+		       -1 : 0;
 }
 
 #endif /* FAIRLEAD_BPF_LIB_REWRITE_H_ */

@@ -20,6 +20,7 @@
 #define FL_AF_INET6 10
 #define FL_IPPROTO_TCP 6
 #define FL_IPPROTO_UDP 17
+#define FL_IPPROTO_SCTP 132
 
 #define FL_SECOND_NS 1000000000ull
 

@@ -104,14 +104,24 @@ fl_socket_select(struct bpf_sock_addr *ctx, const struct fl_service *service,
 	return fl_select(service, &service->internal, &client);
 }
 
+/* Do the source ranges certainly let this client through? Of this host's own
+ * the address is known; a pod's is the packet path's to see. */
+static __always_inline __u32
+fl_socket_in_ranges(struct bpf_sock_addr *ctx, const struct fl_service *service)
+{
+	if (fl_likely(!(service->flags & FL_SERVICE_SOURCE_RANGES)))
+		return 1;
+	return service->flags & FL_SERVICE_HOST_IN_RANGES &&
+	       bpf_get_netns_cookie(ctx) == fl_config.host_netns;
+}
+
 /* Why a frontend's socket isn't translated; FL_SOCKET_REWRITE if it is. */
 static __always_inline struct fl_socket_result
-fl_socket_verdict(const struct fl_service *service)
+fl_socket_verdict(struct bpf_sock_addr *ctx, const struct fl_service *service)
 {
 	enum fl_verdict verdict = fl_service_verdict(service, FL_CLIENT_POD);
 
-	if (verdict == FL_VERDICT_DROP ||
-	    service->flags & FL_SERVICE_SOURCE_RANGES)
+	if (verdict == FL_VERDICT_DROP || !fl_socket_in_ranges(ctx, service))
 		return fl_socket_result(FL_SOCKET_PASS,
 					FL_COUNTER_SOCKET_DECLINED);
 	if (verdict == FL_VERDICT_REJECT)
@@ -119,6 +129,20 @@ fl_socket_verdict(const struct fl_service *service)
 					FL_COUNTER_SOCKET_REFUSED);
 	return fl_socket_result(FL_SOCKET_REWRITE,
 				FL_COUNTER_SOCKET_TRANSLATED);
+}
+
+/* To an address that no frontend has with this port: a ClusterIP refuses, the
+ * rest of its range is the packet path's to drop. */
+static __always_inline struct fl_socket_result
+fl_socket_stray(const struct fl_endpoint *asked)
+{
+	if (fl_likely(!fl_is_service_addr(&asked->addr,
+					  !fl_addr_is_v4(&asked->addr))))
+		return fl_socket_result(FL_SOCKET_PASS, FL_COUNTER_NOT_OURS);
+	if (!fl_is_frontend_addr(&asked->addr))
+		return fl_socket_result(FL_SOCKET_PASS,
+					FL_COUNTER_SOCKET_DECLINED);
+	return fl_socket_result(FL_SOCKET_REFUSE, FL_COUNTER_SOCKET_REFUSED);
 }
 
 static __always_inline void fl_socket_set_backend(struct fl_endpoint *to,
@@ -133,8 +157,7 @@ static __always_inline void fl_socket_set_backend(struct fl_endpoint *to,
 static __always_inline struct fl_socket_result
 fl_socket_connect(struct bpf_sock_addr *ctx, const struct fl_endpoint *asked)
 {
-	struct fl_socket_result result =
-		fl_socket_result(FL_SOCKET_PASS, FL_COUNTER_NOT_OURS);
+	struct fl_socket_result result;
 	struct fl_service service;
 	struct fl_choice choice;
 	__u64 cookie;
@@ -146,9 +169,9 @@ fl_socket_connect(struct bpf_sock_addr *ctx, const struct fl_endpoint *asked)
 		if (fl_backend_possible(&asked->addr, asked->port,
 					asked->proto))
 			fl_peer_clear(bpf_get_socket_cookie(ctx));
-		return result;
+		return fl_socket_stray(asked);
 	}
-	result = fl_socket_verdict(&service);
+	result = fl_socket_verdict(ctx, &service);
 	if (result.action != FL_SOCKET_REWRITE)
 		return result;
 	cookie = bpf_get_socket_cookie(ctx);
@@ -188,8 +211,7 @@ fl_socket_known(__u64 cookie, const struct fl_endpoint *asked,
 static __always_inline struct fl_socket_result
 fl_socket_sendmsg(struct bpf_sock_addr *ctx, const struct fl_endpoint *asked)
 {
-	struct fl_socket_result result =
-		fl_socket_result(FL_SOCKET_PASS, FL_COUNTER_NOT_OURS);
+	struct fl_socket_result result;
 	struct fl_service service;
 	struct fl_choice choice;
 	struct fl_socket_key reply;
@@ -197,8 +219,8 @@ fl_socket_sendmsg(struct bpf_sock_addr *ctx, const struct fl_endpoint *asked)
 
 	if (fl_likely(!fl_service_read(&asked->addr, asked->port, asked->proto,
 				       &service)))
-		return result;
-	result = fl_socket_verdict(&service);
+		return fl_socket_stray(asked);
+	result = fl_socket_verdict(ctx, &service);
 	if (result.action != FL_SOCKET_REWRITE)
 		return result;
 	cookie = bpf_get_socket_cookie(ctx);

@@ -29,10 +29,14 @@ __noinline int fl_read(struct __sk_buff *ctx, __u32 l3_off,
 		.off = l3_off,
 		.len = ctx->len,
 	};
+	__be16 ethertype;
 
 	if (!pkt)
 		return 0;
-	fl_parse(&cursor, ctx->protocol, pkt);
+	ethertype = l3_off ? fl_skip_vlan(&cursor, ctx->protocol) :
+			     ctx->protocol;
+	fl_parse(&cursor, ethertype, pkt);
+	pkt->ifindex = ctx->ifindex;
 	return 0;
 }
 
@@ -58,7 +62,8 @@ static __always_inline __u32 fl_is_translated(enum fl_counter_id verdict)
 	       verdict == FL_COUNTER_SOURCE_TRANSLATED;
 }
 
-static __always_inline int fl_act(struct __sk_buff *ctx,
+/* Answers go back where the packet came from: to the device, or up. */
+static __always_inline int fl_act(struct __sk_buff *ctx, enum fl_hook hook,
 				  const struct fl_packet *pkt, __u32 len,
 				  enum fl_counter_id verdict)
 {
@@ -74,7 +79,9 @@ static __always_inline int fl_act(struct __sk_buff *ctx,
 	case FL_COUNTER_REJECT_RST:
 	case FL_COUNTER_REJECT_UNREACHABLE:
 	case FL_COUNTER_REJECT_NO_FLOW:
-		return bpf_redirect(ctx->ifindex, 0);
+	case FL_COUNTER_REJECT_NO_SERVICE:
+		return bpf_redirect(ctx->ifindex, hook == FL_HOOK_INGRESS ?
+							  0 : BPF_F_INGRESS);
 	default:
 		fl_event_emit(&pkt->tuple, ctx->ifindex, verdict,
 			      pkt->service_id, pkt->backend_id);
@@ -96,7 +103,7 @@ static __always_inline int fl_tc(struct __sk_buff *ctx, enum fl_hook hook,
 					    fl_egress(ctx, &pkt);
 	if (fl_unlikely(pkt.first_fragment && fl_is_translated(verdict)))
 		fl_fragment_note(&pkt, verdict == FL_COUNTER_REPLY_HIT);
-	return fl_act(ctx, &pkt, len, verdict);
+	return fl_act(ctx, hook, &pkt, len, verdict);
 }
 
 SEC("tc")

@@ -4,6 +4,7 @@
 #include <arpa/inet.h>
 
 #include <algorithm>
+#include <set>
 
 #include "absl/strings/str_join.h"
 #include "bpf/abi/filter.h"
@@ -231,6 +232,10 @@ std::vector<std::string> DumpMaps(const MapSet& maps, bool ids) {
   collect(maps.ForEachService([&](const fl_service_key& key,
                                   const fl_service& value) {
     std::string line = StrCat("service ", ToString(key));
+    if (IsMark(key)) {
+      out.push_back(line);
+      return;
+    }
     if (ids) StrAppend(&line, " id=", value.id);
     for (const SideView& side : Sides(value)) {
       StrAppend(&line, " ", side.name, "=", SideText(maps, backends, side));
@@ -260,6 +265,7 @@ std::vector<std::string> CheckReadable(const MapSet& maps) {
   std::map<uint32_t, fl_backend> backends;
   std::vector<uint64_t> frontend_bits(FL_FILTER_WORDS);
   std::vector<uint64_t> backend_bits(FL_FILTER_WORDS);
+  std::set<IpAddress> marked, needs_mark;
   auto check = [&out](bool ok, const std::string& text) {
     if (!ok) out.push_back(text);
   };
@@ -278,9 +284,16 @@ std::vector<std::string> CheckReadable(const MapSet& maps) {
   check(maps.ForEachService([&](const fl_service_key& key,
                                 const fl_service& value) {
           const std::string name = ToString(key);
-          check(value.id != 0, name + ": id 0");
-          check(TestBit(frontend_bits, BitOf(FromServiceKey(key))),
+          check(TestBit(frontend_bits,
+                        fl_filter_bit(&key.addr, key.port, key.proto)),
                 name + ": no filter bit");
+          const IpAddress address = FromAbi(key.addr);
+          if (IsMark(key)) {
+            marked.insert(address);
+            return;
+          }
+          if (!address.is_unspecified()) needs_mark.insert(address);
+          check(value.id != 0, name + ": id 0");
           for (const SideView& side : Sides(value)) {
             if (side.verdict != FL_VERDICT_FORWARD) continue;
             check(side.range.count > 0, name + ": forwards to nothing");
@@ -294,6 +307,9 @@ std::vector<std::string> CheckReadable(const MapSet& maps) {
           }
         }).ok(),
         "services");
+  for (const IpAddress& address : needs_mark) {
+    check(marked.contains(address), address.ToString() + ": not marked");
+  }
   return out;
 }
 

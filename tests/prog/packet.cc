@@ -12,6 +12,7 @@ namespace {
 
 constexpr uint8_t kTcpNumber = 6;
 constexpr uint8_t kUdpNumber = 17;
+constexpr uint8_t kSctpNumber = 132;
 
 void Put16(Bytes& bytes, uint32_t value) {
   bytes.push_back(value >> 8 & 0xff);
@@ -50,6 +51,22 @@ uint16_t Checksum(const Bytes& bytes) {
   return ~sum;
 }
 
+// CRC32c, bit by bit (RFC 9260, appendix A).
+uint32_t Crc32c(const Bytes& bytes) {
+  uint32_t crc = ~0u;
+  for (uint8_t byte : bytes) {
+    crc ^= byte;
+    for (int i = 0; i < 8; i++) crc = crc >> 1 ^ (crc & 1 ? 0x82f63b78 : 0);
+  }
+  return ~crc;
+}
+
+// Of an SCTP packet, whose own field counts as zero; as the field has it.
+uint32_t SctpChecksum(Bytes packet) {
+  std::fill(packet.begin() + 8, packet.begin() + 12, 0);
+  return __builtin_bswap32(Crc32c(packet));
+}
+
 // Pseudo header plus `segment`, to be summed up.
 Bytes WithPseudo(const Bytes& addresses, uint8_t protocol,
                  const Bytes& segment) {
@@ -75,6 +92,14 @@ Bytes BuildLayer(const Eth& eth, const Around& around) {
   Bytes out(eth.dst.begin(), eth.dst.end());
   out.insert(out.end(), eth.src.begin(), eth.src.end());
   Put16(out, eth.type.value_or(around.ethertype));
+  Append(out, around.below);
+  return out;
+}
+
+Bytes BuildLayer(const Vlan& vlan, const Around& around) {
+  Bytes out;
+  Put16(out, vlan.id);
+  Put16(out, around.ethertype);
   Append(out, around.below);
   return out;
 }
@@ -158,6 +183,23 @@ Bytes BuildLayer(const Udp& udp, const Around& around) {
   return out;
 }
 
+Bytes BuildLayer(const Sctp& sctp, const Around& around) {
+  Bytes out;
+  Put16(out, sctp.sport);
+  Put16(out, sctp.dport);
+  Put32(out, sctp.tag);
+  Put32(out, 0);
+  out.push_back(sctp.chunk);
+  out.push_back(0);
+  Put16(out, 4 + around.below.size());
+  Append(out, around.below);
+  if (!sctp.checksum) return out;
+  uint32_t checksum = SctpChecksum(out);
+  Set16(out, 8, checksum >> 16);
+  Set16(out, 10, checksum & 0xffff);
+  return out;
+}
+
 Bytes BuildLayer(const Icmp& icmp, const Around& around) {
   Bytes out = {icmp.type, icmp.code, 0, 0};
   Put32(out, icmp.rest);
@@ -181,6 +223,7 @@ uint8_t Number(const Layer& layer, bool ipv6) {
   if (std::holds_alternative<Frag6>(layer)) return IPPROTO_FRAGMENT;
   if (std::holds_alternative<Tcp>(layer)) return kTcpNumber;
   if (std::holds_alternative<Udp>(layer)) return kUdpNumber;
+  if (std::holds_alternative<Sctp>(layer)) return kSctpNumber;
   if (std::holds_alternative<Icmp>(layer)) {
     return ipv6 ? uint8_t{IPPROTO_ICMPV6} : uint8_t{IPPROTO_ICMP};
   }
@@ -208,6 +251,9 @@ Around AroundOf(const std::vector<Layer>& layers, size_t at, Bytes below) {
     around.next = Number(layers[at + 1], ipv6);
     if (std::holds_alternative<Ip4>(layers[at + 1])) around.ethertype = 0x0800;
     if (std::holds_alternative<Ip6>(layers[at + 1])) around.ethertype = 0x86dd;
+    if (auto* vlan = std::get_if<Vlan>(&layers[at + 1])) {
+      around.ethertype = vlan->type;
+    }
   }
   return around;
 }
@@ -242,6 +288,13 @@ class Describer {
     uint16_t type = U16(12);
     Field("type", Hex(type, 4));
     at_ = 14;
+    while ((type == 0x8100 || type == 0x88a8) && Have(4)) {
+      Row("Vlan");
+      Number("id", U16(at_));
+      type = U16(at_ + 2);
+      Field("type", Hex(type, 4));
+      at_ += 4;
+    }
     if (type == 0x0800) {
       Ipv4(/*quoted=*/false);
     } else if (type == 0x86dd) {
@@ -360,6 +413,8 @@ class Describer {
       TcpRow(prefix, end);
     } else if (protocol == kUdpNumber && Have(8)) {
       UdpRow(prefix, end);
+    } else if (protocol == kSctpNumber && Have(12)) {
+      SctpRow(prefix, end);
     } else if ((protocol == IPPROTO_ICMP || protocol == IPPROTO_ICMPV6) &&
                Have(8)) {
       IcmpRow(end);
@@ -403,6 +458,20 @@ class Describer {
       CheckTransport(prefix + "UDP", kUdpNumber, start, end);
     }
     at_ = start + 8;
+  }
+
+  void SctpRow(const std::string& prefix, size_t end) {
+    size_t start = at_;
+    Row(prefix + "Sctp");
+    Number("sport", U16(start));
+    Number("dport", U16(start + 2));
+    Field("tag", Hex(U32(start + 4), 8));
+    Field("checksum", Hex(U32(start + 8), 8));
+    if (U32(start + 8) && whole_ && prefix.empty() && end >= start + 12 &&
+        SctpChecksum(Slice(start, end)) != U32(start + 8)) {
+      Error("SCTP checksum");
+    }
+    at_ = start + 12;
   }
 
   void IcmpRow(size_t end) {

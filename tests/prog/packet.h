@@ -38,6 +38,12 @@ struct Eth {
   std::optional<uint16_t> type;
 };
 
+// A tag that is still in the frame: between Eth and IP.
+struct Vlan {
+  uint16_t id = 100;
+  uint16_t type = 0x8100;  // how the layer above announces it
+};
+
 struct Ip4 {
   std::string src = "192.0.2.10";
   std::string dst = "198.51.100.1";
@@ -91,6 +97,14 @@ struct Udp {
   std::optional<uint16_t> length = {};
 };
 
+struct Sctp {
+  uint16_t sport = 40000;
+  uint16_t dport = 80;
+  uint32_t tag = 0x01020304;
+  uint8_t chunk = 1;  // INIT; 0: DATA, 6: ABORT; the payload is its content
+  bool checksum = true;  // false: 0
+};
+
 // ICMP below Ip4, ICMPv6 below Ip6.
 struct Icmp {
   uint8_t type = 0;
@@ -103,7 +117,8 @@ struct Payload {
 };
 
 using Layer =
-    std::variant<Eth, Ip4, Ip6, Ext6, Frag6, Tcp, Udp, Icmp, Payload>;
+    std::variant<Eth, Vlan, Ip4, Ip6, Ext6, Frag6, Tcp, Udp, Sctp, Icmp,
+                 Payload>;
 
 template <typename T>
 concept IsLayer = std::constructible_from<Layer, T> &&

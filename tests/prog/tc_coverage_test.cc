@@ -21,14 +21,16 @@ const std::vector<Verdicts>& Reachable() {
       {"ingress",
        {"NOT_OURS", "FORWARD_NEW", "FORWARD_HIT", "REPLY_HIT",
         "ICMP_TRANSLATED", "DROP_POLICY", "DROP_SOURCE_RANGE", "DROP_NO_PORT",
-        "DROP_TUPLE_CLASH", "DROP_MALFORMED", "DROP_FRAGMENT"},
+        "DROP_TUPLE_CLASH", "DROP_MALFORMED", "DROP_FRAGMENT",
+        "DROP_NO_SERVICE", "REJECT_NO_SERVICE"},
        {"REJECT_RST", "REJECT_NO_FLOW", "DROP_NO_FLOW"},
        {"REJECT_UNREACHABLE"}},
       {"egress",
        {"NOT_OURS", "REPLY_HIT", "SOURCE_TRANSLATED", "ICMP_TRANSLATED",
-        "DROP_NO_FLOW", "DROP_MALFORMED", "DROP_FRAGMENT"},
-       {},
-       {}}};
+        "DROP_NO_FLOW", "DROP_MALFORMED", "DROP_FRAGMENT", "DROP_POLICY",
+        "DROP_SOURCE_RANGE", "DROP_NO_SERVICE", "REJECT_NO_SERVICE"},
+       {"REJECT_RST"},
+       {"REJECT_UNREACHABLE"}}};
   return *verdicts;
 }
 

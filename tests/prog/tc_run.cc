@@ -66,17 +66,27 @@ fl_addr Addr(const std::string& text) {
   return address;
 }
 
+// `bits` of 128.
+fl_prefix Prefix(const std::string& text, int bits) {
+  fl_prefix prefix = {};
+  prefix.addr = Addr(text);
+  auto* mask = reinterpret_cast<uint8_t*>(&prefix.mask);
+  for (int i = 0; i < bits; i++) mask[i / 8] |= 0x80 >> (i % 8);
+  return prefix;
+}
+
 std::string CounterName(uint32_t id) {
   return id < FL_COUNTER_MAX ? kNames[id] : "?";
 }
 
-// Pods: 10.1.0.0/16 and 2001:db8:10::/48.
+// Pods: 10.1.0.0/16 and 2001:db8:10::/48. ClusterIPs of the strays' rows:
+// 198.19.0.0/16 and 2001:db8:f::/48.
 fl_config TcRun::DefaultConfig() {
   fl_config config = {};
-  config.pods4.addr = Addr("10.1.0.0");
-  config.pods4.mask = {{~0u, ~0u, ~0u, htonl(0xffff0000)}};
-  config.pods6.addr = Addr("2001:db8:10::");
-  config.pods6.mask = {{~0u, htonl(0xffff0000), 0, 0}};
+  config.pods4 = Prefix("10.1.0.0", 96 + 16);
+  config.pods6 = Prefix("2001:db8:10::", 48);
+  config.services4 = Prefix("198.19.0.0", 96 + 16);
+  config.services6 = Prefix("2001:db8:f::", 48);
   config.masquerade4 = Addr(kMasquerade4);
   config.masquerade6 = Addr(kMasquerade6);
   config.node_port_min = 30000;
@@ -122,6 +132,13 @@ void TcRun::Clear() {
     bpf_map_update_elem(fd, &word, &zero, BPF_ANY);
   }
   filter_words_.clear();
+  for (uint32_t place : frontend_places_) {
+    Set(maps.fl_frontend, place, fl_frontend{});
+  }
+  frontend_places_.clear();
+  Set(maps.fl_node, 0u, fl_node{});
+  Empty<uint32_t>(maps.fl_device);
+  came_through_ = 0;
   next_slot_ = 0;
   (void)Events();
 }
@@ -181,6 +198,14 @@ void TcRun::AddFrontend(const Frontend& frontend) {
   int filter = bpf_map__fd(skeleton_->maps.fl_filter_fe);
   SetFilter(filter, key.addr, frontend.port, frontend.protocol);
   Set(skeleton_->maps.fl_service, key, service);
+  fl_frontend copy = {};
+  copy.addr = key.addr;
+  copy.port = key.port;
+  copy.proto = key.proto;
+  copy.service = service;
+  frontend_places_.push_back(fl_filter_bit(&key.addr, key.port, key.proto) %
+                             FL_FRONTEND_ENTRIES);
+  Set(skeleton_->maps.fl_frontend, frontend_places_.back(), copy);
   // The address' mark, for packets without ports.
   key.port = 0;
   key.proto = 0;
@@ -190,6 +215,18 @@ void TcRun::AddFrontend(const Frontend& frontend) {
 
 void TcRun::AddNodeAddress(const std::string& address, uint32_t flags) {
   Set(skeleton_->maps.fl_node_addr, Addr(address), fl_node_addr{flags});
+}
+
+void TcRun::SetNodePods(const std::string& v4, int bits4,
+                        const std::string& v6, int bits6) {
+  fl_node node = {};
+  node.pods4 = Prefix(v4, bits4 + 96);
+  node.pods6 = Prefix(v6, bits6);
+  Set(skeleton_->maps.fl_node, 0u, node);
+}
+
+void TcRun::SetPodDevice(uint32_t ifindex) {
+  Set(skeleton_->maps.fl_device, ifindex, fl_device{FL_DEVICE_PODS});
 }
 
 void TcRun::AllowSource(uint32_t service_id, const std::string& address,
@@ -233,6 +270,7 @@ Result TcRun::Run(Hook hook, const packet::Bytes& frame, uint32_t mark,
                   bool checksum_complete) {
   struct __sk_buff context_in = {}, context_out = {};
   context_in.mark = mark;
+  context_in.ingress_ifindex = came_through_;
   Result result;
   result.frame.resize(frame.size() + 512);
   LIBBPF_OPTS(bpf_test_run_opts, options);

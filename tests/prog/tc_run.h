@@ -22,6 +22,7 @@ struct tc;
 namespace fairlead::prog {
 
 fl_addr Addr(const std::string& text);
+fl_prefix Prefix(const std::string& text, int bits);  // of 128
 std::string CounterName(uint32_t id);
 
 inline constexpr uint32_t kMark = 1u << 14;
@@ -70,12 +71,20 @@ class TcRun {
   void SetBackendState(uint32_t id, fl_backend_state state);
   void AddFrontend(const Frontend& frontend);
   void AddNodeAddress(const std::string& address, uint32_t flags);
+  // This node's pods among the cluster's: "10.1.1.0", 24. Both families at
+  // once; Clear() forgets them.
+  void SetNodePods(const std::string& v4, int bits4, const std::string& v6,
+                   int bits6);
+  void SetPodDevice(uint32_t ifindex);
   void AllowSource(uint32_t service_id, const std::string& address, int bits);
 
   // `checksum_complete`: as if a device had summed up the frame; the kernel
   // then checks that the sum is still right afterwards.
   Result Run(Hook hook, const packet::Bytes& frame, uint32_t mark = 0,
              bool checksum_complete = false);
+  // The device that further packets came in through; 0: they are this host's
+  // own.
+  void set_came_through(uint32_t ifindex) { came_through_ = ifindex; }
 
   std::optional<fl_flow> Flow(const fl_flow_key& key) const;
   void SetFlow(const fl_flow_key& key, const fl_flow& flow);
@@ -94,6 +103,8 @@ class TcRun {
   void* ring_ = nullptr;  // struct ring_buffer
   std::vector<fl_event> events_;
   uint32_t next_slot_ = 0;
+  uint32_t came_through_ = 0;
+  std::vector<uint32_t> frontend_places_;  // to clear
   std::vector<std::pair<int, uint32_t>> filter_words_;  // to clear
 };
 

@@ -149,6 +149,7 @@ class Witness {
     Usable out;
     EXPECT_TRUE(maps_->ForEachService([&](const fl_service_key& key,
                                           const fl_service& value) {
+      if (IsMark(key)) return;
       out[ToString(key) + " internal"] = IsUsable(
           value.flags >> FL_SERVICE_INTERNAL_VERDICT_SHIFT, value.internal);
       out[ToString(key) + " external"] = IsUsable(

@@ -94,7 +94,8 @@ TEST_F(ReconcileTest, AFullMapFailsThatServiceOnly) {
 }
 
 TEST_F(ReconcileTest, AFullServiceMapIsRetriedWhenThereIsRoom) {
-  FakeMaps maps(Capacity(1, 100, 100));
+  // A frontend and its address' mark.
+  FakeMaps maps(Capacity(2, 100, 100));
   Reconciler reconciler(&maps, {});
   ASSERT_TRUE(reconciler.Restore().ok());
   PutService(1, 2);

@@ -4,13 +4,13 @@
 #include <spdlog/spdlog.h>
 #include <unistd.h>
 
-#include <cstring>
 #include <fstream>
 #include <nlohmann/json.hpp>
 #include <utility>
 
 #include "absl/time/clock.h"
 #include "userspace/agent/local_addresses.h"
+#include "userspace/base/netns.h"
 #include "userspace/base/status.h"
 #include "userspace/base/strings.h"
 #include "userspace/kube/http_transport.h"
@@ -25,14 +25,17 @@ constexpr absl::Duration kNodeWait = absl::Seconds(2);
 // kube-proxy's bit for the same purpose, so that others expect it.
 constexpr uint32_t kMark = 1u << 14;
 
-fl_prefix ToPrefix(const IpPrefix& prefix) {
-  fl_prefix result = {};
-  result.addr = reconcile::ToAbi(prefix.address());
-  int bits = prefix.bits() + (prefix.family() == IpFamily::kIpv4 ? 96 : 0);
-  unsigned char mask[16] = {};
-  for (int i = 0; i < bits; ++i) mask[i / 8] |= 0x80 >> (i % 8);
-  std::memcpy(&result.mask, mask, sizeof mask);
-  return result;
+fl_pod_detection PodDetectionOf(PodDetection detection) {
+  switch (detection) {
+    case PodDetection::kClusterCidr:
+      return FL_PODS_BY_ADDRESS;
+    case PodDetection::kNodeCidr:
+      return FL_PODS_BY_NODE;
+    case PodDetection::kBridgeInterface:
+    case PodDetection::kInterfaceNamePrefix:
+      return FL_PODS_BY_DEVICE;
+  }
+  return FL_PODS_BY_ADDRESS;
 }
 
 datapath::TcMode TcModeOf(const std::string& text) {
@@ -56,8 +59,15 @@ fl_config MakeProgramConfig(const AgentConfig& config,
   fl_config result = {};
   for (const IpPrefix& prefix : config.cluster_cidrs) {
     (prefix.family() == IpFamily::kIpv4 ? result.pods4 : result.pods6) =
-        ToPrefix(prefix);
+        datapath::ToPrefix(prefix);
   }
+  for (const IpPrefix& prefix : config.service_cidrs) {
+    (prefix.family() == IpFamily::kIpv4 ? result.services4
+                                        : result.services6) =
+        datapath::ToPrefix(prefix);
+  }
+  result.pod_detection = PodDetectionOf(config.pod_detection);
+  result.host_netns = NetnsCookie().value_or(0);
   for (const IpAddress& address : node_ips) {
     (address.is_v4() ? result.masquerade4 : result.masquerade6) =
         reconcile::ToAbi(address);
@@ -108,6 +118,7 @@ absl::Status Agent::Open() {
   reconciler_ = std::make_unique<reconcile::Reconciler>(
       &datapath_->maps(), reconcile::ReconcilerOptions());
   FL_RETURN_IF_ERROR(reconciler_->Restore());
+  SetNodePods();
   reconcile::Reconciler::Stats found = reconciler_->stats();
   spdlog::info("msg=\"data path open\" restarted={} frontends={} backends={} "
                "node_ips={}",
@@ -144,7 +155,8 @@ void Agent::OpenModel() {
   model::NodeConfig node;
   node.name = config_->node_name;
   node.masquerade_all = config_->masquerade_all;
-  node.detects_pods = !config_->cluster_cidrs.empty();
+  node.detects_pods = config_->detects_pods();
+  node.primary = node_ips_;
   node.addresses = NodeAddresses(*config_, devices_->addresses(), node_ips_);
   cluster_ = std::make_unique<model::Cluster>(std::move(node));
   apply_loop_ = std::make_unique<ApplyLoop>(
@@ -200,7 +212,25 @@ absl::Status Agent::OpenServers() {
 
 void Agent::Start() { feeds_->Start(); }
 
+void Agent::SetNodePods() {
+  std::vector<IpPrefix> pods = config_->node_pod_cidrs;
+  if (config_->node_pods_from_api) {
+    // Until the Node has been read, what the last run knew.
+    if (!node_.has_value()) return;
+    pods = node_->pod_cidrs;
+  }
+  if (pods == node_pods_) return;
+  absl::Status status = datapath_->SetNodePods(pods);
+  if (status.ok()) {
+    node_pods_ = std::move(pods);
+  } else {
+    spdlog::error("msg=\"cannot tell the programs this node's pod ranges\" "
+                  "error=\"{}\"", status.ToString());
+  }
+}
+
 void Agent::RefreshNode() {
+  SetNodePods();
   std::vector<IpAddress> node_ips = CurrentNodeIps();
   if (node_ips != node_ips_) {
     spdlog::info("msg=\"node addresses changed\" before={} now={}",
@@ -221,6 +251,7 @@ void Agent::RefreshNode() {
   }
   model::NodeConfig node = cluster_->node();
   node.addresses = NodeAddresses(*config_, devices_->addresses(), node_ips_);
+  node.primary = node_ips_;
   if (node_.has_value()) node.zone = node_->zone;
   if (node == cluster_->node()) return;
   cluster_->SetNode(std::move(node));

@@ -77,6 +77,7 @@ class Agent {
   void OpenModel();
   // Addresses or the Node changed.
   void RefreshNode();
+  void SetNodePods();
   void OnChange();
   void OnApplied(const reconcile::ApplyResult& result);
   void ReportProblems();
@@ -107,6 +108,8 @@ class Agent {
   bool waited_for_node_ = false;
   std::optional<kube::Node> node_;
   std::vector<IpAddress> node_ips_;
+  // As the programs know them; nullopt: what the last run has left.
+  std::optional<std::vector<IpPrefix>> node_pods_;
   std::map<std::string, absl::Time> problem_times_;
   uint64_t problems_seen_ = 0;
 };

@@ -98,18 +98,19 @@ std::vector<std::string> Split(const std::vector<std::string>& values) {
 }
 
 // One of each family at most; that is what the programs can match.
-std::vector<IpPrefix> ClusterCidrs(const std::vector<std::string>& values,
-                                   Problems* problems) {
+std::vector<IpPrefix> Ranges(std::string_view flag,
+                             const std::vector<std::string>& values,
+                             Problems* problems) {
   std::vector<IpPrefix> prefixes;
   for (const std::string& text : Split(values)) {
     auto prefix = IpPrefix::Parse(text);
     if (!prefix.ok()) {
-      problems->Add("--cluster-cidr", Std(prefix.status().message()));
+      problems->Add(flag, Std(prefix.status().message()));
       continue;
     }
     for (const IpPrefix& other : prefixes) {
       if (other.family() == prefix->family()) {
-        problems->Add("--cluster-cidr",
+        problems->Add(flag,
                       StrCat(other.ToString(), " and ", prefix->ToString(),
                              ": only one range of each family"));
       }
@@ -117,6 +118,33 @@ std::vector<IpPrefix> ClusterCidrs(const std::vector<std::string>& values,
     prefixes.push_back(*prefix);
   }
   return prefixes;
+}
+
+void DetectPods(const Flags& flags, AgentConfig* config, Problems* problems) {
+  const std::string& mode = flags.detect_local_mode;
+  if (mode == "ClusterCIDR") {
+    config->pod_detection = PodDetection::kClusterCidr;
+  } else if (mode == "NodeCIDR") {
+    config->pod_detection = PodDetection::kNodeCidr;
+  } else if (mode == "BridgeInterface") {
+    config->pod_detection = PodDetection::kBridgeInterface;
+    config->pod_interface = flags.pod_bridge_interface;
+    if (config->pod_interface.empty()) {
+      problems->Add("--pod-bridge-interface",
+                    "needed with --detect-local-mode BridgeInterface");
+    }
+  } else if (mode == "InterfaceNamePrefix") {
+    config->pod_detection = PodDetection::kInterfaceNamePrefix;
+    config->pod_interface = flags.pod_interface_name_prefix;
+    if (config->pod_interface.empty()) {
+      problems->Add("--pod-interface-name-prefix",
+                    "needed with --detect-local-mode InterfaceNamePrefix");
+    }
+  } else {
+    problems->Add("--detect-local-mode",
+                  StrCat("\"", mode, "\": want ClusterCIDR, NodeCIDR, "
+                         "BridgeInterface or InterfaceNamePrefix"));
+  }
 }
 
 std::string CgroupRoot(const Flags& flags, Problems* problems) {
@@ -206,7 +234,18 @@ absl::StatusOr<AgentConfig> MakeConfig(const Flags& flags) {
   }
   config.bpf_root = BpfRoot(flags);
   config.devices = Split(flags.devices);
-  config.cluster_cidrs = ClusterCidrs(flags.cluster_cidrs, &problems);
+  config.cluster_cidrs =
+      Ranges("--cluster-cidr", flags.cluster_cidrs, &problems);
+  config.service_cidrs =
+      Ranges("--service-cidr", flags.service_cidrs, &problems);
+  DetectPods(flags, &config, &problems);
+  config.node_pods_from_api =
+      flags.node_pod_cidrs == std::vector<std::string>{"auto"} ||
+      config.pod_detection == PodDetection::kNodeCidr;
+  if (!config.node_pods_from_api) {
+    config.node_pod_cidrs =
+        Ranges("--node-pod-cidr", flags.node_pod_cidrs, &problems);
+  }
   config.nodeport_primary = false;
   for (const std::string& text : Split(flags.nodeport_addresses)) {
     if (text == "primary") {
@@ -246,6 +285,10 @@ std::vector<std::pair<std::string, std::string>> AgentConfig::ToText() const {
       {"bpf-root", bpf_root},
       {"devices", devices.empty() ? "all" : absl::StrJoin(devices, ",")},
       {"cluster-cidr", Join(cluster_cidrs)},
+      {"service-cidr", Join(service_cidrs)},
+      {"detect-local-mode", std::string(PodDetectionName(pod_detection))},
+      {"pod-interface", pod_interface},
+      {"node-pod-cidr", node_pods_from_api ? "auto" : Join(node_pod_cidrs)},
       {"nodeport-addresses", absl::StrJoin(nodeports, ",")},
       {"node-port-range", StrCat(node_ports.first, "-", node_ports.last)},
       {"masquerade-source-ports",
@@ -257,6 +300,37 @@ std::vector<std::pair<std::string, std::string>> AgentConfig::ToText() const {
       {"log-level", log_level},
       {"tc-mode", tc_mode},
   };
+}
+
+bool AgentConfig::detects_pods() const {
+  return pod_detection != PodDetection::kClusterCidr || !cluster_cidrs.empty();
+}
+
+bool IsPodDevice(const AgentConfig& config, const std::string& name,
+                 const std::string& master) {
+  switch (config.pod_detection) {
+    case PodDetection::kBridgeInterface:
+      return name == config.pod_interface || master == config.pod_interface;
+    case PodDetection::kInterfaceNamePrefix:
+      return name.compare(0, config.pod_interface.size(),
+                          config.pod_interface) == 0;
+    default:
+      return false;
+  }
+}
+
+std::string_view PodDetectionName(PodDetection detection) {
+  switch (detection) {
+    case PodDetection::kClusterCidr:
+      return "ClusterCIDR";
+    case PodDetection::kNodeCidr:
+      return "NodeCIDR";
+    case PodDetection::kBridgeInterface:
+      return "BridgeInterface";
+    case PodDetection::kInterfaceNamePrefix:
+      return "InterfaceNamePrefix";
+  }
+  return "";
 }
 
 bool WantsDevice(const AgentConfig& config, const std::string& name,

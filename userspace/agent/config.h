@@ -36,6 +36,11 @@ struct Flags {
   std::string bpf_root;
   std::vector<std::string> devices;
   std::vector<std::string> cluster_cidrs;
+  std::vector<std::string> service_cidrs;
+  std::vector<std::string> node_pod_cidrs;
+  std::string detect_local_mode = "ClusterCIDR";
+  std::string pod_bridge_interface;
+  std::string pod_interface_name_prefix;
   std::vector<std::string> nodeport_addresses = {"primary"};
   std::string node_port_range = "30000-32767";
   std::string masquerade_source_ports = "10240-29999";
@@ -48,6 +53,15 @@ struct Flags {
   uint32_t event_sample = 0;
 };
 
+// How clients that are pods of this cluster are told from others, as
+// kube-proxy's --detect-local-mode.
+enum class PodDetection : uint8_t {
+  kClusterCidr,
+  kNodeCidr,             // the Node's spec.podCIDRs
+  kBridgeInterface,      // they come in through this bridge
+  kInterfaceNamePrefix,  // ... through devices whose names begin so
+};
+
 struct AgentConfig {
   kube::ApiServer api_server;
   std::string node_name;
@@ -58,6 +72,14 @@ struct AgentConfig {
   std::string bpf_root;
   std::vector<std::string> devices;  // globs; empty: all but loopback
   std::vector<IpPrefix> cluster_cidrs;  // at most one of each family
+  // Ranges that only ClusterIPs are from; at most one of each family.
+  std::vector<IpPrefix> service_cidrs;
+  // This node's own pods: those of the cluster's range that aren't in it come
+  // from other nodes. Empty: not known, all are taken for this node's.
+  std::vector<IpPrefix> node_pod_cidrs;
+  bool node_pods_from_api = false;  // the Node's spec.podCIDRs instead
+  PodDetection pod_detection = PodDetection::kClusterCidr;
+  std::string pod_interface;  // the bridge's name, or the prefix
   bool nodeport_primary = true;  // the node's own addresses take NodePorts
   std::vector<IpPrefix> nodeport_cidrs;
   PortRange node_ports;
@@ -70,6 +92,9 @@ struct AgentConfig {
   std::string tc_mode;  // "auto", "tcx", "clsact"
   uint32_t event_sample = 0;
 
+  // Without, no client is a pod, and ClusterIP traffic is never masqueraded.
+  bool detects_pods() const;
+
   // Flag and effective value, for people; without secrets.
   std::vector<std::pair<std::string, std::string>> ToText() const;
 };
@@ -81,6 +106,13 @@ struct AgentConfig {
 // Is the device one that the agent takes care of?
 bool WantsDevice(const AgentConfig& config, const std::string& name,
                  bool loopback);
+
+// Is what comes in through the device from a pod? `master`: the name of the
+// bridge that it belongs to, or "".
+bool IsPodDevice(const AgentConfig& config, const std::string& name,
+                 const std::string& master);
+// "ClusterCIDR", as the flag has it.
+std::string_view PodDetectionName(PodDetection detection);
 
 // "0.0.0.0:10256", "[::]:10256".
 [[nodiscard]] absl::StatusOr<SocketAddress> ParseSocketAddress(

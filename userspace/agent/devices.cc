@@ -39,9 +39,14 @@ void Devices::AttachTo(datapath::Datapath* datapath) {
   attached_.clear();
   auto before = datapath_->AttachedDevices();
   if (before.ok()) attached_.insert(before->begin(), before->end());
+  auto pods = datapath_->PodDevices();
+  if (pods.ok()) pod_devices_ = {pods->begin(), pods->end()};
   for (const auto& [index, link] : links_.links()) OnLink(link);
   for (int index : std::set<int>(attached_)) {
     if (links_.links().count(index) == 0) Detach(index);
+  }
+  for (int index : std::set<int>(pod_devices_)) {
+    if (links_.links().count(index) == 0) SetPods(index, false);
   }
 }
 
@@ -56,6 +61,7 @@ std::vector<std::string> Devices::attached() const {
 
 void Devices::OnLink(const netlink::Link& link) {
   if (datapath_ == nullptr) return;
+  MarkPods(link);
   bool wanted = WantsDevice(*config_, link.name, link.loopback);
   if (wanted && attached_.count(link.index) == 0) {
     if (retries_.count(link.index) == 0) Attach(link.index);
@@ -66,7 +72,33 @@ void Devices::OnLink(const netlink::Link& link) {
 
 void Devices::OnLinkRemoved(const netlink::Link& link) {
   retries_.erase(link.index);
-  if (datapath_ != nullptr) Detach(link.index);
+  if (datapath_ == nullptr) return;
+  SetPods(link.index, false);
+  Detach(link.index);
+}
+
+void Devices::MarkPods(const netlink::Link& link) {
+  auto master = links_.links().find(link.master);
+  SetPods(link.index,
+          IsPodDevice(*config_, link.name,
+                      master == links_.links().end() ? ""
+                                                     : master->second.name));
+}
+
+void Devices::SetPods(int index, bool pods) {
+  if (pods == (pod_devices_.count(index) > 0)) return;
+  absl::Status status = datapath_->SetPodDevice(index, pods);
+  if (!status.ok()) {
+    ++failures_;
+    spdlog::error("msg=\"cannot mark device\" ifindex={} pods={} error=\"{}\"",
+                  index, pods, status.ToString());
+    return;
+  }
+  if (pods) {
+    pod_devices_.insert(index);
+  } else {
+    pod_devices_.erase(index);
+  }
 }
 
 void Devices::Attach(int index) {

@@ -40,6 +40,9 @@ class Devices {
  private:
   void OnLink(const netlink::Link& link);
   void OnLinkRemoved(const netlink::Link& link);
+  // Tells the programs whether pods are behind the device.
+  void MarkPods(const netlink::Link& link);
+  void SetPods(int index, bool pods);
   void Attach(int index);
   void Detach(int index);
 
@@ -49,6 +52,7 @@ class Devices {
   netlink::Links links_;
   datapath::Datapath* datapath_ = nullptr;
   std::set<int> attached_;
+  std::set<int> pod_devices_;  // as the programs know them
   struct Retry {
     int tries = 0;
     Timer timer;

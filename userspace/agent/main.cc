@@ -58,6 +58,25 @@ void AddNetworkFlags(CLI::App* app, Flags* flags) {
   app->add_option("--cluster-cidr", flags->cluster_cidrs,
                   "Pod addresses of the cluster, one range of each family; "
                   "without it ClusterIP traffic is never masqueraded");
+  app->add_option("--service-cidr", flags->service_cidrs,
+                  "Ranges that ClusterIPs are taken from, one of each family: "
+                  "a port that no Service has is refused there, an address "
+                  "that none has is dropped");
+  app->add_option("--node-pod-cidr", flags->node_pod_cidrs,
+                  "Addresses of this node's pods, or \"auto\" for its Node's "
+                  "spec.podCIDRs: pods of other nodes then use this node's "
+                  "NodePorts and load balancers as clients from outside do "
+                  "(default: not known)");
+  app->add_option("--detect-local-mode", flags->detect_local_mode,
+                  "How pods are told from other clients: ClusterCIDR, "
+                  "NodeCIDR, BridgeInterface or InterfaceNamePrefix")
+      ->capture_default_str();
+  app->add_option("--pod-bridge-interface", flags->pod_bridge_interface,
+                  "With BridgeInterface: pods come in through this bridge");
+  app->add_option("--pod-interface-name-prefix",
+                  flags->pod_interface_name_prefix,
+                  "With InterfaceNamePrefix: pods come in through devices "
+                  "whose names begin so");
   app->add_option("--nodeport-addresses", flags->nodeport_addresses,
                   "Local addresses that take NodePorts: ranges, or "
                   "\"primary\" for the node's own")

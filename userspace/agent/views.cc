@@ -255,6 +255,7 @@ v1::Flow ToMessage(const fl_flow_key& key, const fl_flow& flow,
   out.set_destination(AddressText(key.dst, key.dport));
   out.set_translation(StrCat(key.hook == FL_HOOK_EGRESS ? "src " : "dst ",
                              AddressText(flow.addr, flow.port)));
+  out.set_source_port(ntohs(flow.source_port));
   out.set_state(std::string(datapath::FlowStateName(flow.state)));
   out.set_reply((flow.flags & FL_FLOW_REPLY) != 0);
   out.set_masquerade((flow.flags & FL_FLOW_MASQ) != 0);
@@ -266,7 +267,8 @@ v1::Flow ToMessage(const fl_flow_key& key, const fl_flow& flow,
   auto since = [&](uint32_t then) {
     return now_seconds > then ? now_seconds - then : 0;
   };
-  out.set_age_seconds(since(flow.created));
+  const uint16_t minutes = now_seconds / 60 - flow.created;
+  out.set_age_seconds(minutes * 60u);
   out.set_idle_seconds(since(flow.last_seen));
   return out;
 }

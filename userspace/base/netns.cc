@@ -64,6 +64,20 @@ absl::Status RunInNetns(const std::string& path,
   return status;
 }
 
+std::optional<uint64_t> NetnsCookie() {
+#ifndef SO_NETNS_COOKIE
+  constexpr int SO_NETNS_COOKIE = 71;
+#endif
+  UniqueFd fd(socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0));
+  uint64_t cookie = 0;
+  socklen_t size = sizeof cookie;
+  if (!fd.valid() || getsockopt(fd.get(), SOL_SOCKET, SO_NETNS_COOKIE, &cookie,
+                                &size) != 0) {
+    return std::nullopt;
+  }
+  return cookie;
+}
+
 std::string NetnsPath(const std::string& name) {
   return std::string(kDirectory) + "/" + name;
 }

@@ -3,7 +3,9 @@
 #ifndef FAIRLEAD_USERSPACE_BASE_NETNS_H_
 #define FAIRLEAD_USERSPACE_BASE_NETNS_H_
 
+#include <cstdint>
 #include <functional>
+#include <optional>
 #include <string>
 
 #include "absl/status/status.h"
@@ -15,6 +17,10 @@ namespace fairlead {
 // to that namespace for their whole life. The caller's thread is not moved.
 [[nodiscard]] absl::Status RunInNetns(const std::string& path,
                                       const std::function<absl::Status()>& fn);
+
+// The calling thread's network namespace, as BPF programs see it
+// (bpf_get_netns_cookie). nullopt before Linux 5.14.
+std::optional<uint64_t> NetnsCookie();
 
 // Named namespaces as `ip netns` has them: a bind mount at /run/netns/NAME.
 std::string NetnsPath(const std::string& name);

@@ -43,6 +43,8 @@ Component Agent(const Box& box, const ComponentFlags& flags, int node,
       "--cgroup-root", cgroup,
       "--bpf-root", StrCat(box.BpfDir(), "/", Box::NodeName(node)),
       "--cluster-cidr", kClusterCidrs,
+      "--service-cidr", kServiceCidrs,
+      "--node-pod-cidr", "auto",
       "--admin-socket", box.AdminSocket(node),
       "--log-level", flags.log_level};
   return component;

@@ -5,6 +5,9 @@
 #include <bpf/libbpf.h>
 #include <fcntl.h>
 #include <net/if.h>
+#include <net/if_arp.h>
+#include <sys/ioctl.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 
 #include <algorithm>
@@ -47,14 +50,32 @@ constexpr CgroupHook kCgroupHooks[] = {
 struct TcHook {
   Direction direction;
   const char* program;
+  const char* program_l3;  // for devices without a link header
   bpf_attach_type type;
   bpf_tc_attach_point point;
 };
 // Replies first, as above.
 constexpr TcHook kTcHooks[] = {
-    {Direction::kEgress, "fl_tc_egress", kTcxEgress, BPF_TC_EGRESS},
-    {Direction::kIngress, "fl_tc_ingress", kTcxIngress, BPF_TC_INGRESS},
+    {Direction::kEgress, "fl_tc_egress", "fl_tc_egress_l3", kTcxEgress,
+     BPF_TC_EGRESS},
+    {Direction::kIngress, "fl_tc_ingress", "fl_tc_ingress_l3", kTcxIngress,
+     BPF_TC_INGRESS},
 };
+
+// Do frames of the device begin with an Ethernet header? (tun, WireGuard and
+// ipip devices carry IP alone.)
+absl::StatusOr<bool> HasLinkHeader(int ifindex) {
+  ifreq request = {};
+  if (if_indextoname(ifindex, request.ifr_name) == nullptr) {
+    return ErrnoStatus(errno, "find device", StrCat(ifindex));
+  }
+  UniqueFd fd(socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0));
+  if (!fd.valid() || ioctl(fd.get(), SIOCGIFHWADDR, &request) != 0) {
+    return ErrnoStatus(errno, "ask for the type of device", request.ifr_name);
+  }
+  return request.ifr_hwaddr.sa_family == ARPHRD_ETHER ||
+         request.ifr_hwaddr.sa_family == ARPHRD_LOOPBACK;
+}
 
 absl::StatusOr<bpf_link_info> LinkInfo(int link, const std::string& path) {
   bpf_link_info info = {};
@@ -242,8 +263,11 @@ absl::Status DetachCgroup(const PinLayout& layout) {
 
 absl::Status AttachDevice(const PinLayout& layout, const Programs& programs,
                           int ifindex, TcMode mode) {
+  FL_ASSIGN_OR_RETURN(const bool link_header, HasLinkHeader(ifindex));
   for (const TcHook& hook : kTcHooks) {
-    FL_ASSIGN_OR_RETURN(int program, programs.Fd(hook.program));
+    FL_ASSIGN_OR_RETURN(
+        int program,
+        programs.Fd(link_header ? hook.program : hook.program_l3));
     FL_RETURN_IF_ERROR(AttachHook(layout, hook, program, ifindex, mode));
   }
   return absl::OkStatus();

@@ -4,10 +4,12 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <cstring>
 
 #include "userspace/base/status.h"
 #include "userspace/base/strings.h"
 #include "userspace/datapath/requirements.h"
+#include "userspace/reconcile/plan.h"
 
 namespace fairlead::datapath {
 namespace {
@@ -78,6 +80,11 @@ absl::StatusOr<std::unique_ptr<Datapath>> Datapath::Open(
                       Programs::Load(layout, options.config, options.sizes));
   FL_ASSIGN_OR_RETURN(datapath->maps_, KernelMaps::Open(layout));
   FL_ASSIGN_OR_RETURN(datapath->inspector_, Inspector::Open(layout));
+  FL_ASSIGN_OR_RETURN(PinnedMap node, OpenPinnedMap(layout, "fl_node"));
+  datapath->node_ = {"fl_node", std::move(node.fd)};
+  FL_ASSIGN_OR_RETURN(PinnedMap devices_map,
+                      OpenPinnedMap(layout, "fl_device"));
+  datapath->devices_ = {"fl_device", std::move(devices_map.fd)};
   if (options.cgroup_root) {
     FL_RETURN_IF_ERROR(
         AttachCgroup(layout, *datapath->programs_, *options.cgroup_root));
@@ -95,6 +102,30 @@ absl::StatusOr<std::unique_ptr<Datapath>> Datapath::Open(
   // An older version's programs end only now that ours are in place.
   FL_RETURN_IF_ERROR(RemoveVersions(options.pin_root, layout.version_dir()));
   return datapath;
+}
+
+absl::Status Datapath::SetNodePods(const std::vector<IpPrefix>& ranges) {
+  fl_node node = {};
+  for (const IpPrefix& range : ranges) {
+    (range.family() == IpFamily::kIpv4 ? node.pods4 : node.pods6) =
+        ToPrefix(range);
+  }
+  return node_.Update(0, node);
+}
+
+absl::Status Datapath::SetPodDevice(int ifindex, bool pods) {
+  if (!pods) return devices_.Delete(ifindex);
+  return devices_.Update(ifindex, {FL_DEVICE_PODS});
+}
+
+absl::StatusOr<std::vector<int>> Datapath::PodDevices() const {
+  std::vector<int> devices;
+  FL_RETURN_IF_ERROR(
+      devices_.ForEach([&](const uint32_t& ifindex, const fl_device&) {
+        devices.push_back(static_cast<int>(ifindex));
+        return true;
+      }));
+  return devices;
 }
 
 absl::Status Datapath::AttachDevice(int ifindex) {
@@ -116,6 +147,16 @@ absl::Status Datapath::PruneDevices() {
 absl::StatusOr<std::unique_ptr<EventReader>> Datapath::ReadEvents(
     EventReader::Callback callback) const {
   return EventReader::Start(layout_, std::move(callback));
+}
+
+fl_prefix ToPrefix(const IpPrefix& range) {
+  fl_prefix result = {};
+  result.addr = reconcile::ToAbi(range.address());
+  const int bits = range.bits() + (range.family() == IpFamily::kIpv4 ? 96 : 0);
+  unsigned char mask[16] = {};
+  for (int i = 0; i < bits; ++i) mask[i / 8] |= 0x80 >> (i % 8);
+  std::memcpy(&result.mask, mask, sizeof mask);
+  return result;
 }
 
 absl::Status Cleanup(const std::string& pin_root) {

@@ -18,12 +18,14 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "bpf/abi/types.h"
+#include "userspace/base/ip_address.h"
 #include "userspace/datapath/attach.h"
 #include "userspace/datapath/event_reader.h"
 #include "userspace/datapath/inspect.h"
 #include "userspace/datapath/kernel_maps.h"
 #include "userspace/datapath/loader.h"
 #include "userspace/datapath/pin_layout.h"
+#include "userspace/datapath/typed_map.h"
 
 namespace fairlead::datapath {
 
@@ -55,6 +57,14 @@ class Datapath {
   // What people may look at. Lives as long as this object.
   const Inspector& inspector() const { return *inspector_; }
 
+  // This node's own pod addresses, at most one range of each family: of the
+  // cluster's other pods it is known then that they are on other nodes.
+  [[nodiscard]] absl::Status SetNodePods(const std::vector<IpPrefix>& ranges);
+  // Whether what comes in through the device is from a pod (only asked with
+  // FL_PODS_BY_DEVICE).
+  [[nodiscard]] absl::Status SetPodDevice(int ifindex, bool pods);
+  [[nodiscard]] absl::StatusOr<std::vector<int>> PodDevices() const;
+
   // Attaches to, or replaces on, a device of this network namespace.
   [[nodiscard]] absl::Status AttachDevice(int ifindex);
   // OK if it isn't attached, or the device is gone.
@@ -77,8 +87,13 @@ class Datapath {
   bool restarted_ = false;
   std::unique_ptr<Programs> programs_;
   std::unique_ptr<KernelMaps> maps_;
+  TypedMap<uint32_t, fl_node> node_;
+  TypedMap<uint32_t, fl_device> devices_;
   std::unique_ptr<Inspector> inspector_;
 };
+
+// An all-zero fl_prefix matches nothing.
+fl_prefix ToPrefix(const IpPrefix& range);
 
 // Removes programs, maps and directories, of every version. OK if there is
 // nothing; can be repeated after a failure.

@@ -317,7 +317,8 @@ absl::Status Inspector::DumpFlows(RowSink fn) const {
         Number("service", flow.service_id),
         Number("backend", flow.backend_id),
         Number("generation", flow.backend_generation),
-        Number("created", flow.created),
+        Number("source_port", be16toh(flow.source_port)),
+        Number("created_minute", flow.created),
         Number("last_seen", flow.last_seen)};
     return fn(row);
   });

@@ -35,6 +35,8 @@ struct NodeConfig {
   std::string name;
   std::string zone;  // "": unknown
   std::vector<NodeAddress> addresses;  // this host's own
+  // What packets of this host's own come from, at most one of each family.
+  std::vector<IpAddress> primary;
   // Masquerade all traffic to ClusterIPs.
   bool masquerade_all = false;
   // Pods are told from other clients by their address. Without it, ClusterIP

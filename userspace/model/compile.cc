@@ -92,9 +92,18 @@ uint32_t MasqueradeFlags(const kube::Service& service, FrontendKind kind,
   return service.external_local ? FL_SERVICE_MASQ_HOST : kAll;
 }
 
+bool HoldPrimary(const std::vector<IpPrefix>& ranges, const NodeConfig& node) {
+  for (const IpPrefix& range : ranges) {
+    for (const IpAddress& own : node.primary) {
+      if (range.Contains(own)) return true;
+    }
+  }
+  return false;
+}
+
 Frontend MakeFrontend(const kube::Service& service, const FrontendClaim& claim,
                       const Categories& categories, const NodeConfig& node,
-                      bool restricted) {
+                      const std::vector<IpPrefix>& ranges) {
   const bool external_kind = claim.kind != FrontendKind::kClusterIp;
   // Clients of this cluster take the short circuit past
   // externalTrafficPolicy: Local.
@@ -117,8 +126,9 @@ Frontend MakeFrontend(const kube::Service& service, const FrontendClaim& claim,
               uint32_t{external.verdict} << FL_SERVICE_EXTERNAL_VERDICT_SHIFT |
               MasqueradeFlags(service, claim.kind, node);
   if (claim.kind == FrontendKind::kNodePort) out.flags |= FL_SERVICE_NODE_PORT;
-  if (claim.kind == FrontendKind::kLoadBalancer && restricted) {
+  if (claim.kind == FrontendKind::kLoadBalancer && !ranges.empty()) {
     out.flags |= FL_SERVICE_SOURCE_RANGES;
+    if (HoldPrimary(ranges, node)) out.flags |= FL_SERVICE_HOST_IN_RANGES;
   }
   return out;
 }
@@ -170,7 +180,7 @@ void AddFrontends(const kube::Service& service,
                   const std::vector<IpPrefix>& ranges, DesiredPort* desired) {
   for (const FrontendClaim* claim : claims) {
     const Frontend& frontend = desired->frontends.emplace_back(MakeFrontend(
-        service, *claim, categories, node, !ranges.empty()));
+        service, *claim, categories, node, ranges));
     if (frontend.flags & FL_SERVICE_SOURCE_RANGES) {
       desired->source_ranges = ranges;
     }

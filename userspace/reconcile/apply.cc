@@ -74,6 +74,21 @@ void Reconciler::Impl::PlanFilterBit(Filter which, const L4Address& address,
   change->prepare.push_back(SetFilterBit{which, bit});
 }
 
+void Reconciler::Impl::PlanMark(const L4Address& frontend, Change* change) {
+  const IpAddress& address = frontend.address;
+  if (address.is_unspecified()) return;
+  auto it = marks_.find(address);
+  if (it != marks_.end() && it->second.in_kernel) return;
+  if (!change->planned_marks.insert(address).second) return;
+  const fl_service_key key = MarkKey(address);
+  const uint32_t bit = fl_filter_bit(&key.addr, key.port, key.proto);
+  if (!(filter_frontends_[bit / 64] >> (bit % 64) & 1) &&
+      change->planned_bits.emplace(Filter::kFrontends, bit).second) {
+    change->prepare.push_back(SetFilterBit{Filter::kFrontends, bit});
+  }
+  change->prepare.push_back(MarkAddress{address});
+}
+
 uint32_t Reconciler::Impl::ServiceIdFor(const DesiredPort& desired,
                                         const PortRecord* before,
                                         Change* change) {
@@ -184,6 +199,7 @@ void Reconciler::Impl::PlanFrontends(const DesiredPort& desired,
     value.affinity_seconds = desired.affinity_seconds;
     change->frontends.push_back(f.address);
     PlanFilterBit(Filter::kFrontends, f.address, change);
+    PlanMark(f.address, change);
     auto it = frontends_.find(f.address);
     if (it != frontends_.end() && Same(it->second.value, value)) {
       change->unchanged.emplace_back(f.address, f.kind);
@@ -429,6 +445,7 @@ ApplyResult Reconciler::Impl::Apply(model::Cluster* cluster,
     DeleteUnclaimed(&result);
   }
   DeleteSourceRanges(&result);
+  UnmarkAddresses(&result);
   ApplyNodeAddresses(cluster->node().addresses, &result);
   if (std::exchange(first_apply_, false)) backends_.TouchAll();
   SettleBackends(&result);
@@ -448,8 +465,7 @@ absl::Status Reconciler::Impl::DeleteStale(ServiceRecord* record) {
       remaining.push_back(address);
       continue;
     }
-    ReleaseSelections(it->second);
-    frontends_.erase(it);
+    RemoveFrontend(address);
   }
   record->stale = std::move(remaining);
   return first;
@@ -469,9 +485,7 @@ void Reconciler::Impl::DeleteUnclaimed(ApplyResult* result) {
       result->failures.push_back({"", std::move(status)});
       continue;
     }
-    auto it = frontends_.find(address);
-    ReleaseSelections(it->second);
-    frontends_.erase(it);
+    RemoveFrontend(address);
   }
   for (const auto& [id, prefixes] : source_ranges_) {
     if (service_ids_.contains(id)) continue;
@@ -491,6 +505,21 @@ void Reconciler::Impl::DeleteSourceRanges(ApplyResult* result) {
       result->failures.push_back({"", std::move(status)});
       ++it;
     }
+  }
+}
+
+void Reconciler::Impl::UnmarkAddresses(ApplyResult* result) {
+  for (auto it = unneeded_marks_.begin(); it != unneeded_marks_.end();) {
+    auto mark = marks_.find(*it);
+    if (mark != marks_.end() && mark->second.frontends == 0) {
+      absl::Status status = Do(UnmarkAddress{*it});
+      if (!status.ok()) {
+        result->failures.push_back({"", std::move(status)});
+        ++it;
+        continue;
+      }
+    }
+    it = unneeded_marks_.erase(it);
   }
 }
 

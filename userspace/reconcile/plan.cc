@@ -79,6 +79,12 @@ absl::Status Execute(const Operation& operation, MapSet* maps) {
           },
           [&](const PutService& o) { return maps->PutService(o.key, o.value); },
           [&](const DeleteService& o) { return maps->DeleteService(o.key); },
+          [&](const MarkAddress& o) {
+            return maps->PutService(MarkKey(o.address), {});
+          },
+          [&](const UnmarkAddress& o) {
+            return maps->DeleteService(MarkKey(o.address));
+          },
           [&](const PutSourceRange& o) { return maps->PutSourceRange(o.key); },
           [&](const DeleteSourceRange& o) {
             return maps->DeleteSourceRange(o.key);
@@ -112,6 +118,12 @@ std::string ToString(const Operation& operation) {
           [](const PutService& o) {
             return StrCat("PutService ", ToString(o.key), " ",
                           ToString(o.value));
+          },
+          [](const MarkAddress& o) {
+            return StrCat("MarkAddress ", o.address.ToString());
+          },
+          [](const UnmarkAddress& o) {
+            return StrCat("UnmarkAddress ", o.address.ToString());
           },
           [](const DeleteService& o) {
             return StrCat("DeleteService ", ToString(o.key));
@@ -153,7 +165,18 @@ std::string ToString(const fl_backend& backend) {
                 StateName(backend.state));
 }
 
+fl_service_key MarkKey(const IpAddress& address) {
+  fl_service_key key = {};
+  key.addr = ToAbi(address);
+  return key;
+}
+
+bool IsMark(const fl_service_key& key) {
+  return key.port == 0 && key.proto == 0;
+}
+
 std::string ToString(const fl_service_key& key) {
+  if (IsMark(key)) return StrCat(FromAbi(key.addr).ToString(), " (marked)");
   const L4Address frontend = FromServiceKey(key);
   if (!frontend.address.is_unspecified()) return frontend.ToString();
   return StrCat(frontend.address.is_v4() ? "*4:" : "*6:", frontend.port, "/",

@@ -40,6 +40,13 @@ struct PutService {
 struct DeleteService {
   fl_service_key key = {};
 };
+// For packets whose port can't be read, or that no frontend has.
+struct MarkAddress {
+  IpAddress address;
+};
+struct UnmarkAddress {
+  IpAddress address;
+};
 struct PutSourceRange {
   fl_source_range_key key = {};
 };
@@ -56,7 +63,8 @@ struct DeleteNodeAddress {
 
 using Operation =
     std::variant<SetFilterBit, PutBackend, SetBackendState, PutSlots,
-                 PutService, DeleteService, PutSourceRange, DeleteSourceRange,
+                 MarkAddress, PutService, DeleteService, UnmarkAddress,
+                 PutSourceRange, DeleteSourceRange,
                  PutNodeAddress, DeleteNodeAddress>;
 
 // In the order in which they have to be done.
@@ -83,6 +91,9 @@ fl_addr ToAbi(const IpAddress& address);
 IpAddress FromAbi(const fl_addr& address);
 fl_service_key ToServiceKey(const L4Address& frontend);
 L4Address FromServiceKey(const fl_service_key& key);
+// The key that marks an address which has frontends.
+fl_service_key MarkKey(const IpAddress& address);
+bool IsMark(const fl_service_key& key);
 
 }  // namespace fairlead::reconcile
 

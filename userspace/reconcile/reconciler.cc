@@ -41,7 +41,12 @@ absl::Status Reconciler::Impl::Restore() {
       }));
   FL_RETURN_IF_ERROR(maps_->ForEachService(
       [this](const fl_service_key& key, const fl_service& value) {
-        frontends_[FromServiceKey(key)].value = value;
+        if (IsMark(key)) {
+          marks_[FromAbi(key.addr)].in_kernel = true;
+          unneeded_marks_.insert(FromAbi(key.addr));
+          return;
+        }
+        AddFrontend(FromServiceKey(key)).value = value;
         next_service_id_ = std::max(next_service_id_, value.id + 1);
       }));
   auto restore = [this](const fl_selection& range) -> absl::StatusOr<bool> {
@@ -140,6 +145,11 @@ void Reconciler::Impl::Mirror(const Operation& operation) {
     backends_.Written(backend->id, backend->value.state);
   } else if (auto* state = std::get_if<SetBackendState>(&operation)) {
     backends_.Written(state->id, state->state);
+  } else if (auto* mark = std::get_if<MarkAddress>(&operation)) {
+    marks_[mark->address].in_kernel = true;
+    unneeded_marks_.insert(mark->address);
+  } else if (auto* unmark = std::get_if<UnmarkAddress>(&operation)) {
+    marks_.erase(unmark->address);
   } else if (auto* put = std::get_if<PutSourceRange>(&operation)) {
     source_ranges_[ntohl(put->key.service_id)].insert(PrefixOf(put->key));
   } else if (auto* del = std::get_if<DeleteSourceRange>(&operation)) {
@@ -152,6 +162,25 @@ void Reconciler::Impl::Mirror(const Operation& operation) {
     node_addresses_[FromAbi(node->address)] = node->value.flags;
   } else if (auto* gone = std::get_if<DeleteNodeAddress>(&operation)) {
     node_addresses_.erase(FromAbi(gone->address));
+  }
+}
+
+Reconciler::Impl::FrontendRecord& Reconciler::Impl::AddFrontend(
+    const L4Address& address) {
+  auto [it, inserted] = frontends_.try_emplace(address);
+  if (inserted && !address.address.is_unspecified()) {
+    ++marks_[address.address].frontends;
+  }
+  return it->second;
+}
+
+void Reconciler::Impl::RemoveFrontend(const L4Address& address) {
+  auto it = frontends_.find(address);
+  ReleaseSelections(it->second);
+  frontends_.erase(it);
+  if (address.address.is_unspecified()) return;
+  if (--marks_[address.address].frontends == 0) {
+    unneeded_marks_.insert(address.address);
   }
 }
 
@@ -177,7 +206,7 @@ void Reconciler::Impl::SetFrontend(const L4Address& address,
       Forwards(next.value, FL_SERVICE_EXTERNAL_VERDICT_SHIFT);
   if (next.holds_internal) selections_.Ref(next.value.internal);
   if (next.holds_external) selections_.Ref(next.value.external);
-  FrontendRecord& record = frontends_[address];
+  FrontendRecord& record = AddFrontend(address);
   ReleaseSelections(record);
   record = next;
 }

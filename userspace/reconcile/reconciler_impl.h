@@ -78,6 +78,7 @@ class Reconciler::Impl {
     // What `prepare` has already, as two ports may share it.
     absl::flat_hash_set<uint32_t> planned_backends;
     absl::flat_hash_set<std::pair<Filter, uint32_t>> planned_bits;
+    absl::flat_hash_set<IpAddress> planned_marks;
   };
   using FilterWords = std::vector<uint64_t>;
 
@@ -100,6 +101,7 @@ class Reconciler::Impl {
   void PlanFrontends(const model::DesiredPort& desired,
                      const PortRecord& port, Change* change);
   void PlanFilterBit(Filter filter, const L4Address& address, Change* change);
+  void PlanMark(const L4Address& frontend, Change* change);
   // The state bytes that may be written ahead of the rebuild: those of
   // backends that these ports were the last users of.
   Plan PlanEarlyStates(const std::vector<PortRecord>& before) const;
@@ -114,6 +116,7 @@ class Reconciler::Impl {
   absl::Status DeleteStale(ServiceRecord* record);
   void DeleteUnclaimed(ApplyResult* result);
   void DeleteSourceRanges(ApplyResult* result);
+  void UnmarkAddresses(ApplyResult* result);
   void ApplyNodeAddresses(const std::vector<model::NodeAddress>& addresses,
                           ApplyResult* result);
   void SettleBackends(ApplyResult* result);
@@ -124,6 +127,8 @@ class Reconciler::Impl {
   void Mirror(const Operation& operation);
   void SetFrontend(const L4Address& address, const Publication& publication,
                    ServiceRecord* owner);
+  FrontendRecord& AddFrontend(const L4Address& address);
+  void RemoveFrontend(const L4Address& address);
   void ReleaseSelections(const FrontendRecord& frontend);
   const PortRecord* PortOf(const FrontendRecord& frontend) const;
   FrontendView ViewOf(const L4Address& address,
@@ -141,6 +146,12 @@ class Reconciler::Impl {
   SelectionTable selections_;
   absl::node_hash_map<std::string, ServiceRecord> services_;
   absl::flat_hash_map<L4Address, FrontendRecord> frontends_;
+  struct Mark {
+    bool in_kernel = false;
+    uint32_t frontends = 0;
+  };
+  absl::flat_hash_map<IpAddress, Mark> marks_;
+  std::set<IpAddress> unneeded_marks_;
   absl::flat_hash_map<uint32_t, ServiceRecord*> service_ids_;
   uint32_t next_service_id_ = 1;
   absl::flat_hash_map<uint32_t, std::set<IpPrefix>> source_ranges_;

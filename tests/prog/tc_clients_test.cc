@@ -1,0 +1,193 @@
+// SPDX-License-Identifier: Apache-2.0
+// Who a client is, and what nobody serves: rows of the packet path.
+#include "tests/prog/tc_rows.h"
+
+namespace fairlead::prog {
+namespace {
+
+constexpr uint16_t kPort = 40000;
+constexpr uint32_t kDevice = 7;
+
+class TcClients : public TcRows {
+ protected:
+  // Of the ranges that only ClusterIPs are from.
+  std::string cluster_ip() const {
+    return ipv6() ? "2001:db8:f::1" : "198.19.0.1";
+  }
+  std::string unallocated() const {
+    return ipv6() ? "2001:db8:f::2" : "198.19.0.2";
+  }
+  void AddClusterIp(Frontend frontend) {
+    run().AddBackend(1, w().backend1, 8080, proto());
+    frontend.address = cluster_ip();
+    frontend.protocol = proto();
+    if (frontend.backends.empty()) frontend.backends = {1};
+    run().AddFrontend(frontend);
+  }
+  std::string Refusal() const {
+    return udp() ? "REJECT_UNREACHABLE" : "REJECT_RST";
+  }
+};
+
+INSTANTIATE_TEST_SUITE_P(All, TcClients, testing::ValuesIn(kRowsWithoutSum),
+                         RowName);
+
+// ---- strays ----
+
+TEST_P(TcClients, APortThatAClusterIpDoesNotHaveIsRefused) {
+  AddClusterIp({});
+  Result out = RunAnswered(Flow(w().pod, kPort, cluster_ip(), 81));
+  EXPECT_EQ(out.counters, std::vector<std::string>{"REJECT_NO_SERVICE"});
+  EXPECT_EQ(out.action, TC_ACT_REDIRECT);
+  EXPECT_EQ(packet::Describe(out.frame).errors, std::vector<std::string>{});
+  EXPECT_EQ(run().FlowCount(), 0);
+}
+
+TEST_P(TcClients, AnAddressThatNoServiceHasIsDropped) {
+  AddClusterIp({});
+  ExpectDropped(Run(Hook::kIngress, Flow(w().pod, kPort, unallocated(), 80)),
+                "DROP_NO_SERVICE");
+  ExpectDropped(Run(Hook::kIngress, Flow(w().pod, kPort, unallocated(), 53,
+                                         kAck)),
+                "DROP_NO_SERVICE");
+}
+
+TEST_P(TcClients, AResetToAPortThatNoServiceHasIsNotAnswered) {
+  if (udp()) return;
+  AddClusterIp({});
+  ExpectDropped(
+      Run(Hook::kIngress, Flow(w().pod, kPort, cluster_ip(), 81, kRst)),
+      "DROP_NO_SERVICE");
+}
+
+TEST_P(TcClients, AnEchoRequestToAClusterIpIsRefused) {
+  AddClusterIp({});
+  Packet ping = Net(w().pod, cluster_ip()) /
+                Icmp{.type = static_cast<uint8_t>(ipv6() ? 128 : 8),
+                     .rest = 0x00010001} /
+                Payload{"12345678"};
+  Result out = RunAnswered(ping);
+  EXPECT_EQ(out.counters, std::vector<std::string>{"REJECT_NO_SERVICE"});
+  EXPECT_EQ(packet::Describe(out.frame).errors, std::vector<std::string>{});
+  Packet elsewhere = Net(w().pod, w().router) /
+                     Icmp{.type = static_cast<uint8_t>(ipv6() ? 128 : 8)} /
+                     Payload{"12345678"};
+  ExpectPassed(Run(Hook::kIngress, elsewhere), elsewhere);
+}
+
+// ---- this host's own packets, at egress ----
+
+TEST_P(TcClients, OfThisHostWhatPolicyDropsDoesNotLeave) {
+  AddClusterIp({.internal_verdict = FL_VERDICT_DROP});
+  Packet first = Flow(w().node, kPort, cluster_ip(), 80);
+  ExpectDropped(Run(Hook::kEgress, first), "DROP_POLICY");
+  // Somebody else's, on its way through: was decided where it came in.
+  run().set_came_through(kDevice);
+  ExpectPassed(Run(Hook::kEgress, first), first);
+}
+
+TEST_P(TcClients, OfThisHostWhatSourceRangesForbidDoesNotLeave) {
+  AddClusterIp({.flags = FL_SERVICE_SOURCE_RANGES, .id = 9});
+  Packet first = Flow(w().node, kPort, cluster_ip(), 80);
+  ExpectDropped(Run(Hook::kEgress, first), "DROP_SOURCE_RANGE");
+  run().AllowSource(9, w().node, ipv6() ? 128 : 32);
+  ExpectPassed(Run(Hook::kEgress, first), first);
+}
+
+TEST_P(TcClients, OfThisHostARefusedClientIsAnswered) {
+  AddClusterIp({.internal_verdict = FL_VERDICT_REJECT});
+  Result out = Run(Hook::kEgress, Flow(w().node, kPort, cluster_ip(), 80));
+  EXPECT_EQ(out.counters, std::vector<std::string>{Refusal()});
+  EXPECT_EQ(out.action, TC_ACT_REDIRECT);
+  EXPECT_EQ(packet::Describe(out.frame).errors, std::vector<std::string>{});
+}
+
+TEST_P(TcClients, OfThisHostStraysAreRefusedOrDropped) {
+  AddClusterIp({});
+  EXPECT_EQ(
+      Run(Hook::kEgress, Flow(w().node, kPort, cluster_ip(), 81)).counters,
+      std::vector<std::string>{"REJECT_NO_SERVICE"});
+  ExpectDropped(Run(Hook::kEgress, Flow(w().node, kPort, unallocated(), 80)),
+                "DROP_NO_SERVICE");
+}
+
+// ---- pods ----
+
+// A pod of another node has come here as clients from outside do.
+TEST_P(TcClients, APodOfAnotherNodeUsesTheExternalSelection) {
+  run().SetNodePods("10.1.1.0", 24, "2001:db8:10:1::", 64);
+  run().AddBackend(1, w().backend1, 8080, proto());
+  run().AddBackend(2, w().backend2, 8080, proto());
+  run().AddFrontend({.address = w().vip,
+                     .protocol = proto(),
+                     .backends = {1},
+                     .external = std::vector<uint32_t>{2},
+                     .flags = FL_SERVICE_MASQ_OUTSIDE});
+  const std::string remote = ipv6() ? "2001:db8:10:2::9" : "10.1.2.9";
+  Result far = Run(Hook::kIngress, Flow(remote, kPort, w().vip, 80));
+  EXPECT_EQ(Destination(far.frame), w().backend2);
+  EXPECT_EQ(far.mark, 0u) << "a pod's source is only translated as a pod's";
+  Result near = Run(Hook::kIngress, Flow(w().pod, kPort, w().vip, 80));
+  EXPECT_EQ(Destination(near.frame), w().backend1);
+}
+
+// ---- masquerade ----
+
+// What this host serves itself sees its client: netfilter's masquerade isn't
+// on that way, either.
+TEST_P(TcClients, AnEndpointOnThisHostSeesItsClient) {
+  OneBackend(FL_SERVICE_MASQ_OUTSIDE);
+  run().AddNodeAddress(w().backend1, FL_NODE_ADDR_LOCAL);
+  Result in = Run(Hook::kIngress, Flow(w().client, kPort, w().vip, 80));
+  Expect(in, "FORWARD_NEW", TC_ACT_UNSPEC,
+         Flow(w().client, kPort, w().backend1, 8080));
+  EXPECT_EQ(in.mark, 0u);
+  EXPECT_EQ(run().FlowCount(), 2);
+}
+
+// ---- direct connections with the tuple of a flow ----
+
+TEST_P(TcClients, AFlowThatIsOverMakesPlaceForADirectConnection) {
+  if (udp()) return;
+  OneBackend();
+  (void)Run(Hook::kIngress, Flow(w().client, kPort, w().vip, 80));
+  (void)Run(Hook::kEgress,
+            Flow(w().backend1, 8080, w().client, kPort, kSyn | kAck));
+  Packet direct = Flow(w().client, kPort, w().backend1, 8080);
+  Packet answer = Flow(w().backend1, 8080, w().client, kPort, kSyn | kAck);
+  // Live: the flow's answers are still its own.
+  ExpectPassed(Run(Hook::kIngress, direct), direct);
+  EXPECT_EQ(run().FlowCount(), 2);
+  (void)Run(Hook::kIngress,
+            Flow(w().client, kPort, w().vip, 80, kRst | kAck));
+  ExpectPassed(Run(Hook::kIngress, direct), direct);
+  EXPECT_EQ(run().FlowCount(), 0);
+  ExpectPassed(Run(Hook::kEgress, answer), answer);
+}
+
+// The backend has the tuple already: its acknowledgement shows it.
+TEST_P(TcClients, ADirectConnectionSurvivesAFlowWithItsTuple) {
+  if (udp()) return;
+  OneBackend();
+  (void)Run(Hook::kIngress, Flow(w().client, kPort, w().vip, 80));
+  Packet challenge = Flow(w().backend1, 8080, w().client, kPort, kAck);
+  ExpectPassed(Run(Hook::kEgress, challenge), challenge);
+  EXPECT_EQ(run().FlowCount(), 0);
+}
+
+// ---- tags ----
+
+TEST_P(TcClients, ATaggedFrameIsTranslated) {
+  OneBackend();
+  auto tagged = [this](const std::string& src, const std::string& dst,
+                       uint16_t dport) {
+    Packet net = ipv6() ? Eth{} / Vlan{} / Ip6{.src = src, .dst = dst}
+                        : Eth{} / Vlan{} / Ip4{.src = src, .dst = dst};
+    return WithTransport(std::move(net), kPort, dport);
+  };
+  Expect(Run(Hook::kIngress, tagged(w().client, w().vip, 80)), "FORWARD_NEW",
+         TC_ACT_UNSPEC, tagged(w().client, w().backend1, 8080));
+}
+
+}  // namespace
+}  // namespace fairlead::prog
