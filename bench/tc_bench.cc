@@ -218,6 +218,9 @@ void BM_Reply(benchmark::State& state, bool ipv6) {
   (void)Shared().run().Run(
       Hook::kIngress,
       Bench::Frame(ipv6, f.client, 42000, f.vip, 80, kSyn).Build());
+  Packet accept =
+      Bench::Frame(ipv6, f.backend, 8080, f.client, 42000, kSyn | kAck);
+  Check(Hook::kEgress, accept, "REPLY_HIT");
   Packet packet = Bench::Frame(ipv6, f.backend, 8080, f.client, 42000);
   Check(Hook::kEgress, packet, "REPLY_HIT");
   Shared().Measure(state, Egress(), packet);

@@ -43,14 +43,31 @@ static __always_inline __u32 fl_tuple_taken(const struct fl_flow *d,
 				bpf_ktime_get_coarse_ns());
 }
 
+/* Random enough to spread flows, without the kernel's generator, which costs as
+ * much as a hash look-up: clients' ports differ, and time goes on. `n`: of one
+ * packet's numbers, which. */
+static __always_inline __u32 fl_flow_random(const struct fl_packet *pkt,
+					    __u32 n)
+{
+	const struct fl_flow_key *tuple = &pkt->tuple;
+	__u32 h = (__u32)bpf_ktime_get_coarse_ns() + n;
+
+	h = fl_filter_mix(h, tuple->src.w[3] ^ tuple->src.w[1]);
+	h = fl_filter_mix(h, ((__u32)tuple->sport << 16) | tuple->dport);
+	h = fl_filter_mix(h, tuple->dst.w[3]);
+	h *= 0xc2b2ae35u;
+	return h ^ (h >> 16);
+}
+
 /* Writes C with a port that no other flow to this backend has; 0: all taken.
  * Free ports first; if there are none within the tries, one whose flow has
  * been silent for so long that it is over. */
 static __always_inline __be16
-fl_masquerade_alloc(struct fl_flow_key *c, const struct fl_flow *value)
+fl_masquerade_alloc(struct fl_flow_key *c, const struct fl_flow *value,
+		    __u32 random)
 {
 	__u32 span = fl_config.source_port_max - fl_config.source_port_min + 1;
-	__u32 at = ((__u64)bpf_get_prandom_u32() * span) >> 32;
+	__u32 at = ((__u64)random * span) >> 32;
 	__u64 now_ns = bpf_ktime_get_coarse_ns();
 	__be16 stale = 0;
 	struct fl_flow *flow;
@@ -87,7 +104,7 @@ static __always_inline __be16 fl_masquerade_open(const struct fl_packet *pkt,
 	value->flags = FL_FLOW_REPLY | FL_FLOW_MASQ;
 	value->source_port = 0;
 	fl_flow_key_c(key, &masquerade, 0);
-	port = fl_masquerade_alloc(key, value);
+	port = fl_masquerade_alloc(key, value, bpf_get_prandom_u32());
 	fl_flow_key_d(key, &pkt->tuple, &pkt->to, pkt->to_port);
 	return port;
 }
@@ -147,8 +164,9 @@ __noinline int fl_choose(struct fl_packet *pkt,
 
 	if (!pkt || !service || !selection || !value)
 		return FL_COUNTER_REJECT_RST;
-	choice = again ? fl_select_random(selection, bpf_get_prandom_u32()) :
-			 fl_select(service, selection, &pkt->tuple.src);
+	choice = again ? fl_select_random(selection, fl_flow_random(pkt, again)) :
+			 fl_select(service, selection, &pkt->tuple.src,
+				   fl_flow_random(pkt, 0));
 	if (!choice.backend)
 		return FL_COUNTER_REJECT_RST;
 	pkt->to = choice.backend->addr;
@@ -237,7 +255,7 @@ __noinline int fl_ingress_new(struct fl_packet *pkt)
 			     pkt->tuple.proto, &service))
 		return fl_stray(pkt);
 	pkt->service_id = service.id;
-	client = fl_client_kind(&pkt->tuple.src, pkt->ifindex);
+	client = fl_client_kind(&service, &pkt->tuple.src, pkt->ifindex);
 	verdict = fl_ingress_admit(pkt, &service, client);
 	if (verdict != FL_COUNTER_FORWARD_NEW)
 		return verdict;

@@ -194,15 +194,33 @@ static __always_inline __u32 fl_is_remote_pod(const struct fl_addr *addr)
 	return pods && pods->mask.w[0] && !fl_addr_in_prefix(addr, pods);
 }
 
-/* Who sent what came in through this device? Only asked for the first packet
- * of a flow. */
-static __always_inline enum fl_client fl_client_kind(const struct fl_addr *src,
-						     __u32 ifindex)
+/* Does it make a difference to the service whether a client is this host or
+ * somebody outside? */
+static __always_inline __u32
+fl_service_tells_hosts(const struct fl_service *service)
+{
+	__u32 flags = service->flags;
+	__u32 verdicts = (flags >> FL_SERVICE_INTERNAL_VERDICT_SHIFT) ^
+			 (flags >> FL_SERVICE_EXTERNAL_VERDICT_SHIFT);
+
+	return service->internal.base != service->external.base ||
+	       service->internal.count != service->external.count ||
+	       verdicts & FL_SERVICE_VERDICT_MASK ||
+	       !(flags & FL_SERVICE_MASQ_HOST) !=
+		       !(flags & FL_SERVICE_MASQ_OUTSIDE);
+}
+
+/* Who sent what came in through this device, as far as it matters to the
+ * service (a hash look-up less)? Only asked for the first packet of a flow. */
+static __always_inline enum fl_client
+fl_client_kind(const struct fl_service *service, const struct fl_addr *src,
+	       __u32 ifindex)
 {
 	if (fl_is_pod(src, ifindex))
 		return fl_is_remote_pod(src) ? FL_CLIENT_REMOTE_POD :
 					       FL_CLIENT_POD;
-	if (fl_node_addr_flags(src) & FL_NODE_ADDR_LOCAL)
+	if (fl_service_tells_hosts(service) &&
+	    fl_node_addr_flags(src) & FL_NODE_ADDR_LOCAL)
 		return FL_CLIENT_HOST;
 	return FL_CLIENT_OUTSIDE;
 }

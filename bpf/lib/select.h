@@ -152,11 +152,12 @@ fl_affinity_choice(const struct fl_service *service,
 	return choice;
 }
 
-/* The backend for a new flow of `client` (its source address; the socket path
- * puts its network namespace's cookie there). */
+/* The backend for a new flow of `client`, by 32 random bits (`client`: its source
+ * address; the socket path puts its network namespace's cookie there). */
 static __always_inline struct fl_choice
 fl_select(const struct fl_service *service,
-	  const struct fl_selection *selection, const struct fl_addr *client)
+	  const struct fl_selection *selection, const struct fl_addr *client,
+	  __u32 random)
 {
 	struct fl_affinity_key key = {
 		.client = *client,
@@ -167,11 +168,11 @@ fl_select(const struct fl_service *service,
 	__u32 now;
 
 	if (fl_likely(!service->affinity_seconds))
-		return fl_select_random(selection, bpf_get_prandom_u32());
+		return fl_select_random(selection, random);
 	now = fl_now_seconds();
 	choice = fl_affinity_choice(service, selection, &key, now);
 	if (!choice.backend)
-		choice = fl_select_random(selection, bpf_get_prandom_u32());
+		choice = fl_select_random(selection, random);
 	if (!choice.backend)
 		return choice;
 	entry.backend_id = choice.id;

@@ -95,13 +95,13 @@ static __always_inline struct fl_choice
 fl_socket_select(struct bpf_sock_addr *ctx, const struct fl_service *service,
 		 __u64 cookie)
 {
+	__u32 random = fl_cookie_random(cookie);
 	struct fl_addr client;
 
 	if (fl_likely(!service->affinity_seconds))
-		return fl_select_random(&service->internal,
-					fl_cookie_random(cookie));
+		return fl_select_random(&service->internal, random);
 	client = fl_socket_affinity_client(ctx);
-	return fl_select(service, &service->internal, &client);
+	return fl_select(service, &service->internal, &client, random);
 }
 
 /* Do the source ranges certainly let this client through? Of this host's own
