@@ -20,6 +20,16 @@ static __always_inline void fl_count(enum fl_counter_id id, __u64 bytes)
 	}
 }
 
+/* So far, on this CPU. */
+static __always_inline __u32 fl_counted(enum fl_counter_id id)
+{
+	__u32 key = id;
+	struct fl_counter *counter =
+		(struct fl_counter *)bpf_map_lookup_elem(&fl_counter, &key);
+
+	return counter ? (__u32)counter->packets : 0;
+}
+
 /* Not inlined: so the object's BTF has the type, for the ABI test. */
 static __noinline void fl_event_stamp(struct fl_event *event)
 {

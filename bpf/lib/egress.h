@@ -61,7 +61,8 @@ fl_egress_reply(struct __sk_buff *ctx, struct fl_packet *pkt)
 	if (!flow)
 		return FL_COUNTER_NOT_OURS;
 	if (fl_unlikely(fl_egress_is_direct(pkt, flow))) {
-		fl_flow_key_a(&a, &pkt->tuple, flow);
+		a = pkt->tuple;
+		fl_flow_key_a(&a, flow);
 		fl_flow_forget_reply(&a, &pkt->tuple.src, pkt->tuple.sport);
 		bpf_map_delete_elem(&fl_flow, &a);
 		return FL_COUNTER_NOT_OURS;

@@ -54,29 +54,6 @@ static __always_inline __u32 fl_flow_expired(const struct fl_flow *flow,
 	return fl_flow_idle(flow, now_ns, limit);
 }
 
-/* Follows TCP, liberally: whatever comes, the packet is forwarded. Writes
- * only what has changed, so that a busy flow's entry stays shared between
- * CPUs' caches. */
-static __always_inline void fl_flow_track(struct fl_flow *flow,
-					  const struct fl_packet *pkt)
-{
-	__u64 now_ns = bpf_ktime_get_coarse_ns();
-	__u8 state = flow->state;
-
-	if (pkt->tcp_flags & FL_TCP_RST)
-		state = FL_FLOW_CLOSED;
-	else if ((pkt->tcp_flags & FL_TCP_FIN) && state < FL_FLOW_CLOSING)
-		state = FL_FLOW_CLOSING;
-	else if (state == FL_FLOW_NEW &&
-		 ((flow->flags & FL_FLOW_REPLY) ||
-		  (pkt->tcp_flags & FL_TCP_ACK)))
-		state = FL_FLOW_ESTABLISHED;
-	if (state != flow->state)
-		flow->state = state;
-	if (fl_unlikely(fl_flow_idle(flow, now_ns, FL_FLOW_TOUCH_SECONDS)))
-		flow->last_seen = now_ns / FL_SECOND_NS;
-}
-
 static __always_inline void fl_flow_stamp(struct fl_flow *flow)
 {
 	flow->last_seen = fl_now_seconds();
@@ -110,6 +87,17 @@ static __always_inline void fl_flow_key_d(struct fl_flow_key *key,
 	key->pad = 0;
 }
 
+/* Turns D's key into A's. (In place: stack is scarce.) */
+static __always_inline void fl_flow_key_a(struct fl_flow_key *key,
+					  const struct fl_flow *d)
+{
+	key->src = key->dst;
+	key->sport = key->dport;
+	key->dst = d->addr;
+	key->dport = d->port;
+	key->hook = FL_HOOK_INGRESS;
+}
+
 /* From D's. */
 static __always_inline void fl_flow_key_c(struct fl_flow_key *key,
 					  const struct fl_addr *masquerade,
@@ -118,6 +106,74 @@ static __always_inline void fl_flow_key_c(struct fl_flow_key *key,
 	key->dst = *masquerade;
 	key->dport = port;
 	key->hook = FL_HOOK_INGRESS;
+}
+
+/* Is this D the one that was made with A (its key)? Another flow may have taken
+ * its place. */
+static __always_inline __u32 fl_flow_is_reply_of(const struct fl_flow *d,
+						 const struct fl_flow_key *a)
+{
+	return d->port == a->dport && fl_addr_equal(&d->addr, &a->dst);
+}
+
+/* What A's packets show, its other entries are told: they are used by others to
+ * see whether the flow is over. `a` is A's key. */
+static __noinline int fl_flow_tell(const struct fl_flow_key *a,
+				   const struct fl_flow *flow)
+{
+	struct fl_flow_key key = {};
+	struct fl_addr masquerade;
+	struct fl_flow *d, *c;
+
+	fl_flow_key_d(&key, a, &flow->addr, flow->port);
+	d = fl_flow_find(&key);
+	if (!d || !fl_flow_is_reply_of(d, a))
+		return 0;
+	d->last_seen = flow->last_seen;
+	if (flow->state == FL_FLOW_CLOSED)
+		d->state = FL_FLOW_CLOSED;
+	if (!d->source_port)
+		return 0;
+	masquerade = fl_masquerade_addr(!fl_addr_is_v4(&flow->addr));
+	fl_flow_key_c(&key, &masquerade, d->source_port);
+	c = fl_flow_find(&key);
+	if (!c)
+		return 0;
+	c->last_seen = flow->last_seen;
+	/* Half closed: its port isn't kept for days. */
+	if (flow->state >= FL_FLOW_CLOSING && c->state < flow->state)
+		c->state = flow->state;
+	return 0;
+}
+
+/* Follows TCP, liberally: whatever comes, the packet is forwarded. Writes
+ * only what has changed, so that a busy flow's entry stays shared between
+ * CPUs' caches. */
+static __always_inline void fl_flow_track(struct fl_flow *flow,
+					  const struct fl_packet *pkt)
+{
+	__u64 now_ns = bpf_ktime_get_coarse_ns();
+	__u32 tell = 0;
+	__u8 state = flow->state;
+
+	if (pkt->tcp_flags & FL_TCP_RST)
+		state = FL_FLOW_CLOSED;
+	else if ((pkt->tcp_flags & FL_TCP_FIN) && state < FL_FLOW_CLOSING)
+		state = FL_FLOW_CLOSING;
+	else if (state == FL_FLOW_NEW &&
+		 ((flow->flags & FL_FLOW_REPLY) ||
+		  (pkt->tcp_flags & FL_TCP_ACK)))
+		state = FL_FLOW_ESTABLISHED;
+	if (state != flow->state) {
+		flow->state = state;
+		tell = state >= FL_FLOW_CLOSING;
+	}
+	if (fl_unlikely(fl_flow_idle(flow, now_ns, FL_FLOW_TOUCH_SECONDS))) {
+		flow->last_seen = now_ns / FL_SECOND_NS;
+		tell = 1;
+	}
+	if (fl_unlikely(tell && !(flow->flags & FL_FLOW_REPLY)))
+		fl_flow_tell(&pkt->tuple, flow);
 }
 
 /* Is the connection over, by what both directions have shown? */
@@ -138,21 +194,29 @@ static __always_inline __u32 fl_flow_is_over(const struct fl_flow *a,
 static __noinline int fl_flow_serves_new(const struct fl_flow *a,
 					 const struct fl_packet *pkt)
 {
+	__u64 now_ns = bpf_ktime_get_coarse_ns();
 	struct fl_backend *backend;
 	struct fl_flow_key key;
+	struct fl_flow *d;
 
 	backend = fl_backend_same(a->backend_id, a->backend_generation);
 	if (!backend)
 		return 0;
-	if (pkt->tuple.proto == FL_IPPROTO_UDP)
-		return (backend->state == FL_BACKEND_ON ||
-			backend->state == FL_BACKEND_DRAIN) &&
-		       !fl_flow_idle(a, bpf_ktime_get_coarse_ns(),
-				     FL_FLOW_IDLE_UDP);
-	if (backend->state != FL_BACKEND_ON)
+	if (pkt->tuple.proto == FL_IPPROTO_UDP) {
+		if (backend->state != FL_BACKEND_ON &&
+		    backend->state != FL_BACKEND_DRAIN)
+			return 0;
+		if (fl_likely(!fl_flow_idle(a, now_ns, FL_FLOW_IDLE_UDP)))
+			return 1;
+	} else if (backend->state != FL_BACKEND_ON) {
 		return 0;
+	}
 	fl_flow_key_d(&key, &pkt->tuple, &a->addr, a->port);
-	return !fl_flow_is_over(a, fl_flow_find(&key));
+	d = fl_flow_find(&key);
+	/* The answers alone keep a flow of datagrams alive. */
+	if (pkt->tuple.proto == FL_IPPROTO_UDP)
+		return d && !fl_flow_idle(d, now_ns, FL_FLOW_IDLE_UDP);
+	return !fl_flow_is_over(a, d);
 }
 
 static __always_inline __u32 fl_flow_serves(const struct fl_flow *a,
@@ -187,7 +251,7 @@ static __always_inline void fl_flow_forget_reply(const struct fl_flow_key *a,
 
 	fl_flow_key_d(&key, a, backend, port);
 	d = fl_flow_find(&key);
-	if (!d)
+	if (!d || !fl_flow_is_reply_of(d, a))
 		return;
 	if (d->source_port) {
 		masquerade = fl_masquerade_addr(!fl_addr_is_v4(backend));
@@ -208,20 +272,6 @@ static __noinline int fl_flow_forget(const struct fl_flow_key *a,
 	fl_flow_forget_reply(a, &backend, flow->port);
 	bpf_map_delete_elem(&fl_flow, a);
 	return 0;
-}
-
-/* A's key, from D's and D. */
-static __always_inline void fl_flow_key_a(struct fl_flow_key *key,
-					  const struct fl_flow_key *d,
-					  const struct fl_flow *flow)
-{
-	key->src = d->dst;
-	key->dst = flow->addr;
-	key->sport = d->dport;
-	key->dport = flow->port;
-	key->proto = d->proto;
-	key->hook = FL_HOOK_INGRESS;
-	key->pad = 0;
 }
 
 #endif /* FAIRLEAD_BPF_LIB_FLOW_H_ */

@@ -6,6 +6,7 @@
 #define FAIRLEAD_BPF_LIB_INGRESS_H_
 
 #include "bpf/lib/config.h"
+#include "bpf/lib/count.h"
 #include "bpf/lib/flow.h"
 #include "bpf/lib/fragment.h"
 #include "bpf/lib/frontend.h"
@@ -36,27 +37,46 @@ static __always_inline __u32 fl_is_masquerade(const struct fl_packet *pkt)
 static __always_inline __u32 fl_tuple_taken(const struct fl_flow *d,
 					    const struct fl_packet *pkt)
 {
-	if (d->port == pkt->tuple.dport &&
-	    fl_addr_equal(&d->addr, &pkt->tuple.dst))
+	if (fl_flow_is_reply_of(d, &pkt->tuple))
 		return 0;
 	return !fl_flow_expired(d, pkt->tuple.proto,
 				bpf_ktime_get_coarse_ns());
 }
 
 /* Random enough to spread flows, without the kernel's generator, which costs as
- * much as a hash look-up: clients' ports differ, and time goes on. `n`: of one
- * packet's numbers, which. */
+ * much as a hash look-up: clients' ports differ, time goes on, and each flow has
+ * its number. `n`: of one packet's random numbers, which. */
 static __always_inline __u32 fl_flow_random(const struct fl_packet *pkt,
 					    __u32 n)
 {
 	const struct fl_flow_key *tuple = &pkt->tuple;
 	__u32 h = (__u32)bpf_ktime_get_coarse_ns() + n;
 
+	h = fl_filter_mix(h, fl_counted(FL_COUNTER_FORWARD_NEW));
 	h = fl_filter_mix(h, tuple->src.w[3] ^ tuple->src.w[1]);
 	h = fl_filter_mix(h, ((__u32)tuple->sport << 16) | tuple->dport);
-	h = fl_filter_mix(h, tuple->dst.w[3]);
 	h *= 0xc2b2ae35u;
 	return h ^ (h >> 16);
+}
+
+/* The flow that this C is of is over: without its A, no packet of it comes to a
+ * source port that is another's now. */
+static __noinline int fl_flow_evict(const struct fl_flow_key *c)
+{
+	struct fl_flow_key key = *c;
+	struct fl_flow *flow = fl_flow_find(c);
+
+	if (!flow)
+		return 0;
+	key.dst = flow->addr;
+	key.dport = flow->port;
+	key.hook = FL_HOOK_EGRESS;
+	flow = fl_flow_find(&key);
+	if (!flow || flow->source_port != c->dport)
+		return 0;
+	fl_flow_key_a(&key, flow);
+	bpf_map_delete_elem(&fl_flow, &key);
+	return 0;
 }
 
 /* Writes C with a port that no other flow to this backend has; 0: all taken.
@@ -87,6 +107,7 @@ fl_masquerade_alloc(struct fl_flow_key *c, const struct fl_flow *value,
 	if (!stale)
 		return 0;
 	c->dport = stale;
+	fl_flow_evict(c);
 	return bpf_map_update_elem(&fl_flow, c, value, BPF_ANY) ? 0 : stale;
 }
 
@@ -132,8 +153,16 @@ __noinline int fl_flow_open(const struct fl_packet *pkt, struct fl_flow *value)
 	value->source_port = port;
 	if (bpf_map_update_elem(&fl_flow, &key, value, BPF_NOEXIST)) {
 		taken = fl_flow_find(&key);
-		if ((taken && fl_tuple_taken(taken, pkt)) ||
-		    bpf_map_update_elem(&fl_flow, &key, value, BPF_ANY))
+		if (taken && fl_tuple_taken(taken, pkt))
+			goto undo;
+		if (taken && !fl_flow_is_reply_of(taken, &pkt->tuple)) {
+			/* Over: nor may its A come back to life. */
+			fl_flow_key_a(&key, taken);
+			bpf_map_delete_elem(&fl_flow, &key);
+			fl_flow_key_d(&key, &pkt->tuple, &pkt->to,
+				      pkt->to_port);
+		}
+		if (bpf_map_update_elem(&fl_flow, &key, value, BPF_ANY))
 			goto undo;
 	}
 	value->addr = pkt->to;
@@ -267,8 +296,8 @@ __noinline int fl_ingress_new(struct fl_packet *pkt)
  * answers: it makes place. */
 __noinline int fl_ingress_direct(const struct fl_packet *pkt)
 {
-	struct fl_flow_key key = {}, a = {};
-	struct fl_flow *d, *flow;
+	struct fl_flow_key key = {};
+	struct fl_flow *a, *d;
 
 	if (!pkt)
 		return 0;
@@ -276,13 +305,13 @@ __noinline int fl_ingress_direct(const struct fl_packet *pkt)
 	d = fl_flow_find(&key);
 	if (fl_likely(!d))
 		return 0;
-	fl_flow_key_a(&a, &key, d);
-	flow = fl_flow_find(&a);
-	if (flow && !fl_flow_is_over(flow, d) &&
+	fl_flow_key_a(&key, d);
+	a = fl_flow_find(&key);
+	if (a && !fl_flow_is_over(a, d) &&
 	    !fl_flow_expired(d, key.proto, bpf_ktime_get_coarse_ns()))
 		return 0;
-	fl_flow_forget_reply(&a, &key.src, key.sport);
-	bpf_map_delete_elem(&fl_flow, &a);
+	fl_flow_forget_reply(&key, &pkt->tuple.dst, pkt->tuple.dport);
+	bpf_map_delete_elem(&fl_flow, &key);
 	return 0;
 }
 
