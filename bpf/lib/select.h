@@ -23,7 +23,7 @@ struct fl_choice {
 
 /* The most slots that are searched for an affinity entry's backend after the
  * selection was rebuilt; a bigger selection loses the entry. */
-#define FL_AFFINITY_SCAN 4096
+#define FL_AFFINITY_SCAN 65536
 
 static __always_inline struct fl_backend *fl_backend_get(__u32 id)
 {

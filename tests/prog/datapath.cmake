@@ -4,3 +4,5 @@ fl_test(socket_test LABEL prog SRCS socket_test.cc DEPS service_world)
 fl_test(datapath_test LABEL prog SRCS datapath_test.cc
   DEPS service_world absl::synchronization)
 fl_test(abi_btf_test LABEL prog SRCS abi_btf_test.cc DEPS datapath)
+fl_test(big_service_test LABEL prog SRCS big_service_test.cc
+  DEPS service_world)
