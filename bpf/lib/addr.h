@@ -27,6 +27,16 @@ static __always_inline __u32 fl_addr_equal(const struct fl_addr *a,
 		 (a->w[2] ^ b->w[2]) | (a->w[3] ^ b->w[3]));
 }
 
+/* 127.0.0.0/8 or ::1 */
+static __always_inline __u32 fl_addr_is_loopback(const struct fl_addr *addr)
+{
+	if (fl_addr_is_v4(addr))
+		return (addr->w[3] & bpf_htonl(0xff000000)) ==
+		       bpf_htonl(0x7f000000);
+	return !addr->w[0] && !addr->w[1] && !addr->w[2] &&
+	       addr->w[3] == bpf_htonl(1);
+}
+
 /* The wildcard of the same family: ::ffff:0.0.0.0 or ::. */
 static __always_inline struct fl_addr
 fl_addr_unspecified(const struct fl_addr *addr)

@@ -104,6 +104,20 @@ fl_socket_select(struct bpf_sock_addr *ctx, const struct fl_service *service,
 	return fl_select(service, &service->internal, &client, random);
 }
 
+static __always_inline __u32 fl_socket_is_host(struct bpf_sock_addr *ctx)
+{
+	return bpf_get_netns_cookie(ctx) == fl_config.host_netns;
+}
+
+/* A pod's loopback address is its own, whatever its number. */
+static __always_inline __u32
+fl_socket_is_pods_own(struct bpf_sock_addr *ctx, const struct fl_addr *asked,
+		      const struct fl_service *service)
+{
+	return fl_unlikely(service->flags & FL_SERVICE_NODE_PORT) &&
+	       fl_addr_is_loopback(asked) && !fl_socket_is_host(ctx);
+}
+
 /* Do the source ranges certainly let this client through? Of this host's own
  * the address is known; a pod's is the packet path's to see. */
 static __always_inline __u32
@@ -112,15 +126,18 @@ fl_socket_in_ranges(struct bpf_sock_addr *ctx, const struct fl_service *service)
 	if (fl_likely(!(service->flags & FL_SERVICE_SOURCE_RANGES)))
 		return 1;
 	return service->flags & FL_SERVICE_HOST_IN_RANGES &&
-	       bpf_get_netns_cookie(ctx) == fl_config.host_netns;
+	       fl_socket_is_host(ctx);
 }
 
 /* Why a frontend's socket isn't translated; FL_SOCKET_REWRITE if it is. */
 static __always_inline struct fl_socket_result
-fl_socket_verdict(struct bpf_sock_addr *ctx, const struct fl_service *service)
+fl_socket_verdict(struct bpf_sock_addr *ctx, const struct fl_addr *asked,
+		  const struct fl_service *service)
 {
 	enum fl_verdict verdict = fl_service_verdict(service, FL_CLIENT_POD);
 
+	if (fl_socket_is_pods_own(ctx, asked, service))
+		return fl_socket_result(FL_SOCKET_PASS, FL_COUNTER_NOT_OURS);
 	if (verdict == FL_VERDICT_DROP || !fl_socket_in_ranges(ctx, service))
 		return fl_socket_result(FL_SOCKET_PASS,
 					FL_COUNTER_SOCKET_DECLINED);
@@ -171,7 +188,7 @@ fl_socket_connect(struct bpf_sock_addr *ctx, const struct fl_endpoint *asked)
 			fl_peer_clear(bpf_get_socket_cookie(ctx));
 		return fl_socket_stray(asked);
 	}
-	result = fl_socket_verdict(ctx, &service);
+	result = fl_socket_verdict(ctx, &asked->addr, &service);
 	if (result.action != FL_SOCKET_REWRITE)
 		return result;
 	cookie = bpf_get_socket_cookie(ctx);
@@ -220,7 +237,7 @@ fl_socket_sendmsg(struct bpf_sock_addr *ctx, const struct fl_endpoint *asked)
 	if (fl_likely(!fl_service_read(&asked->addr, asked->port, asked->proto,
 				       &service)))
 		return fl_socket_stray(asked);
-	result = fl_socket_verdict(ctx, &service);
+	result = fl_socket_verdict(ctx, &asked->addr, &service);
 	if (result.action != FL_SOCKET_REWRITE)
 		return result;
 	cookie = bpf_get_socket_cookie(ctx);

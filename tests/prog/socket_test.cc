@@ -12,7 +12,10 @@
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "tests/harness/sockets.h"
+#include "bpf/abi/filter.h"
 #include "tests/prog/service_world.h"
+#include "userspace/base/netns.h"
+#include "userspace/reconcile/plan.h"
 
 namespace fairlead {
 namespace {
@@ -532,6 +535,113 @@ TEST_F(SocketWorldTest, AffinityExpires) {
     ASSERT_EQ(bpf_map_update_elem(map->fd.get(), &key, &entry, 0), 0);
   }
   EXPECT_THAT(seen, SizeIs(4));
+}
+
+// "localhost" among the NodePort addresses: the host's, nobody else's.
+TEST_F(SocketWorldTest, NodePortOnLoopbackIsTheHostsAlone) {
+  datapath::Options options = world_->options();
+  options.config.host_netns = *NetnsCookie();
+  ASSERT_OK(world_->OpenDatapath(options));
+  for (const char* loopback : {"127.0.0.1", "::1"}) {
+    SCOPED_TRACE(loopback);
+    std::vector<uint32_t> ids;
+    std::vector<Server> servers =
+        AddServers(1, Address(loopback), Protocol::kTcp, &ids);
+    fl_service node_port = {};
+    node_port.flags = FL_SERVICE_NODE_PORT;
+    L4Address at{Address(loopback), 30080, Protocol::kTcp};
+    ASSERT_OK(world_->PutService(
+        {IpAddress::Unspecified(at.address.family()), at.port, at.protocol},
+        ids, node_port));
+    fl_addr node;
+    memcpy(&node, at.address.bytes().data(), sizeof(node));
+    ASSERT_OK(world_->maps().PutNodeAddress(
+        node, {FL_NODE_ADDR_NODE_PORT | FL_NODE_ADDR_LOCAL}));
+
+    UniqueFd client = OpenSocket(at, SocketFamily::kNative);
+    EXPECT_EQ(Connect(client.get(), at, SocketFamily::kNative), 0);
+    EXPECT_EQ(PeerName(client.get()), at);
+    auto pod = harness::NetnsScope::Create();
+    ASSERT_TRUE(pod.ok()) << pod.status();
+    ASSERT_OK(pod->Command("ip link set lo up").status());
+    ASSERT_OK(pod->Run([&] {
+      UniqueFd own = OpenSocket(at, SocketFamily::kNative);
+      EXPECT_EQ(Connect(own.get(), at, SocketFamily::kNative), ECONNREFUSED);
+      return absl::OkStatus();
+    }));
+  }
+  EXPECT_EQ(Counters()["socket_translated"], 2u);
+  EXPECT_EQ(Counters()["not_ours"], 2u);
+  ASSERT_OK(world_->OpenDatapath());
+}
+
+// Source ranges are the packet path's business, but for this host's own
+// address, which is known when they are compiled.
+TEST_F(SocketWorldTest, SourceRangesThatHoldThisHost) {
+  datapath::Options options = world_->options();
+  options.config.host_netns = *NetnsCookie();
+  ASSERT_OK(world_->OpenDatapath(options));
+  std::vector<uint32_t> ids;
+  std::vector<Server> servers =
+      AddServers(1, Address("127.0.0.1"), Protocol::kTcp, &ids);
+  L4Address vip{Address("203.0.113.7"), 80, Protocol::kTcp};
+  auto outcome = [&](const harness::NetnsScope* in) {
+    auto before = Counters();
+    auto connect = [&] {
+      UniqueFd client = OpenSocket(vip, SocketFamily::kNative);
+      (void)Connect(client.get(), vip, SocketFamily::kNative);
+      return absl::OkStatus();
+    };
+    EXPECT_TRUE((in ? in->Run(connect) : connect()).ok());
+    auto after = Counters();
+    return after["socket_translated"] > before["socket_translated"]
+               ? "translated"
+           : after["socket_declined"] > before["socket_declined"] ? "declined"
+                                                                  : "?";
+  };
+  auto pod = harness::NetnsScope::Create();
+  ASSERT_TRUE(pod.ok()) << pod.status();
+  fl_service service = {};
+  service.flags = FL_SERVICE_SOURCE_RANGES;
+  ASSERT_OK(world_->PutService(vip, ids, service));
+  EXPECT_STREQ(outcome(nullptr), "declined");
+  service.flags |= FL_SERVICE_HOST_IN_RANGES;
+  ASSERT_OK(world_->PutService(vip, ids, service));
+  EXPECT_STREQ(outcome(nullptr), "translated");
+  EXPECT_STREQ(outcome(&*pod), "declined");
+  ASSERT_OK(world_->OpenDatapath());
+}
+
+// In the services' range: a port that nobody has is refused where there are
+// frontends; the rest is the packet path's to drop.
+TEST_F(SocketWorldTest, Strays) {
+  datapath::Options options = world_->options();
+  options.config.services4 =
+      datapath::ToPrefix(*IpPrefix::Parse("10.96.0.0/16"));
+  options.config.services6 =
+      datapath::ToPrefix(*IpPrefix::Parse("fd00:10:96::/112"));
+  ASSERT_OK(world_->OpenDatapath(options));
+  for (const char* text : {"10.96.0.1", "fd00:10:96::1"}) {
+    SCOPED_TRACE(text);
+    for (Protocol protocol : {Protocol::kTcp, Protocol::kUdp}) {
+      L4Address stray{Address(text), 81, protocol};
+      UniqueFd client = OpenSocket(stray, SocketFamily::kNative);
+      uint64_t declined = Counters()["socket_declined"];
+      (void)Connect(client.get(), stray, SocketFamily::kNative);
+      EXPECT_EQ(Counters()["socket_declined"], declined + 1);
+      fl_service_key mark = reconcile::MarkKey(stray.address);
+      ASSERT_OK(world_->maps().SetFilterBit(
+          reconcile::Filter::kFrontends,
+          fl_filter_bit(&mark.addr, mark.port, mark.proto)));
+      ASSERT_OK(world_->maps().PutService(mark, {}));
+      client = OpenSocket(stray, SocketFamily::kNative);
+      EXPECT_EQ(Connect(client.get(), stray, SocketFamily::kNative),
+                ECONNREFUSED);
+      ASSERT_OK(world_->maps().DeleteService(mark));
+    }
+  }
+  EXPECT_EQ(Counters()["socket_refused"], 4u);
+  ASSERT_OK(world_->OpenDatapath());
 }
 
 TEST_F(SocketWorldTest, NodePortOnlyOnNodePortAddresses) {

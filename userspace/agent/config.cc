@@ -120,6 +120,11 @@ std::vector<IpPrefix> Ranges(std::string_view flag,
   return prefixes;
 }
 
+void AddRanges(std::initializer_list<const char*> ranges,
+               std::vector<IpPrefix>* to) {
+  for (const char* text : ranges) to->push_back(*IpPrefix::Parse(text));
+}
+
 void DetectPods(const Flags& flags, AgentConfig* config, Problems* problems) {
   const std::string& mode = flags.detect_local_mode;
   if (mode == "ClusterCIDR") {
@@ -250,6 +255,10 @@ absl::StatusOr<AgentConfig> MakeConfig(const Flags& flags) {
   for (const std::string& text : Split(flags.nodeport_addresses)) {
     if (text == "primary") {
       config.nodeport_primary = true;
+    } else if (text == "localhost") {
+      AddRanges({"127.0.0.0/8", "::1/128"}, &config.nodeport_cidrs);
+    } else if (text == "all") {
+      AddRanges({"0.0.0.0/0", "::/0"}, &config.nodeport_cidrs);
     } else {
       config.nodeport_cidrs.push_back(
           problems.Take("--nodeport-addresses", IpPrefix::Parse(text, true)));

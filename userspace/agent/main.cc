@@ -78,8 +78,8 @@ void AddNetworkFlags(CLI::App* app, Flags* flags) {
                   "With InterfaceNamePrefix: pods come in through devices "
                   "whose names begin so");
   app->add_option("--nodeport-addresses", flags->nodeport_addresses,
-                  "Local addresses that take NodePorts: ranges, or "
-                  "\"primary\" for the node's own")
+                  "Local addresses that take NodePorts: ranges, \"primary\" "
+                  "(the node's own), \"localhost\" or \"all\"")
       ->capture_default_str();
   app->add_option("--node-port-range", flags->node_port_range,
                   "NodePorts of the cluster")
