@@ -131,6 +131,46 @@ TEST_P(TcClients, APodOfAnotherNodeUsesTheExternalSelection) {
   EXPECT_EQ(Destination(near.frame), w().backend1);
 }
 
+// A client that is a pod keeps its address, another one doesn't: that is how
+// each way of telling shows.
+std::string ClientKind(TcRun& run, const std::string& client) {
+  run.AddBackend(1, "10.1.1.5", 8080, 6);
+  run.AddFrontend({.address = "198.51.100.1",
+                   .backends = {1},
+                   .flags = FL_SERVICE_MASQ_OUTSIDE});
+  Packet syn = Eth{} / Ip4{.src = client, .dst = "198.51.100.1"} /
+               Tcp{.sport = 40000, .dport = 80};
+  Result out = run.Run(Hook::kIngress, syn.Build());
+  run.Clear();
+  return out.mark == 0 ? "pod" : "outside";
+}
+
+TEST(TcPodDetection, ByDevice) {
+  fl_config config = TcRun::DefaultConfig();
+  config.pod_detection = FL_PODS_BY_DEVICE;
+  TcRun run(config);
+  EXPECT_EQ(ClientKind(run, "10.1.1.9"), "outside");
+  run.SetPodDevice(1);  // the one that test packets come in through
+  EXPECT_EQ(ClientKind(run, "192.0.2.10"), "pod");
+}
+
+TEST(TcPodDetection, ByTheNodesRange) {
+  fl_config config = TcRun::DefaultConfig();
+  config.pod_detection = FL_PODS_BY_NODE;
+  TcRun run(config);
+  EXPECT_EQ(ClientKind(run, "10.1.1.9"), "outside") << "not known yet";
+  run.SetNodePods("10.1.1.0", 24, "2001:db8:10:1::", 64);
+  EXPECT_EQ(ClientKind(run, "10.1.1.9"), "pod");
+  run.SetNodePods("10.1.1.0", 24, "2001:db8:10:1::", 64);
+  EXPECT_EQ(ClientKind(run, "10.1.2.9"), "outside");
+}
+
+TEST(TcPodDetection, ByTheClustersRange) {
+  TcRun run;
+  EXPECT_EQ(ClientKind(run, "10.1.2.9"), "pod");
+  EXPECT_EQ(ClientKind(run, "192.0.2.10"), "outside");
+}
+
 // ---- masquerade ----
 
 // What this host serves itself sees its client: netfilter's masquerade isn't

@@ -102,6 +102,51 @@ TEST(LocalAddresses, NodeIpByPrecedence) {
   EXPECT_EQ(NodeIp(IpFamily::kIpv6, config, {}, {}, local), std::nullopt);
 }
 
+TEST(Config, HowPodsAreTold) {
+  auto make = [](const char* mode, const char* bridge, const char* prefix) {
+    Flags flags;
+    flags.server = "http://127.0.0.1:1";
+    flags.cgroup_root = "none";
+    flags.detect_local_mode = mode;
+    flags.pod_bridge_interface = bridge;
+    flags.pod_interface_name_prefix = prefix;
+    return MakeConfig(flags);
+  };
+  EXPECT_FALSE(make("ClusterCIDR", "", "")->detects_pods());
+  EXPECT_TRUE(make("NodeCIDR", "", "")->detects_pods());
+  EXPECT_TRUE(make("NodeCIDR", "", "")->node_pods_from_api);
+  auto bridge = make("BridgeInterface", "cni0", "");
+  ASSERT_TRUE(bridge.ok()) << bridge.status();
+  EXPECT_TRUE(IsPodDevice(*bridge, "cni0", ""));
+  EXPECT_TRUE(IsPodDevice(*bridge, "veth1", "cni0"));
+  EXPECT_FALSE(IsPodDevice(*bridge, "eth0", "br0"));
+  auto prefix = make("InterfaceNamePrefix", "", "cali");
+  ASSERT_TRUE(prefix.ok()) << prefix.status();
+  EXPECT_TRUE(IsPodDevice(*prefix, "cali12", ""));
+  EXPECT_FALSE(IsPodDevice(*prefix, "cal", ""));
+  for (auto bad : {make("BridgeInterface", "", ""),
+                   make("InterfaceNamePrefix", "", ""), make("Magic", "", "")}) {
+    EXPECT_FALSE(bad.ok());
+  }
+}
+
+TEST(Config, NodePortAddressKeywords) {
+  Flags flags;
+  flags.server = "http://127.0.0.1:1";
+  flags.cgroup_root = "none";
+  flags.nodeport_addresses = {"localhost"};
+  auto config = MakeConfig(flags);
+  ASSERT_TRUE(config.ok()) << config.status();
+  EXPECT_FALSE(config->nodeport_primary);
+  std::set<netlink::LinkAddress> local = {
+      {1, Ip("127.0.0.1"), 8, false, true}, {1, Ip("::1"), 128, false, true},
+      {2, Ip("192.0.2.1"), 24}};
+  EXPECT_THAT(NodeAddresses(*config, local, {Ip("192.0.2.1")}),
+              ElementsAre(model::NodeAddress{Ip("::1"), true},
+                          model::NodeAddress{Ip("127.0.0.1"), true},
+                          model::NodeAddress{Ip("192.0.2.1"), false}));
+}
+
 TEST(LocalAddresses, WhichTakeNodePorts) {
   AgentConfig config;
   config.nodeport_primary = true;
