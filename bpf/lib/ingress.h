@@ -79,27 +79,49 @@ static __noinline int fl_flow_evict(const struct fl_flow_key *c)
 	return 0;
 }
 
+enum fl_port_state {
+	FL_PORT_TAKEN = 0,
+	FL_PORT_OURS = 1,  /* was free, and is written now */
+	FL_PORT_STALE = 2, /* its flow has been silent for so long: it is over */
+};
+
+/* Writes C if nobody has its port. (A global function is verified once, and
+ * not in each round of the loop around it.) */
+__noinline int fl_masquerade_try(const struct fl_flow_key *c,
+				 const struct fl_flow *value)
+{
+	struct fl_flow *flow;
+
+	if (!c || !value)
+		return FL_PORT_TAKEN;
+	if (!bpf_map_update_elem(&fl_flow, c, value, BPF_NOEXIST))
+		return FL_PORT_OURS;
+	flow = fl_flow_find(c);
+	return flow && fl_flow_expired(flow, c->proto,
+				       bpf_ktime_get_coarse_ns()) ?
+		       FL_PORT_STALE : FL_PORT_TAKEN;
+}
+
 /* Writes C with a port that no other flow to this backend has; 0: all taken.
- * Free ports first; if there are none within the tries, one whose flow has
- * been silent for so long that it is over. */
+ * Free ports first; a stale one if there are none within the tries. */
 static __always_inline __be16
 fl_masquerade_alloc(struct fl_flow_key *c, const struct fl_flow *value,
 		    __u32 random)
 {
 	__u32 span = fl_config.source_port_max - fl_config.source_port_min + 1;
 	__u32 at = ((__u64)random * span) >> 32;
-	__u64 now_ns = bpf_ktime_get_coarse_ns();
 	__be16 stale = 0;
-	struct fl_flow *flow;
 	__u32 i;
 
 	for (i = 0; i < FL_PORT_TRIES && i < span; i++) {
 		c->dport = bpf_htons(fl_config.source_port_min + at);
-		if (!bpf_map_update_elem(&fl_flow, c, value, BPF_NOEXIST))
+		switch (fl_masquerade_try(c, value)) {
+		case FL_PORT_OURS:
 			return c->dport;
-		flow = fl_flow_find(c);
-		if (flow && fl_flow_expired(flow, c->proto, now_ns))
+		case FL_PORT_STALE:
 			stale = c->dport;
+			break;
+		}
 		at++;
 		if (at >= span)
 			at = 0;

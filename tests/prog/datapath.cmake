@@ -6,3 +6,4 @@ fl_test(datapath_test LABEL prog SRCS datapath_test.cc
 fl_test(abi_btf_test LABEL prog SRCS abi_btf_test.cc DEPS datapath)
 fl_test(big_service_test LABEL prog SRCS big_service_test.cc
   DEPS service_world)
+fl_test(verifier_test LABEL prog SRCS verifier_test.cc DEPS service_world)

@@ -54,6 +54,8 @@ class Datapath {
 
   // The tables that the reconciler writes. Lives as long as this object.
   KernelMaps& maps() { return *maps_; }
+  // The loaded programs, for who measures them.
+  const Programs& programs() const { return *programs_; }
   // What people may look at. Lives as long as this object.
   const Inspector& inspector() const { return *inspector_; }
 
