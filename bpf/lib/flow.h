@@ -19,10 +19,12 @@
 #include "bpf/lib/parse.h"
 #include "bpf/lib/select.h"
 
-/* Ages after which an entry may be taken over by another flow (never: is
- * removed; that is the LRU's work). As long as what people know from
- * netfilter's defaults, or longer. */
-#define FL_FLOW_IDLE_UDP 180
+/* Silence after which an entry may be taken over by another flow (never: is
+ * removed; that is the LRU's work): what people know from netfilter. UDP also
+ * chooses its endpoint anew. */
+#define FL_FLOW_IDLE_UDP 120
+#define FL_FLOW_IDLE_UDP_NEW 30 /* no answer seen */
+#define FL_FLOW_IDLE_TCP_NEW 120
 #define FL_FLOW_IDLE_CLOSED 10
 #define FL_FLOW_IDLE_CLOSING 120
 #define FL_FLOW_IDLE_TCP 432000
@@ -46,7 +48,10 @@ static __always_inline __u32 fl_flow_expired(const struct fl_flow *flow,
 	__u32 limit = FL_FLOW_IDLE_TCP;
 
 	if (proto == FL_IPPROTO_UDP)
-		limit = FL_FLOW_IDLE_UDP;
+		limit = flow->state == FL_FLOW_NEW ? FL_FLOW_IDLE_UDP_NEW :
+						     FL_FLOW_IDLE_UDP;
+	else if (flow->state == FL_FLOW_NEW)
+		limit = FL_FLOW_IDLE_TCP_NEW;
 	else if (flow->state == FL_FLOW_CLOSED)
 		limit = FL_FLOW_IDLE_CLOSED;
 	else if (flow->state == FL_FLOW_CLOSING)

@@ -167,7 +167,7 @@ __noinline int fl_flow_open(const struct fl_packet *pkt, struct fl_flow *value)
 	if (pkt->masquerade) {
 		port = fl_masquerade_open(pkt, &key, value);
 		if (!port)
-			return FL_COUNTER_DROP_NO_PORT;
+			return FL_COUNTER_REJECT_NO_PORT;
 	}
 	value->addr = pkt->tuple.dst;
 	value->port = pkt->tuple.dport;
@@ -399,6 +399,7 @@ fl_ingress_flow(struct __sk_buff *ctx, struct fl_packet *pkt)
 	case FL_COUNTER_REJECT_RST:
 	case FL_COUNTER_REJECT_NO_FLOW:
 	case FL_COUNTER_REJECT_NO_SERVICE:
+	case FL_COUNTER_REJECT_NO_PORT:
 		return fl_reject(ctx, pkt, verdict);
 	default:
 		return verdict;

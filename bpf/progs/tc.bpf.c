@@ -80,6 +80,7 @@ static __always_inline int fl_act(struct __sk_buff *ctx, enum fl_hook hook,
 	case FL_COUNTER_REJECT_UNREACHABLE:
 	case FL_COUNTER_REJECT_NO_FLOW:
 	case FL_COUNTER_REJECT_NO_SERVICE:
+	case FL_COUNTER_REJECT_NO_PORT:
 		return bpf_redirect(ctx->ifindex, hook == FL_HOOK_INGRESS ?
 							  0 : BPF_F_INGRESS);
 	default:

@@ -20,7 +20,7 @@ const std::vector<Verdicts>& Reachable() {
   static auto* verdicts = new std::vector<Verdicts>{
       {"ingress",
        {"NOT_OURS", "FORWARD_NEW", "FORWARD_HIT", "REPLY_HIT",
-        "ICMP_TRANSLATED", "DROP_POLICY", "DROP_SOURCE_RANGE", "DROP_NO_PORT",
+        "ICMP_TRANSLATED", "DROP_POLICY", "DROP_SOURCE_RANGE", "REJECT_NO_PORT",
         "DROP_TUPLE_CLASH", "DROP_MALFORMED", "DROP_FRAGMENT",
         "DROP_NO_SERVICE", "REJECT_NO_SERVICE"},
        {"REJECT_RST", "REJECT_NO_FLOW", "DROP_NO_FLOW"},

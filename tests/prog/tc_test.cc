@@ -351,8 +351,13 @@ TEST_P(TcRows, SourcePortsRunOut) {
     ports.insert(SourcePort(out.frame));
   }
   EXPECT_EQ(ports.size(), static_cast<size_t>(kPorts)) << "each used once";
-  ExpectDropped(Run(Hook::kIngress, Flow(w().client, 2000, w().vip, 80)),
-                "DROP_NO_PORT");
+  // The next one is told at once, and nothing is left of it.
+  Result refused = RunAnswered(Flow(w().client, 2000, w().vip, 80));
+  EXPECT_EQ(refused.counters, std::vector<std::string>{"REJECT_NO_PORT"});
+  EXPECT_EQ(refused.action, TC_ACT_REDIRECT);
+  EXPECT_EQ(packet::Describe(refused.frame).errors,
+            std::vector<std::string>{});
+  EXPECT_EQ(run().FlowCount(), 3 * kPorts);
   // Flows that go on aren't disturbed.
   EXPECT_EQ(Run(Hook::kIngress, Flow(w().client, 1000, w().vip, 80, kAck))
                 .counters[0],
