@@ -9,38 +9,12 @@
 #include "absl/strings/cord.h"
 #include "absl/strings/str_join.h"
 #include "userspace/base/strings.h"
+#include "userspace/kube/http_status.h"
 
 namespace fairlead::api {
 namespace {
 
 constexpr absl::string_view kPayload = "fairlead.api/status";
-
-// What absl's codes are for in-process callers that do not look at the payload.
-absl::StatusCode CodeOf(int http) {
-  switch (http) {
-    case 400:
-    case 406:
-    case 413:
-    case 415:
-    case 422:
-      return absl::StatusCode::kInvalidArgument;
-    case 403:
-      return absl::StatusCode::kPermissionDenied;
-    case 404:
-      return absl::StatusCode::kNotFound;
-    case 405:
-      return absl::StatusCode::kUnimplemented;
-    case 409:
-      return absl::StatusCode::kAborted;
-    case 410:
-      return absl::StatusCode::kOutOfRange;
-    case 503:
-    case 504:
-      return absl::StatusCode::kUnavailable;
-    default:
-      return absl::StatusCode::kInternal;
-  }
-}
 
 // Text without invalid UTF-8, as JSON.
 std::string Dump(const Json& json) {
@@ -63,7 +37,8 @@ std::string WithGroup(std::string_view name, std::string_view group) {
 }  // namespace
 
 absl::Status MakeStatus(ApiStatus status) {
-  absl::Status out(CodeOf(status.code), Absl(status.message));
+  absl::Status out(kube::AbslCodeOf(status.code, status.reason),
+                   Absl(status.message));
   Json payload = {{"code", status.code},
                   {"reason", status.reason},
                   {"details", status.details},

@@ -369,6 +369,49 @@ kube::Response ServeOpenApi(const kube::Request& request,
                    "application/json", "no-cache, private");
 }
 
+// A field of protobuf's wire format that holds bytes, fewer than 128.
+std::string ProtoBytes(int field, std::string_view bytes) {
+  std::string out;
+  out += static_cast<char>(field << 3 | 2);
+  out += static_cast<char>(bytes.size());
+  out += bytes;
+  return out;
+}
+
+// Version 2 without a schema: those are in version 3. Clients ask here for a
+// kind that they did not find there, and must be told that it isn't here
+// either, or they say that the schemas can't be read.
+kube::Response ServeOpenApi2(const kube::Request& request) {
+  // Asked for with an "@", which a media type may not have: answered without.
+  constexpr std::string_view kAsked = "proto-openapi.spec.v2@v1.0+protobuf";
+  constexpr std::string_view kProto =
+      "application/com.github.proto-openapi.spec.v2.v1.0+protobuf";
+  constexpr std::string_view kTitle = "Kubernetes";
+  std::string version = Version()["gitVersion"];
+  std::string body;
+  std::string_view accept = HeaderOf(request, "Accept");
+  bool proto = accept.find(kAsked) != std::string_view::npos ||
+               accept.find(kProto) != std::string_view::npos;
+  if (proto) {
+    // openapi.v2.Document: swagger = 1, info = 2 {title = 1, version = 2},
+    // paths = 8.
+    body = StrCat(ProtoBytes(1, "2.0"),
+                  ProtoBytes(2, StrCat(ProtoBytes(1, kTitle),
+                                       ProtoBytes(2, version))),
+                  ProtoBytes(8, ""));
+  } else {
+    body = Json{{"swagger", "2.0"},
+                {"info", {{"title", kTitle}, {"version", version}}},
+                {"paths", Json::object()},
+                {"definitions", Json::object()}}
+               .dump();
+  }
+  std::string etag = EtagOf(body);
+  return Cacheable(request, std::move(body), std::move(etag),
+                   proto ? kProto : "application/json",
+                   "no-cache, private");
+}
+
 // The document of the group, or of the group version, that `parts` names.
 kube::Response ServeGroup(const KindTable& kinds, std::string_view group,
                           std::string_view version, bool pretty) {
@@ -420,6 +463,7 @@ std::optional<kube::Response> ServeDiscovery(const kube::Request& request,
                 query.find("pretty=true") != std::string_view::npos;
   if (version) return JsonResponse(200, Version(), true);
   if (openapi) {
+    if (parts.size() == 2 && parts[1] == "v2") return ServeOpenApi2(request);
     if (parts.size() < 2 || parts[1] != "v3") return PageNotFound();
     size_t at = path.find("/v3") + 3;
     std::string_view rest = path.substr(at);

@@ -1,30 +1,25 @@
 // SPDX-License-Identifier: Apache-2.0
 // fairlead-controller: a compact Kubernetes control plane in one process.
 #include <malloc.h>
-#include <spdlog/sinks/stdout_sinks.h>
 #include <spdlog/spdlog.h>
 
 #include <CLI/CLI.hpp>
 #include <csignal>
-#include <cstdio>
-#include <cstdlib>
 #include <memory>
 
 #include "control/server/config.h"
 #include "control/server/control_plane.h"
 #include "userspace/base/clock.h"
 #include "userspace/base/event_loop.h"
+#include "userspace/base/program.h"
 #include "userspace/base/sd_notify.h"
-
-#ifndef FAIRLEAD_VERSION
-#define FAIRLEAD_VERSION "unknown"
-#endif
+#include "userspace/base/strings.h"
+#include "userspace/base/version.h"
 
 namespace fairlead::server {
 namespace {
 
-constexpr int kExitFailure = 1;
-constexpr int kExitUsage = 2;
+constexpr char kProgram[] = "fairlead-controller";
 
 constexpr char kExamples[] = R"(Examples:
   # On this machine only, with a kubeconfig for kubectl:
@@ -73,21 +68,6 @@ void AddFlags(CLI::App* app, Flags* flags) {
       ->capture_default_str();
 }
 
-void OpenLog(const std::string& level) {
-  auto logger = spdlog::stderr_logger_mt("controller");
-  logger->set_pattern("time=%Y-%m-%dT%H:%M:%S.%eZ level=%l %v",
-                      spdlog::pattern_time_type::utc);
-  logger->set_level(spdlog::level::from_str(level));
-  logger->flush_on(spdlog::level::trace);
-  spdlog::set_default_logger(logger);
-}
-
-int Fail(const absl::Status& status, int code) {
-  std::fprintf(stderr, "fairlead-controller: %s\n",
-               std::string(status.message()).c_str());
-  return code;
-}
-
 int Serve(const ControllerConfig& config) {
   std::signal(SIGPIPE, SIG_IGN);
   absl::Duration began = Clock::Real().Monotonic();
@@ -99,7 +79,7 @@ int Serve(const ControllerConfig& config) {
     spdlog::info("msg=ready after_ms={}",
                  absl::ToInt64Milliseconds(Clock::Real().Monotonic() - began));
   });
-  if (!plane.ok()) return Fail(plane.status(), kExitFailure);
+  if (!plane.ok()) return Fail(kProgram, plane.status(), kExitFailure);
   loop.OnTermination([&](int signal) {
     spdlog::info("msg=stopping signal={}", signal);
     loop.Stop();
@@ -114,9 +94,9 @@ int Run(int argc, char** argv) {
   Flags flags;
   CLI::App app("A compact Kubernetes control plane: API server, store, "
                "controllers and scheduler in one process.",
-               "fairlead-controller");
+               kProgram);
   app.footer(kExamples);
-  app.set_version_flag("--version", "fairlead-controller " FAIRLEAD_VERSION);
+  app.set_version_flag("--version", StrCat(kProgram, " ", kVersion));
   AddFlags(&app, &flags);
   try {
     app.parse(argc, argv);
@@ -125,8 +105,8 @@ int Run(int argc, char** argv) {
     return code == 0 ? 0 : kExitUsage;
   }
   auto config = ParseConfig(flags);
-  if (!config.ok()) return Fail(config.status(), kExitUsage);
-  OpenLog(flags.log_level);
+  if (!config.ok()) return Fail(kProgram, config.status(), kExitUsage);
+  OpenLog("controller", flags.log_level);
   return Serve(*config);
 }
 

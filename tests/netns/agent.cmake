@@ -1,5 +1,5 @@
 fl_test(agent_test LABEL netns TIMEOUT 180
-  SRCS agent_test.cc stub_api.cc DEPS harness base)
+  SRCS agent_test.cc DEPS harness base)
 if(TARGET agent_test)
   add_dependencies(agent_test fairlead-agent)
 endif()

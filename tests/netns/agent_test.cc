@@ -23,7 +23,7 @@
 #include "absl/strings/str_join.h"
 #include "absl/time/clock.h"
 #include "tests/harness/scopes.h"
-#include "tests/netns/stub_api.h"
+#include "tests/harness/stub_api.h"
 #include "userspace/base/status.h"
 #include "userspace/base/strings.h"
 

@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include "absl/strings/match.h"
+#include "absl/strings/str_replace.h"
 #include "tests/netns/box.h"
 #include "userspace/base/strings.h"
 
@@ -151,6 +152,25 @@ TEST_F(BoxKubectlTest, BadInputIsNamed) {
                     "spec: {prots: []}"),
               "unknown field \"spec.prots\"");
   EXPECT_EQ(box_->Run("kubectl get service bad").exit_code, 1);
+}
+
+TEST_F(BoxKubectlTest, AnUnknownKindIsNamed) {
+  std::string foo =
+      "cat <<'EOF' | kubectl VERB -f -\napiVersion: example.com/v1\n"
+      "kind: Foo\nmetadata: {name: x}\nEOF";
+  for (const char* verb : {"apply", "create", "delete"}) {
+    ExpectFails(absl::StrReplaceAll(foo, {{"VERB", verb}}),
+                "no matches for kind \"Foo\" in version \"example.com/v1\"");
+  }
+  ExpectFails(
+      "cat <<'EOF' | kubectl apply -f -\napiVersion: apiextensions.k8s.io/v1\n"
+      "kind: CustomResourceDefinition\nmetadata: {name: foos.example.com}\nEOF",
+      "no matches for kind \"CustomResourceDefinition\"");
+  for (const char* command : {"get foos", "get foos.example.com x",
+                              "describe foos", "explain foos"}) {
+    ExpectFails(StrCat("kubectl ", command),
+                "the server doesn't have a resource type \"foos\"");
+  }
 }
 
 TEST_F(BoxKubectlTest, AnUnschedulablePodSaysWhy) {

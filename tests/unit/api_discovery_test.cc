@@ -124,7 +124,7 @@ TEST_F(DiscoveryTest, LeavesOtherPathsAlone) {
     EXPECT_FALSE(Serve(path).has_value()) << path;
   }
   for (const char* path : {"/apis/nope", "/apis/nope/v1", "/apis/apps/v2",
-                           "/openapi/v2", "/openapi/v3/apis/nope/v1"}) {
+                           "/openapi/v1", "/openapi/v3/apis/nope/v1"}) {
     auto response = Serve(path);
     ASSERT_TRUE(response.has_value()) << path;
     EXPECT_EQ(response->status, 404) << path;
@@ -201,6 +201,28 @@ TEST_F(DiscoveryTest, WritesOfferFieldValidation) {
   }
   EXPECT_EQ(path["get"]["x-kubernetes-action"], "get");
   EXPECT_EQ(path["get"]["tags"], json::array({"apps_v1"}));
+}
+
+// What gnostic's openapi.v2.Document reads: field numbers and lengths by hand.
+TEST_F(DiscoveryTest, Version2OfOpenApiHasNoSchemas) {
+  constexpr char kAsked[] =
+      "application/com.github.proto-openapi.spec.v2@v1.0+protobuf";
+  std::string version = ServeJson("/version")["gitVersion"];
+  auto proto = Serve("/openapi/v2?timeout=32s", {{"Accept", kAsked}});
+  ASSERT_TRUE(proto.has_value());
+  EXPECT_EQ(proto->status, 200);
+  EXPECT_EQ(proto->Header("Content-Type"),
+            "application/com.github.proto-openapi.spec.v2.v1.0+protobuf");
+  std::string info = std::string("\x0a\x0aKubernetes\x12", 13) +
+                     static_cast<char>(version.size()) + version;
+  EXPECT_EQ(proto->body, std::string("\x0a\x03") + "2.0" + "\x12" +
+                             static_cast<char>(info.size()) + info +
+                             std::string("\x42\x00", 2));
+  json plain = ServeJson("/openapi/v2");
+  EXPECT_EQ(plain["swagger"], "2.0");
+  EXPECT_EQ(plain["info"]["version"], version);
+  EXPECT_EQ(plain["definitions"], json::object());
+  EXPECT_EQ(Serve("/openapi/v2/more")->status, 404);
 }
 
 }  // namespace

@@ -1,32 +1,25 @@
 // SPDX-License-Identifier: Apache-2.0
 // fairlead-agent: Kubernetes Services in eBPF, on one node.
-#include <spdlog/sinks/stdout_sinks.h>
 #include <spdlog/spdlog.h>
 #include <sys/resource.h>
-#include <unistd.h>
 
 #include <CLI/CLI.hpp>
 #include <csignal>
-#include <cstdio>
-#include <cstdlib>
 
 #include "userspace/agent/admin_service.h"
 #include "userspace/agent/agent.h"
 #include "userspace/agent/config.h"
 #include "userspace/base/event_loop.h"
-#include "userspace/base/strings.h"
+#include "userspace/base/program.h"
 #include "userspace/base/sd_notify.h"
+#include "userspace/base/strings.h"
+#include "userspace/base/version.h"
 #include "userspace/datapath/datapath.h"
-
-#ifndef FAIRLEAD_VERSION
-#define FAIRLEAD_VERSION "unknown"
-#endif
 
 namespace fairlead::agent {
 namespace {
 
-constexpr int kExitFailure = 1;
-constexpr int kExitUsage = 2;
+constexpr char kProgram[] = "fairlead-agent";
 
 constexpr char kExamples[] = R"(Examples:
   # Against a cluster, with a kubeconfig, for pods in 10.244.0.0/16:
@@ -118,21 +111,6 @@ void AddFlags(CLI::App* app, Flags* flags) {
       ->capture_default_str();
 }
 
-void OpenLog(const std::string& level) {
-  auto logger = spdlog::stderr_logger_mt("agent");
-  logger->set_pattern("time=%Y-%m-%dT%H:%M:%S.%eZ level=%l %v",
-                      spdlog::pattern_time_type::utc);
-  logger->set_level(spdlog::level::from_str(level));
-  logger->flush_on(spdlog::level::trace);
-  spdlog::set_default_logger(logger);
-}
-
-int Fail(const absl::Status& status, int code) {
-  std::fprintf(stderr, "fairlead-agent: %s\n",
-               std::string(status.message()).c_str());
-  return code;
-}
-
 int Serve(const AgentConfig& config) {
   // Kernels before 5.11 count BPF maps against this.
   rlimit unlimited = {RLIM_INFINITY, RLIM_INFINITY};
@@ -140,11 +118,11 @@ int Serve(const AgentConfig& config) {
   std::signal(SIGPIPE, SIG_IGN);
   EventLoop loop;
   auto agent = Agent::Create(&loop, &config);
-  if (!agent.ok()) return Fail(agent.status(), kExitFailure);
+  if (!agent.ok()) return Fail(kProgram, agent.status(), kExitFailure);
   std::unique_ptr<AdminServer> admin;
   if (!config.admin_socket.empty()) {
     auto started = AdminServer::Start(config.admin_socket, &loop, agent->get());
-    if (!started.ok()) return Fail(started.status(), kExitFailure);
+    if (!started.ok()) return Fail(kProgram, started.status(), kExitFailure);
     admin = *std::move(started);
   }
   loop.OnTermination([&](int signal) {
@@ -165,10 +143,9 @@ int Run(int argc, char** argv) {
   CLI::App app(
       "Replaces kube-proxy on a node: watches the Kubernetes API and balances "
       "Services in eBPF.",
-      "fairlead-agent");
+      kProgram);
   app.footer(kExamples);
-  app.set_version_flag("--version", std::string("fairlead-agent ") +
-                                        FAIRLEAD_VERSION);
+  app.set_version_flag("--version", StrCat(kProgram, " ", kVersion));
   app.add_flag("--cleanup", cleanup,
                "Remove programs and maps from the kernel, and end");
   AddFlags(&app, &flags);
@@ -183,11 +160,11 @@ int Run(int argc, char** argv) {
   }
   if (cleanup && flags.cgroup_root.empty()) flags.cgroup_root = "none";
   absl::StatusOr<AgentConfig> config = MakeConfig(flags);
-  if (!config.ok()) return Fail(config.status(), kExitUsage);
-  OpenLog(config->log_level);
+  if (!config.ok()) return Fail(kProgram, config.status(), kExitUsage);
+  OpenLog("agent", config->log_level);
   if (cleanup) {
     absl::Status status = datapath::Cleanup(config->bpf_root);
-    if (!status.ok()) return Fail(status, kExitFailure);
+    if (!status.ok()) return Fail(kProgram, status, kExitFailure);
     spdlog::info("msg=\"cleaned up\" bpf_root={}", config->bpf_root);
     return 0;
   }
@@ -195,7 +172,7 @@ int Run(int argc, char** argv) {
   for (const auto& [flag, value] : config->ToText()) {
     StrAppend(&text, " ", flag, "=", value.empty() ? "\"\"" : value);
   }
-  spdlog::info("msg=\"starting\" version={}{}", FAIRLEAD_VERSION, text);
+  spdlog::info("msg=\"starting\" version={}{}", kVersion, text);
   return Serve(*config);
 }
 

@@ -7,10 +7,7 @@
 #include <vector>
 
 #include "userspace/base/strings.h"
-
-#ifndef FAIRLEAD_VERSION
-#define FAIRLEAD_VERSION "unknown"
-#endif
+#include "userspace/base/version.h"
 
 namespace fairlead::agent {
 namespace {
@@ -107,7 +104,7 @@ bool MatchesService(std::string_view key, std::string_view wanted) {
 
 void FillStatus(const Agent& agent, v1::StatusReply* reply) {
   const AgentConfig& config = agent.config();
-  reply->set_version(FAIRLEAD_VERSION);
+  reply->set_version(kVersion);
   reply->set_node_name(config.node_name);
   reply->set_start_time_unix_ms(absl::ToUnixMillis(agent.started()));
   Agent::Health health = agent.health();

@@ -18,16 +18,10 @@
 #include "absl/strings/str_join.h"
 #include "userspace/base/status.h"
 #include "userspace/base/strings.h"
+#include "userspace/base/unique_fd.h"
 
 namespace fairlead::datapath {
 namespace {
-
-struct RequiredHelper {
-  bpf_prog_type program;
-  bpf_func_id function;
-  std::string_view name;
-  std::string_view since;
-};
 
 constexpr RequiredHelper kHelpers[] = {
     {BPF_PROG_TYPE_CGROUP_SOCK_ADDR, BPF_FUNC_set_retval, "bpf_set_retval",
@@ -38,6 +32,12 @@ constexpr RequiredHelper kHelpers[] = {
     {BPF_PROG_TYPE_SCHED_CLS, BPF_FUNC_ringbuf_reserve, "bpf_ringbuf_reserve",
      "5.8"},
 };
+
+constexpr bpf_prog_type kProgramTypes[] = {BPF_PROG_TYPE_CGROUP_SOCK_ADDR,
+                                          BPF_PROG_TYPE_SCHED_CLS};
+constexpr bpf_map_type kMapTypes[] = {
+    BPF_MAP_TYPE_HASH,     BPF_MAP_TYPE_ARRAY,    BPF_MAP_TYPE_PERCPU_ARRAY,
+    BPF_MAP_TYPE_LRU_HASH, BPF_MAP_TYPE_LPM_TRIE, BPF_MAP_TYPE_RINGBUF};
 
 std::string KernelRelease() {
   utsname name;
@@ -51,6 +51,31 @@ absl::StatusOr<uint64_t> EffectiveCapabilities() {
     return ErrnoStatus(errno, "capget");
   }
   return sets[0].effective | static_cast<uint64_t>(sets[1].effective) << 32;
+}
+
+absl::Status Lacking(std::string_view what) {
+  return absl::FailedPreconditionError(
+      StrCat("this kernel (", KernelRelease(), ") lacks ", what));
+}
+
+// libbpf's probes take a refused bpf(2) for a missing feature (or for none):
+// so this is asked first. The map has a type that no unprivileged process may
+// make, and is gone with its descriptor.
+absl::Status CheckSystemCall() {
+  UniqueFd map(bpf_map_create(BPF_MAP_TYPE_LRU_HASH, nullptr, sizeof(uint32_t),
+                              sizeof(uint32_t), 1, nullptr));
+  if (map.valid()) return absl::OkStatus();
+  if (errno == ENOSYS) {
+    return Lacking("bpf(2): use one with CONFIG_BPF_SYSCALL, such as Debian's "
+                   "own");
+  }
+  if (errno == EPERM) {
+    return absl::PermissionDeniedError(
+        "bpf(2) is forbidden here though the capabilities are there: by a "
+        "user namespace, a container's seccomp profile or the kernel's "
+        "lockdown; run outside of it");
+  }
+  return absl::OkStatus();  // the probes below say which type it is
 }
 
 }  // namespace
@@ -74,8 +99,9 @@ absl::Status CheckCgroupRoot(const std::string& path) {
   struct statfs fs;
   if (statfs(path.c_str(), &fs) != 0) {
     return absl::FailedPreconditionError(
-        StrCat("the cgroup root ", path, " can't be used: ",
-               ErrnoStatus(errno, "statfs", path).message()));
+        StrCat("the cgroup root can't be used: ",
+               ErrnoStatus(errno, "statfs", path).message(),
+               "; make it (mkdir) or give another with --cgroup-root"));
   }
   if (static_cast<unsigned long>(fs.f_type) != CGROUP2_SUPER_MAGIC) {
     return absl::FailedPreconditionError(StrCat(
@@ -86,20 +112,35 @@ absl::Status CheckCgroupRoot(const std::string& path) {
   return absl::OkStatus();
 }
 
-absl::Status CheckKernelFeatures() {
-  for (const RequiredHelper& helper : kHelpers) {
+absl::Status CheckHelpers(absl::Span<const RequiredHelper> helpers) {
+  for (const RequiredHelper& helper : helpers) {
     int result =
         libbpf_probe_bpf_helper(helper.program, helper.function, nullptr);
     if (result == 1) continue;
     if (result < 0) {
       return ErrnoStatus(-result, "probe for", helper.name);
     }
-    return absl::FailedPreconditionError(
-        StrCat("this kernel (", KernelRelease(), ") lacks ", helper.name,
-               ", which Linux has since ", helper.since,
-               ": a newer kernel is needed"));
+    return Lacking(StrCat(helper.name, ", which Linux has since ", helper.since,
+                          ": a newer kernel is needed"));
   }
   return absl::OkStatus();
+}
+
+absl::Status CheckKernelFeatures() {
+  FL_RETURN_IF_ERROR(CheckSystemCall());
+  for (bpf_map_type type : kMapTypes) {
+    if (libbpf_probe_bpf_map_type(type, nullptr) == 1) continue;
+    return Lacking(StrCat("the BPF map type ", libbpf_bpf_map_type_str(type),
+                          ": a kernel as Debian 12's or newer is needed"));
+  }
+  for (bpf_prog_type type : kProgramTypes) {
+    if (libbpf_probe_bpf_prog_type(type, nullptr) == 1) continue;
+    return Lacking(StrCat("the BPF program type ",
+                          libbpf_bpf_prog_type_str(type),
+                          ": use one with CONFIG_CGROUP_BPF and "
+                          "CONFIG_NET_CLS_ACT, such as Debian's own"));
+  }
+  return CheckHelpers(kHelpers);
 }
 
 }  // namespace fairlead::datapath

@@ -8,43 +8,13 @@
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_split.h"
 #include "userspace/base/strings.h"
+#include "userspace/kube/http_status.h"
 
 namespace fairlead::kube {
 namespace {
 
 // The payload's text is "HTTP STATUS\nREASON\nSECONDS or empty".
 constexpr char kPayload[] = "fairlead.kube/api-error";
-
-absl::StatusCode CodeOf(int http_status, std::string_view reason) {
-  switch (http_status) {
-    case 400:
-    case 422:
-      return absl::StatusCode::kInvalidArgument;
-    case 401:
-      return absl::StatusCode::kUnauthenticated;
-    case 403:
-      return absl::StatusCode::kPermissionDenied;
-    case 404:
-      return absl::StatusCode::kNotFound;
-    case 405:
-      return absl::StatusCode::kUnimplemented;
-    case 409:
-      return reason == "AlreadyExists" ? absl::StatusCode::kAlreadyExists
-                                       : absl::StatusCode::kAborted;
-    case 410:
-      return absl::StatusCode::kOutOfRange;
-    case 429:
-      return absl::StatusCode::kResourceExhausted;
-    case 500:
-      return absl::StatusCode::kInternal;
-    case 502:
-    case 503:
-    case 504:
-      return absl::StatusCode::kUnavailable;
-    default:
-      return absl::StatusCode::kUnknown;
-  }
-}
 
 std::string TextField(const Json& object, const char* name) {
   auto it = object.find(name);
@@ -155,7 +125,7 @@ absl::Status StatusFromResponse(const Response& response) {
       StrAppend(&message, ": ", response.body.substr(0, 200));
     }
   }
-  absl::Status status(CodeOf(response.status, reason), message);
+  absl::Status status(AbslCodeOf(response.status, reason), message);
   status.SetPayload(kPayload,
                     absl::Cord(StrCat(response.status, "\n", reason, "\n",
                                       response.Header("Retry-After"))));

@@ -1,23 +1,25 @@
 // SPDX-License-Identifier: Apache-2.0
 // fairlead-kubelet: flags, wiring, the loop.
-#include <spdlog/sinks/stdout_sinks.h>
 #include <spdlog/spdlog.h>
 #include <unistd.h>
 
 #include <CLI/CLI.hpp>
-#include <cstdio>
 #include <filesystem>
 
 #include "absl/strings/str_split.h"
 #include "userspace/base/event_loop.h"
+#include "userspace/base/program.h"
 #include "userspace/base/status.h"
 #include "userspace/base/strings.h"
+#include "userspace/base/version.h"
 #include "userspace/kube/http_transport.h"
 #include "userspace/kube/kubeconfig.h"
 #include "userspace/kubelet/kubelet.h"
 
 namespace fairlead::kubelet {
 namespace {
+
+constexpr char kProgram[] = "fairlead-kubelet";
 
 constexpr char kExamples[] = R"(Examples:
   On a machine of a cluster:
@@ -188,19 +190,13 @@ int Main(int argc, char** argv) {
   CLI::App app("Runs the pods of one node of a Fairlead cluster, each in "
                "namespaces and a cgroup of its own, without a container "
                "engine.",
-               "fairlead-kubelet");
-  app.set_version_flag("--version", "fairlead-kubelet 0.1.0");
+               kProgram);
+  app.set_version_flag("--version", StrCat(kProgram, " ", kVersion));
   AddFlags(&app, &flags);
   CLI11_PARSE(app, argc, argv);
-  spdlog::set_default_logger(spdlog::stderr_logger_st("kubelet"));
-  spdlog::set_pattern("%Y-%m-%dT%H:%M:%S.%eZ %l %v",
-                      spdlog::pattern_time_type::utc);
-  spdlog::set_level(spdlog::level::from_str(flags.log_level));
+  OpenLog("kubelet", flags.log_level);
   const absl::Status status = Run(flags);
-  if (status.ok()) return 0;
-  fprintf(stderr, "fairlead-kubelet: %s\n",
-          std::string(status.message()).c_str());
-  return 1;
+  return status.ok() ? 0 : Fail(kProgram, status, kExitFailure);
 }
 
 }  // namespace

@@ -4,19 +4,21 @@
 // Selectors and limits are ignored.
 //
 // Threads: all methods from any.
-#ifndef FAIRLEAD_TESTS_NETNS_STUB_API_H_
-#define FAIRLEAD_TESTS_NETNS_STUB_API_H_
+#ifndef FAIRLEAD_TESTS_HARNESS_STUB_API_H_
+#define FAIRLEAD_TESTS_HARNESS_STUB_API_H_
 
 #include <condition_variable>
 #include <cstdint>
 #include <list>
 #include <map>
 #include <mutex>
+#include <optional>
 #include <string>
 #include <thread>
 #include <vector>
 
 #include "absl/status/status.h"
+#include "absl/time/time.h"
 #include "tests/harness/scopes.h"
 #include "userspace/base/unique_fd.h"
 
@@ -39,6 +41,10 @@ class StubApi {
   void Put(const std::string& resource, const std::string& name,
            const std::string& labels, const std::string& rest);
   void Delete(const std::string& resource, const std::string& name);
+  // When the first byte of an answer went out, by the monotonic clock; nullopt
+  // before. ForgetFirstByte: the next one counts.
+  std::optional<absl::Duration> first_byte();
+  void ForgetFirstByte();
   // Bodies of what was POSTed.
   std::vector<std::string> Created();
 
@@ -61,6 +67,7 @@ class StubApi {
   std::map<std::string, std::map<std::string, std::string>> objects_;
   std::vector<Event> events_;
   std::vector<std::string> created_;
+  std::optional<absl::Duration> first_byte_;
   UniqueFd listener_;
   std::list<int> open_;
   std::vector<std::thread> threads_;
@@ -68,4 +75,4 @@ class StubApi {
 
 }  // namespace fairlead::harness
 
-#endif  // FAIRLEAD_TESTS_NETNS_STUB_API_H_
+#endif  // FAIRLEAD_TESTS_HARNESS_STUB_API_H_

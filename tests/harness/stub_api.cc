@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "tests/netns/stub_api.h"
+#include "tests/harness/stub_api.h"
 
 #include <arpa/inet.h>
 #include <netinet/in.h>
@@ -8,6 +8,7 @@
 #include <cstdlib>
 
 #include "absl/strings/str_cat.h"
+#include "userspace/base/clock.h"
 #include "userspace/base/status.h"
 #include "userspace/base/strings.h"
 
@@ -108,6 +109,16 @@ void StubApi::Delete(const std::string& resource, const std::string& name) {
   changed_.notify_all();
 }
 
+std::optional<absl::Duration> StubApi::first_byte() {
+  std::lock_guard<std::mutex> lock(mutex_);
+  return first_byte_;
+}
+
+void StubApi::ForgetFirstByte() {
+  std::lock_guard<std::mutex> lock(mutex_);
+  first_byte_.reset();
+}
+
 std::vector<std::string> StubApi::Created() {
   std::lock_guard<std::mutex> lock(mutex_);
   return created_;
@@ -166,6 +177,7 @@ bool StubApi::Answer(int fd, const std::string& head,
   std::string list;
   {
     std::lock_guard<std::mutex> lock(mutex_);
+    if (!first_byte_) first_byte_ = Clock::Real().Monotonic();
     list = StrCat(R"({"kind":"List","metadata":{"resourceVersion":")",
                   version_, R"("},"items":[)");
     for (const auto& [name, object] : objects_[resource]) {

@@ -1,0 +1,9 @@
+if(FAIRLEAD_TESTS)
+  # Namespaces, the BPF file system and the API server come from the tests.
+  fl_bench(agent_bench SRCS agent_bench.cc DEPS harness datapath)
+  if(TARGET agent_bench)
+    target_compile_definitions(agent_bench PRIVATE
+      FAIRLEAD_BINARY_DIR="${PROJECT_BINARY_DIR}")
+    add_dependencies(agent_bench fairlead-agent fairlead-controller)
+  endif()
+endif()

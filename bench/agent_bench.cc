@@ -1,0 +1,449 @@
+// SPDX-License-Identifier: Apache-2.0
+// Whole processes, as they run on a node: fairlead-agent against an API server
+// with 10,000 Services of ten endpoints each, and an idle fairlead-controller.
+// What the agent has done is read from the kernel's pinned maps, not asked of
+// the agent.
+//
+//   agent/sync      first byte of the first list -> all Services published.
+//                   start_ms: from the process' start; rss_MB then.
+//   agent/change    one endpoint replaced: the event is put into the watch ->
+//                   the kernel's table holds it. p50_ms, p99_ms over all.
+//   agent/restart   kill -9, start -> all lists applied; operations must be 0.
+//   controller/start  start -> ready; rss_MB one second later.
+#include <bpf/bpf.h>
+#include <fcntl.h>
+#include <netinet/in.h>
+#include <sched.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <csignal>
+#include <cstdio>
+#include <cstring>
+#include <filesystem>
+#include <fstream>
+#include <iterator>
+#include <memory>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/time/clock.h"
+#include "benchmark/benchmark.h"
+#include "bpf/abi/types.h"
+#include "tests/harness/scopes.h"
+#include "tests/harness/stub_api.h"
+#include "userspace/base/clock.h"
+#include "userspace/base/status.h"
+#include "userspace/base/strings.h"
+#include "userspace/base/unique_fd.h"
+#include "userspace/datapath/pin_layout.h"
+
+namespace fairlead {
+namespace {
+
+using harness::BpffsScope;
+using harness::CgroupScope;
+using harness::NetnsScope;
+using harness::StubApi;
+using harness::TempDirScope;
+
+constexpr int kServices = 10000;
+constexpr int kEndpoints = 10;
+constexpr absl::Duration kPatience = absl::Seconds(60);
+constexpr absl::Duration kPollEvery = absl::Microseconds(50);
+
+absl::Duration Now() { return Clock::Real().Monotonic(); }
+
+// Polls more closely than a test does.
+template <typename Condition>
+bool Await(const Condition& condition) {
+  const absl::Duration end = Now() + kPatience;
+  while (!condition()) {
+    if (Now() > end) return false;
+    absl::SleepFor(kPollEvery);
+  }
+  return true;
+}
+
+// ---- addresses and objects ----
+
+std::string Vip(int i) { return StrCat("10.96.", i / 256, ".", i % 256); }
+
+std::string Endpoint(int service, int number) {
+  const int n = service * (kEndpoints + 1) + number;
+  return StrCat("10.", 128 + n / 65536, ".", n / 256 % 256, ".", n % 256);
+}
+
+fl_addr ToAbi(const std::string& text) {
+  fl_addr out = {};
+  unsigned a = 0, b = 0, c = 0, d = 0;
+  std::sscanf(text.c_str(), "%u.%u.%u.%u", &a, &b, &c, &d);
+  out.w[2] = htonl(0xffff);
+  out.w[3] = htonl(a << 24 | b << 16 | c << 8 | d);
+  return out;
+}
+
+void PutService(StubApi* api, int i) {
+  api->Put("services", StrCat("svc-", i), "",
+           StrCat(R"("spec":{"type":"ClusterIP","clusterIPs":[")", Vip(i),
+                  R"("],"ports":[{"name":"http","port":80,"protocol":"TCP",)",
+                  R"("targetPort":8080}]})"));
+}
+
+// Endpoints first .. first + 9 of the service's eleven.
+void PutSlice(StubApi* api, int i, int first) {
+  std::string list;
+  for (int e = 0; e < kEndpoints; ++e) {
+    StrAppend(&list, e ? "," : "", R"({"addresses":[")",
+              Endpoint(i, first + e),
+              R"("],"conditions":{"ready":true,"serving":true,)",
+              R"("terminating":false},"nodeName":"node-)", e % 100, R"("})");
+  }
+  api->Put("endpointslices", StrCat("svc-", i, "-abcde"),
+           StrCat(R"("kubernetes.io/service-name":"svc-)", i, "\""),
+           StrCat(R"("addressType":"IPv4","ports":[{"name":"http",)",
+                  R"("port":8080,"protocol":"TCP"}],"endpoints":[)", list,
+                  "]"));
+}
+
+// ---- processes ----
+
+// Killed at its end.
+class Process {
+ public:
+  Process(const NetnsScope& netns, std::vector<std::string> words,
+          const std::string& log) {
+    words[0] = StrCat(FAIRLEAD_BINARY_DIR, "/bin/", words[0]);
+    std::vector<char*> argv;
+    for (std::string& word : words) argv.push_back(word.data());
+    argv.push_back(nullptr);
+    // Whoever reads it reads this process' words, not the last one's.
+    std::filesystem::remove(log);
+    int fd = netns.fd();
+    pid_ = fork();
+    if (pid_ != 0) return;
+    prctl(PR_SET_PDEATHSIG, SIGKILL);
+    setns(fd, CLONE_NEWNET);
+    dup2(open(log.c_str(), O_WRONLY | O_CREAT | O_TRUNC, 0600), 2);
+    execv(argv[0], argv.data());
+    _exit(127);
+  }
+  ~Process() { (void)End(SIGKILL); }
+  Process(const Process&) = delete;
+
+  int End(int signal) {
+    if (pid_ <= 0) return 0;
+    kill(pid_, signal);
+    int status = 0;
+    waitpid(std::exchange(pid_, 0), &status, 0);
+    return status;
+  }
+  double RssMb() const {
+    std::ifstream statm(StrCat("/proc/", pid_, "/statm"));
+    long total = 0, resident = 0;
+    statm >> total >> resident;
+    return static_cast<double>(resident) * static_cast<double>(getpagesize()) /
+           1e6;
+  }
+
+ private:
+  pid_t pid_ = 0;
+};
+
+// ---- what the kernel holds ----
+
+template <typename T>
+class MappedArray {
+ public:
+  explicit MappedArray(const std::string& path)
+      : fd_(bpf_obj_get(path.c_str())) {
+    bpf_map_info info = {};
+    uint32_t size = sizeof info;
+    if (bpf_obj_get_info_by_fd(fd_.get(), &info, &size) != 0) return;
+    length_ = size_t{info.max_entries} * kStride;
+    void* at = mmap(nullptr, length_, PROT_READ, MAP_SHARED, fd_.get(), 0);
+    if (at != MAP_FAILED) rows_ = static_cast<const char*>(at);
+  }
+  ~MappedArray() {
+    if (rows_ != nullptr) munmap(const_cast<char*>(rows_), length_);
+  }
+  bool valid() const { return rows_ != nullptr; }
+  const volatile T& operator[](size_t i) const {
+    return *reinterpret_cast<const volatile T*>(rows_ + i * kStride);
+  }
+
+ private:
+  // As the kernel lays an array out.
+  static constexpr size_t kStride = (sizeof(T) + 7) / 8 * 8;
+  UniqueFd fd_;
+  size_t length_ = 0;
+  const char* rows_ = nullptr;
+};
+
+class Tables {
+ public:
+  explicit Tables(const datapath::PinLayout& layout)
+      : services_(bpf_obj_get(layout.MapPath("fl_service").c_str())),
+        slots_(layout.MapPath("fl_slot")),
+        backends_(layout.MapPath("fl_backend")) {}
+  bool valid() const {
+    return services_.valid() && slots_.valid() && backends_.valid();
+  }
+
+  std::optional<fl_service> Find(int service) const {
+    fl_service_key key = {};
+    key.addr = ToAbi(Vip(service));
+    key.port = htons(80);
+    key.proto = IPPROTO_TCP;
+    fl_service value = {};
+    if (bpf_map_lookup_elem(services_.get(), &key, &value) != 0) {
+      return std::nullopt;
+    }
+    return value;
+  }
+  // Would a new connection be sent to it?
+  bool Selects(int service, uint32_t address) const {
+    std::optional<fl_service> found = Find(service);
+    if (!found.has_value()) return false;
+    for (uint32_t i = 0; i < found->internal.count; ++i) {
+      uint32_t id = slots_[found->internal.base + i];
+      if (backends_[id].addr.w[3] == address) return true;
+    }
+    return false;
+  }
+
+ private:
+  UniqueFd services_;
+  MappedArray<uint32_t> slots_;
+  MappedArray<fl_backend> backends_;
+};
+
+// ---- an agent's world ----
+
+class World {
+ public:
+  // nullptr: not possible here (not root?).
+  static std::unique_ptr<World> Make() {
+    auto bpffs = BpffsScope::Create();
+    auto netns = NetnsScope::Create();
+    auto cgroup = CgroupScope::Create();
+    auto dir = TempDirScope::Create();
+    if (!bpffs.ok() || !netns.ok() || !cgroup.ok() || !dir.ok()) return nullptr;
+    std::unique_ptr<World> world(
+        new World(*std::move(bpffs), *std::move(netns), *std::move(cgroup),
+                  *std::move(dir)));
+    for (int i = 1; i <= kServices; ++i) {
+      PutService(&world->api_, i);
+      PutSlice(&world->api_, i, 0);
+    }
+    return world->api_.Start().ok() ? std::move(world) : nullptr;
+  }
+  ~World() { Cleanup(); }
+
+  // The time until all is published; nullopt: it did not happen.
+  std::optional<absl::Duration> Sync() {
+    api_.ForgetFirstByte();
+    Spawn();
+    bool published = Await([&] { return Open(); });
+    int next = 1;
+    published = published && Await([&] {
+      while (next <= kServices && tables_->Find(next).has_value()) ++next;
+      return next > kServices;
+    });
+    const absl::Duration end = Now();
+    if (!published || !api_.first_byte()) return std::nullopt;
+    return end - *api_.first_byte();
+  }
+
+  void Spawn() {
+    started_ = Now();
+    agent_.emplace(netns_,
+                   std::vector<std::string>{
+                       "fairlead-agent", "--server", StubApi::url(),
+                       "--node-name", "node-1", "--bpf-root", layout_.root(),
+                       "--cgroup-root", cgroup_.path(), "--cluster-cidr",
+                       "10.128.0.0/12", "--admin-socket", ""},
+                   Log());
+  }
+  // "operations" of the agent's first sync; nullopt: not there yet.
+  std::optional<int> FirstSyncOperations() const {
+    std::ifstream file(Log());
+    std::string text(std::istreambuf_iterator<char>(file), {});
+    size_t line = text.find("first sync");
+    size_t at = text.find(" operations=", line);
+    size_t end = text.find('\n', line);
+    if (line == text.npos || at == text.npos || end == text.npos) {
+      return std::nullopt;
+    }
+    return atoi(text.c_str() + at + strlen(" operations="));
+  }
+  void Cleanup() {
+    agent_.reset();
+    Process cleanup(netns_, {"fairlead-agent", "--cleanup", "--bpf-root",
+                             layout_.root()}, dir_.path() + "/cleanup.log");
+    (void)cleanup.End(0);
+    tables_.reset();
+  }
+
+  StubApi& api() { return api_; }
+  const Tables& tables() const { return *tables_; }
+  Process& agent() { return *agent_; }
+  absl::Duration started() const { return started_; }
+
+ private:
+  World(BpffsScope bpffs, NetnsScope netns, CgroupScope cgroup,
+        TempDirScope dir)
+      : bpffs_(std::move(bpffs)),
+        netns_(std::move(netns)),
+        cgroup_(std::move(cgroup)),
+        dir_(std::move(dir)),
+        layout_(bpffs_.path() + "/agent"),
+        api_(&netns_) {}
+  std::string Log() const { return dir_.path() + "/agent.log"; }
+  bool Open() {
+    tables_ = std::make_unique<Tables>(layout_);
+    return tables_->valid();
+  }
+
+  BpffsScope bpffs_;
+  NetnsScope netns_;
+  CgroupScope cgroup_;
+  TempDirScope dir_;
+  datapath::PinLayout layout_;
+  StubApi api_;
+  std::unique_ptr<Tables> tables_;
+  std::optional<Process> agent_;
+  absl::Duration started_;
+};
+
+// ---- benchmarks ----
+
+constexpr char kNotPossible[] = "needs root, cgroup v2 and a BPF file system";
+
+double Ms(absl::Duration d) { return absl::ToDoubleMilliseconds(d); }
+
+void Sync(benchmark::State& state) {
+  double rss = 0, start = 0;
+  for (auto _ : state) {
+    std::unique_ptr<World> world = World::Make();
+    if (world == nullptr) return state.SkipWithError(kNotPossible);
+    std::optional<absl::Duration> took = world->Sync();
+    if (!took.has_value()) return state.SkipWithError("not published");
+    start = std::max(start, Ms(Now() - world->started()));
+    state.SetIterationTime(absl::ToDoubleSeconds(*took));
+    absl::SleepFor(absl::Seconds(1));
+    rss = std::max(rss, world->agent().RssMb());
+  }
+  state.counters["start_ms"] = start;
+  state.counters["rss_MB"] = rss;
+}
+
+void Change(benchmark::State& state) {
+  std::unique_ptr<World> world = World::Make();
+  if (world == nullptr) return state.SkipWithError(kNotPossible);
+  if (!world->Sync()) return state.SkipWithError("not published");
+  std::vector<double> times;
+  int step = 0;
+  for (auto _ : state) {
+    // Apart from the last one, and each Service in turn.
+    absl::SleepFor(absl::Milliseconds(20));
+    const int i = 1 + step++ * 37 % kServices;
+    const uint32_t address = ToAbi(Endpoint(i, kEndpoints)).w[3];
+    const uint32_t goes = ToAbi(Endpoint(i, 0)).w[3];
+    if (world->tables().Selects(i, address) ||
+        !world->tables().Selects(i, goes)) {
+      return state.SkipWithError("nothing to change");
+    }
+    const absl::Duration begin = Now();
+    PutSlice(&world->api(), i, 1);
+    const absl::Duration limit = begin + kPatience;
+    while (!world->tables().Selects(i, address)) {
+      if (Now() > limit) return state.SkipWithError("not applied");
+    }
+    const absl::Duration took = Now() - begin;
+    times.push_back(Ms(took));
+    state.SetIterationTime(absl::ToDoubleSeconds(took));
+  }
+  std::sort(times.begin(), times.end());
+  state.counters["p50_ms"] = times[times.size() / 2];
+  state.counters["p99_ms"] = times[times.size() * 99 / 100];
+}
+
+void Restart(benchmark::State& state) {
+  std::unique_ptr<World> world = World::Make();
+  if (world == nullptr) return state.SkipWithError(kNotPossible);
+  if (!world->Sync()) return state.SkipWithError("not published");
+  if (!Await([&] { return world->FirstSyncOperations().has_value(); })) {
+    return state.SkipWithError("no first sync in the log");
+  }
+  double operations = 0;
+  for (auto _ : state) {
+    (void)world->agent().End(SIGKILL);
+    world->Spawn();
+    if (!Await([&] { return world->FirstSyncOperations().has_value(); })) {
+      return state.SkipWithError("did not come back");
+    }
+    state.SetIterationTime(absl::ToDoubleSeconds(Now() - world->started()));
+    operations += *world->FirstSyncOperations();
+  }
+  state.counters["operations"] = operations;
+}
+
+void Controller(benchmark::State& state) {
+  double rss = 0;
+  for (auto _ : state) {
+    auto netns = NetnsScope::Create();
+    auto dir = TempDirScope::Create();
+    if (!netns.ok() || !dir.ok()) return state.SkipWithError(kNotPossible);
+    const std::string kubeconfig = dir->path() + "/kubeconfig";
+    const absl::Duration begin = Now();
+    Process controller(*netns,
+                       {"fairlead-controller", "--listen", "127.0.0.1:0",
+                        "--store", dir->path() + "/store.db",
+                        "--write-kubeconfig", kubeconfig},
+                       dir->path() + "/log");
+    if (!Await([&] { return std::filesystem::exists(kubeconfig); })) {
+      return state.SkipWithError("not ready");
+    }
+    state.SetIterationTime(absl::ToDoubleSeconds(Now() - begin));
+    absl::SleepFor(absl::Seconds(1));
+    rss = std::max(rss, controller.RssMb());
+  }
+  state.counters["rss_MB"] = rss;
+}
+
+// Bounded: each iteration is a process or an event.
+BENCHMARK(Sync)
+    ->Name("agent/sync")
+    ->UseManualTime()
+    ->Unit(benchmark::kMillisecond)
+    ->Iterations(3);
+BENCHMARK(Change)
+    ->Name("agent/change")
+    ->UseManualTime()
+    ->Unit(benchmark::kMillisecond)
+    ->Iterations(200);
+BENCHMARK(Restart)
+    ->Name("agent/restart")
+    ->UseManualTime()
+    ->Unit(benchmark::kMillisecond)
+    ->Iterations(3);
+BENCHMARK(Controller)
+    ->Name("controller/start")
+    ->UseManualTime()
+    ->Unit(benchmark::kMillisecond)
+    ->Iterations(3);
+
+}  // namespace
+}  // namespace fairlead
+
+int main(int argc, char** argv) {
+  benchmark::Initialize(&argc, argv);
+  benchmark::RunSpecifiedBenchmarks();
+  return 0;
+}
