@@ -97,6 +97,9 @@ TEST(LocalAddresses, NodeIpByPrecedence) {
   EXPECT_EQ(node_ip({}, Ip("198.51.100.1")), Ip("198.51.100.1"));
   EXPECT_EQ(node_ip({}, Ip("203.0.113.9")), Ip("192.0.2.1"));  // not local
   EXPECT_EQ(node_ip({Ip("192.0.2.1")}, Ip("198.51.100.1")), Ip("192.0.2.1"));
+  // The Node may still have the address of another machine.
+  EXPECT_EQ(node_ip({Ip("203.0.113.9")}, Ip("198.51.100.1")),
+            Ip("198.51.100.1"));
   config.node_ips = {Ip("203.0.113.1")};
   EXPECT_EQ(node_ip({Ip("192.0.2.1")}, {}), Ip("203.0.113.1"));
   EXPECT_EQ(NodeIp(IpFamily::kIpv6, config, {}, {}, local), std::nullopt);

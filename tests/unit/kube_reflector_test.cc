@@ -259,6 +259,20 @@ TEST_F(ReflectorTest, GarbageInAWatchIsSurvived) {
   EXPECT_THAT(Names(), ElementsAre("d/a", "d/b"));
 }
 
+// Twice as long each time, within 50 % either way, up to a maximum.
+TEST_F(ReflectorTest, BacksOffFromAServerThatIsGone) {
+  options_.min_backoff = absl::Milliseconds(10);
+  options_.max_backoff = absl::Milliseconds(80);
+  const absl::Time begin = absl::Now();
+  Play({{.no_server = true},
+        {.no_server = true},
+        {.no_server = true},
+        {.no_server = true},
+        {.no_server = true}});
+  EXPECT_GE(absl::Now() - begin,
+            absl::Milliseconds((10 + 20 + 40 + 80 + 80) / 2));
+}
+
 TEST_F(ReflectorTest, Selectors) {
   options_.label_selector = "!service.kubernetes.io/service-proxy-name";
   options_.field_selector = "spec.clusterIP!=None";
