@@ -62,7 +62,7 @@ fl_egress_reply(struct __sk_buff *ctx, struct fl_packet *pkt)
 		return FL_COUNTER_NOT_OURS;
 	if (fl_unlikely(fl_egress_is_direct(pkt, flow))) {
 		a = pkt->tuple;
-		fl_flow_key_a(&a, flow);
+		fl_flow_key_a(&a, &flow->addr, flow->port);
 		fl_flow_forget_reply(&a, &pkt->tuple.src, pkt->tuple.sport);
 		bpf_map_delete_elem(&fl_flow, &a);
 		return FL_COUNTER_NOT_OURS;

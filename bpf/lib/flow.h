@@ -94,12 +94,13 @@ static __always_inline void fl_flow_key_d(struct fl_flow_key *key,
 
 /* Turns D's key into A's. (In place: stack is scarce.) */
 static __always_inline void fl_flow_key_a(struct fl_flow_key *key,
-					  const struct fl_flow *d)
+					  const struct fl_addr *frontend,
+					  __be16 port)
 {
 	key->src = key->dst;
 	key->sport = key->dport;
-	key->dst = d->addr;
-	key->dport = d->port;
+	key->dst = *frontend;
+	key->dport = port;
 	key->hook = FL_HOOK_INGRESS;
 }
 
@@ -252,7 +253,7 @@ static __always_inline void fl_flow_forget_reply(const struct fl_flow_key *a,
 {
 	struct fl_addr masquerade;
 	struct fl_flow_key key, c;
-	struct fl_flow *d;
+	struct fl_flow *d, *reply;
 
 	fl_flow_key_d(&key, a, backend, port);
 	d = fl_flow_find(&key);
@@ -262,7 +263,11 @@ static __always_inline void fl_flow_forget_reply(const struct fl_flow_key *a,
 		masquerade = fl_masquerade_addr(!fl_addr_is_v4(backend));
 		c = key;
 		fl_flow_key_c(&c, &masquerade, d->source_port);
-		bpf_map_delete_elem(&fl_flow, &c);
+		reply = fl_flow_find(&c);
+		/* Its port may be another flow's by now. */
+		if (reply && reply->port == a->sport &&
+		    fl_addr_equal(&reply->addr, &a->src))
+			bpf_map_delete_elem(&fl_flow, &c);
 	}
 	bpf_map_delete_elem(&fl_flow, &key);
 }

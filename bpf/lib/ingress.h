@@ -59,12 +59,14 @@ static __always_inline __u32 fl_flow_random(const struct fl_packet *pkt,
 	return h ^ (h >> 16);
 }
 
-/* The flow that this C is of is over: without its A, no packet of it comes to a
- * source port that is another's now. */
+/* The flow that this C is of is over: without A and D, no packet of it comes to
+ * a source port that is another's now. */
 static __noinline int fl_flow_evict(const struct fl_flow_key *c)
 {
 	struct fl_flow_key key = *c;
 	struct fl_flow *flow = fl_flow_find(c);
+	struct fl_addr frontend;
+	__be16 port;
 
 	if (!flow)
 		return 0;
@@ -74,7 +76,10 @@ static __noinline int fl_flow_evict(const struct fl_flow_key *c)
 	flow = fl_flow_find(&key);
 	if (!flow || flow->source_port != c->dport)
 		return 0;
-	fl_flow_key_a(&key, flow);
+	frontend = flow->addr;
+	port = flow->port;
+	bpf_map_delete_elem(&fl_flow, &key);
+	fl_flow_key_a(&key, &frontend, port);
 	bpf_map_delete_elem(&fl_flow, &key);
 	return 0;
 }
@@ -179,7 +184,7 @@ __noinline int fl_flow_open(const struct fl_packet *pkt, struct fl_flow *value)
 			goto undo;
 		if (taken && !fl_flow_is_reply_of(taken, &pkt->tuple)) {
 			/* Over: nor may its A come back to life. */
-			fl_flow_key_a(&key, taken);
+			fl_flow_key_a(&key, &taken->addr, taken->port);
 			bpf_map_delete_elem(&fl_flow, &key);
 			fl_flow_key_d(&key, &pkt->tuple, &pkt->to,
 				      pkt->to_port);
@@ -327,7 +332,7 @@ __noinline int fl_ingress_direct(const struct fl_packet *pkt)
 	d = fl_flow_find(&key);
 	if (fl_likely(!d))
 		return 0;
-	fl_flow_key_a(&key, d);
+	fl_flow_key_a(&key, &d->addr, d->port);
 	a = fl_flow_find(&key);
 	if (a && !fl_flow_is_over(a, d) &&
 	    !fl_flow_expired(d, key.proto, bpf_ktime_get_coarse_ns()))
