@@ -236,7 +236,7 @@ void OneChange(benchmark::State& state, bool kernel) {
     const ApplyResult result = reconciler.Apply(&cluster, now);
     (void)reconciler.Advance(now);
     watch.Stop(state, &cpu);
-    if (!result.ok() || result.services != 1 || result.operations == 0) {
+    if (!result.ok() || result.services.size() != 1 || result.operations == 0) {
       state.SkipWithError("not applied");
       return;
     }

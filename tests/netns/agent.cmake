@@ -1,5 +1,9 @@
 fl_test(agent_test LABEL netns TIMEOUT 180
   SRCS agent_test.cc DEPS harness base)
-if(TARGET agent_test)
-  add_dependencies(agent_test fairlead-agent)
-endif()
+fl_test(agent_health_test LABEL netns TIMEOUT 180
+  SRCS agent_health_test.cc DEPS harness base nlohmann_json::nlohmann_json)
+foreach(test agent_test agent_health_test)
+  if(TARGET ${test})
+    add_dependencies(${test} fairlead-agent)
+  endif()
+endforeach()

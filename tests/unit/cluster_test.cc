@@ -421,6 +421,11 @@ TEST(ClusterTest, HealthCheckCountsReadyLocalAddresses) {
   kube::Service web = Web();
   web.external_local = true;
   web.health_check_node_port = 32000;
+  web.type = kube::ServiceType::kNodePort;
+  cluster.PutService(web);
+  // A port that no API server gives to such a Service.
+  EXPECT_FALSE(cluster.HealthCheckOf("default/web").has_value());
+  web.type = kube::ServiceType::kLoadBalancer;
   cluster.PutService(web);
   kube::Endpoint going = Ep("10.244.1.7", "node-1");
   going.ready = false;
@@ -432,7 +437,11 @@ TEST(ClusterTest, HealthCheckCountsReadyLocalAddresses) {
   const auto check = cluster.HealthCheckOf("default/web");
   ASSERT_TRUE(check.has_value());
   EXPECT_EQ(check->port, 32000);
-  EXPECT_EQ(check->local_ready_endpoints, 1);
+  EXPECT_EQ(check->local_ready(IpFamily::kIpv4), 1);
+  EXPECT_EQ(check->local_ready(IpFamily::kIpv6), std::nullopt);
+  web.external_local = false;
+  cluster.PutService(web);
+  EXPECT_FALSE(cluster.HealthCheckOf("default/web").has_value());
 }
 
 }  // namespace

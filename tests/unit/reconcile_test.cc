@@ -162,7 +162,7 @@ TEST_F(ReconcileTest, CostIsThatOfTheChange) {
   PutEndpoints(77, 4);
   const ApplyResult result =
       reconciler.Apply(&cluster_, absl::ZeroDuration());
-  EXPECT_EQ(result.services, 1u);
+  EXPECT_EQ(result.services.size(), 1u);
   EXPECT_EQ(result.operations, 4u);  // bit, backend, slots, service
 }
 

@@ -18,8 +18,6 @@
 namespace fairlead::agent {
 namespace {
 
-// A change that waits longer than this makes the agent unhealthy.
-constexpr absl::Duration kMaxWaiting = absl::Seconds(60);
 // For the own Node's list, after the others are there.
 constexpr absl::Duration kNodeWait = absl::Seconds(2);
 // kube-proxy's bit for the same purpose, so that others expect it.
@@ -42,6 +40,15 @@ datapath::TcMode TcModeOf(const std::string& text) {
   if (text == "tcx") return datapath::TcMode::kTcx;
   if (text == "clsact") return datapath::TcMode::kClsact;
   return datapath::TcMode::kAuto;
+}
+
+// Those that take NodePorts.
+std::vector<IpAddress> NodePortAddresses(const model::NodeConfig& node) {
+  std::vector<IpAddress> result;
+  for (const model::NodeAddress& a : node.addresses) {
+    if (a.node_port) result.push_back(a.address);
+  }
+  return result;
 }
 
 std::string Join(const std::vector<IpAddress>& addresses) {
@@ -151,6 +158,10 @@ std::vector<IpAddress> Agent::CurrentNodeIps() const {
   return result;
 }
 
+std::vector<IpPrefix> Agent::LocalPodCidrs() const {
+  return node_.has_value() ? node_->pod_cidrs : std::vector<IpPrefix>();
+}
+
 void Agent::OpenModel() {
   model::NodeConfig node;
   node.name = config_->node_name;
@@ -162,6 +173,13 @@ void Agent::OpenModel() {
   apply_loop_ = std::make_unique<ApplyLoop>(
       loop_, cluster_.get(), reconciler_.get(), ApplyLoopOptions(),
       [this](const reconcile::ApplyResult& result) { OnApplied(result); });
+  health_check_ports_ = std::make_unique<HealthCheckPorts>(
+      loop_, [this] { return health().healthy; },
+      [this](const std::string& service, Port port,
+             const absl::Status& status) {
+        ReportHealthCheckFailure(service, port, status);
+      });
+  health_check_ports_->SetAddresses(NodePortAddresses(cluster_->node()));
   ApiFeedsCallbacks callbacks;
   callbacks.on_change = [this] { OnChange(); };
   callbacks.on_endpoints_changed = [this](absl::Time when) {
@@ -189,9 +207,7 @@ absl::Status Agent::OpenServers() {
     FL_ASSIGN_OR_RETURN(
         healthz_, HttpServer::Listen(loop_, *config_->healthz,
                                      [this](std::string_view path) {
-                                       if (path == "/healthz") return Healthz();
-                                       if (path == "/livez") return HttpReply();
-                                       return HttpReply{.status = 404};
+                                       return AnswerHealth(path);
                                      }));
   }
   if (config_->metrics.has_value()) {
@@ -200,7 +216,7 @@ absl::Status Agent::OpenServers() {
         HttpServer::Listen(
             loop_, *config_->metrics, [this](std::string_view path) {
               if (path == "/metrics") return Metrics();
-              if (path == "/healthz") return Healthz();
+              if (path == "/healthz") return HealthzReply(Facts());
               if (path == "/proxyMode") {
                 return HttpReply{.content_type = "text/plain", .body = "ebpf"};
               }
@@ -254,6 +270,7 @@ void Agent::RefreshNode() {
   node.primary = node_ips_;
   if (node_.has_value()) node.zone = node_->zone;
   if (node == cluster_->node()) return;
+  health_check_ports_->SetAddresses(NodePortAddresses(node));
   cluster_->SetNode(std::move(node));
   OnChange();
 }
@@ -283,7 +300,7 @@ void Agent::OnApplied(const reconcile::ApplyResult& result) {
                  stats.duration.sum() * 1e3);
   } else {
     spdlog::debug("msg=\"applied\" services={} operations={}",
-                  result.services, result.operations);
+                  result.services.size(), result.operations);
   }
   // The first few: thousands may have one reason.
   size_t shown = 0;
@@ -292,6 +309,9 @@ void Agent::OnApplied(const reconcile::ApplyResult& result) {
     spdlog::error("msg=\"cannot apply\" service={} failed={} error=\"{}\"",
                   failure.service, result.failures.size(),
                   failure.status.ToString());
+  }
+  for (const std::string& service : result.services) {
+    health_check_ports_->Update(service, cluster_->HealthCheckOf(service));
   }
   ReportProblems();
 }
@@ -311,17 +331,24 @@ void Agent::ReportProblem(const model::Problem& problem) {
   spdlog::warn("msg=\"object not usable\" reason={} object={} service={} "
                "error=\"{}\"",
                reason, problem.object, problem.service, problem.text);
-  size_t slash = problem.object.find('/');
-  if (slash == std::string::npos) return;
   bool slice = problem.kind == model::Problem::Kind::kBadEndpointSlice;
+  RecordWarning(slice ? "EndpointSlice" : "Service", problem.object, reason,
+                problem.text);
+}
+
+void Agent::RecordWarning(std::string_view kind, const std::string& key,
+                          std::string_view reason, std::string_view text) {
+  size_t slash = key.find('/');
+  if (slash == std::string::npos) return;
+  bool slice = kind == "EndpointSlice";
   nlohmann::json about = {
-      {"kind", slice ? "EndpointSlice" : "Service"},
+      {"kind", std::string(kind)},
       {"apiVersion", slice ? "discovery.k8s.io/v1" : "v1"},
-      {"namespace", problem.object.substr(0, slash)},
-      {"name", problem.object.substr(slash + 1)}};
-  const kube::Service* service = cluster_->FindService(problem.object);
+      {"namespace", key.substr(0, slash)},
+      {"name", key.substr(slash + 1)}};
+  const kube::Service* service = cluster_->FindService(key);
   if (!slice && service != nullptr) about["uid"] = service->meta.uid;
-  events_->Record(about, kube::EventType::kWarning, reason, problem.text);
+  events_->Record(about, kube::EventType::kWarning, reason, text);
 }
 
 std::vector<Agent::StandingProblem> Agent::problems() const {
@@ -334,41 +361,36 @@ std::vector<Agent::StandingProblem> Agent::problems() const {
   return result;
 }
 
-Agent::Health Agent::health() const {
-  if (!apply_loop_->stats().last_applied.has_value() &&
-      !apply_loop_->is_open()) {
-    return {false, "Services and EndpointSlices have not been listed yet"};
-  }
-  if (absl::Duration waiting = apply_loop_->waiting(); waiting > kMaxWaiting) {
-    return {false,
-            StrCat("a change has not been applied for ",
-                   absl::ToInt64Seconds(waiting), " s; ",
-                   apply_loop_->stats().failed, " services failed")};
-  }
-  return {true, ""};
+HealthFacts Agent::Facts() const {
+  const ApplyLoop::Stats& stats = apply_loop_->stats();
+  HealthFacts facts;
+  facts.synced = stats.last_applied.has_value() || apply_loop_->is_open();
+  facts.waiting = apply_loop_->waiting();
+  facts.failed_services = stats.failed;
+  facts.last_updated = stats.last_applied.value_or(absl::UnixEpoch());
+  facts.now = absl::Now();
+  facts.node_eligible = !node_.has_value() || IsEligible(*node_);
+  facts.api_server = feeds_->connection();
+  return facts;
 }
 
-HttpReply Agent::Healthz() const {
-  Health now = health();
-  absl::Time last =
-      apply_loop_->stats().last_applied.value_or(absl::UnixEpoch());
-  const absl::Status& connection = feeds_->connection();
-  nlohmann::json body = {
-      {"lastUpdated", absl::FormatTime(absl::RFC3339_full, last,
-                                       absl::UTCTimeZone())},
-      {"currentTime", absl::FormatTime(absl::RFC3339_full, absl::Now(),
-                                       absl::UTCTimeZone())},
-      {"nodeEligible", true},
-      {"healthy", now.healthy},
-      {"apiServer",
-       {{"connected", connection.ok()},
-        {"error", std::string(connection.message())}}}};
-  if (!now.healthy) body["reason"] = now.reason;
-  HttpReply reply;
-  reply.status = now.healthy ? 200 : 503;
-  reply.body = body.dump(-1, ' ', false,
-                         nlohmann::json::error_handler_t::replace) + "\n";
+HttpReply Agent::AnswerHealth(std::string_view path) {
+  bool live = path == "/livez";
+  if (!live && path != "/healthz") return HttpReply{.status = 404};
+  HttpReply reply = live ? LivezReply(Facts()) : HealthzReply(Facts());
+  (live ? livez_answers_ : healthz_answers_).Count(reply);
   return reply;
+}
+
+void Agent::ReportHealthCheckFailure(const std::string& service, Port port,
+                                     const absl::Status& status) {
+  std::string text = StrCat("node ", config_->node_name,
+                            " failed to start healthcheck \"", service,
+                            "\" on port ", port, ": ", Std(status.message()));
+  spdlog::error("msg=\"cannot listen for a health check\" service={} port={} "
+                "error=\"{}\"",
+                service, port, status.ToString());
+  RecordWarning("Service", service, "FailedToStartServiceHealthcheck", text);
 }
 
 }  // namespace fairlead::agent

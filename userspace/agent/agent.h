@@ -11,6 +11,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "absl/status/status.h"
@@ -21,6 +22,8 @@
 #include "userspace/agent/apply_loop.h"
 #include "userspace/agent/config.h"
 #include "userspace/agent/devices.h"
+#include "userspace/agent/health.h"
+#include "userspace/agent/health_check_ports.h"
 #include "userspace/agent/http_server.h"
 #include "userspace/base/event_loop.h"
 #include "userspace/datapath/datapath.h"
@@ -44,12 +47,7 @@ class Agent {
   // Begins to follow the API.
   void Start();
 
-  struct Health {
-    bool healthy = false;
-    std::string reason;  // why not
-  };
-  Health health() const;
-  HttpReply Healthz() const;
+  Health health() const { return HealthOf(Facts()); }
   HttpReply Metrics() const;
 
   // ---- for the admin service ----
@@ -63,6 +61,11 @@ class Agent {
   const ApiFeeds& feeds() const { return *feeds_; }
   const ApplyLoop& apply_loop() const { return *apply_loop_; }
   const Devices& devices() const { return *devices_; }
+  const HealthCheckPorts& health_check_ports() const {
+    return *health_check_ports_;
+  }
+  // The pod addresses of this node, by its Node object; empty: not known.
+  std::vector<IpPrefix> LocalPodCidrs() const;
   absl::Time started() const { return started_; }
   struct StandingProblem {
     model::Problem problem;
@@ -82,6 +85,14 @@ class Agent {
   void OnApplied(const reconcile::ApplyResult& result);
   void ReportProblems();
   void ReportProblem(const model::Problem& problem);
+  // An Event about an object that isn't as it should be.
+  void RecordWarning(std::string_view kind, const std::string& key,
+                     std::string_view reason, std::string_view text);
+  HealthFacts Facts() const;
+  // One of kube-proxy's names for paths; counted.
+  HttpReply AnswerHealth(std::string_view path);
+  void ReportHealthCheckFailure(const std::string& service, Port port,
+                                const absl::Status& status);
   datapath::Options DatapathOptions() const;
   // The node's own addresses, IPv4 first, as they are now.
   std::vector<IpAddress> CurrentNodeIps() const;
@@ -101,6 +112,9 @@ class Agent {
   std::unique_ptr<reconcile::Reconciler> reconciler_;
   std::unique_ptr<ApplyLoop> apply_loop_;
   std::unique_ptr<ApiFeeds> feeds_;
+  std::unique_ptr<HealthCheckPorts> health_check_ports_;
+  AnswerCounter healthz_answers_;
+  AnswerCounter livez_answers_;
   std::unique_ptr<HttpServer> healthz_;
   std::unique_ptr<HttpServer> metrics_;
   Timer refresh_;

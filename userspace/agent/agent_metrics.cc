@@ -130,6 +130,16 @@ HttpReply Agent::Metrics() const {
                static_cast<double>(stats.operation_errors));
   text.Counter("fl_problems_total", "Objects that could not be used.", "",
                static_cast<double>(problems_seen_));
+  healthz_answers_.AddTo(&text, "kubeproxy_proxy_healthz_total",
+                         "Answers of /healthz by their status.");
+  livez_answers_.AddTo(&text, "kubeproxy_proxy_livez_total",
+                       "Answers of /livez by their status.");
+  HealthCheckPorts::Stats checks = health_check_ports_->stats();
+  text.Gauge("fl_health_checks", "Services with a health-check NodePort.", "",
+             static_cast<double>(checks.checks));
+  text.Gauge("fl_health_check_listeners_missing",
+             "Health-check listeners that could not be opened.", "",
+             static_cast<double>(checks.missing));
   text.Gauge("fl_devices_attached", "Devices that carry the programs.", "",
              static_cast<double>(devices_->attached().size()));
   text.Counter("fl_device_attach_failures_total", "Attachments that failed.",

@@ -148,13 +148,12 @@ class HttpServer::Impl : public std::enable_shared_from_this<Impl> {
   }
 
   void Reply(const std::shared_ptr<Connection>& connection) {
-    if (answer_ == nullptr) return;
     auto request = ParseRequestLine(connection->input);
     if (!request.has_value()) return;
     bool head = request->method == "HEAD";
     HttpReply reply;
     if (head || request->method == "GET") {
-      reply = answer_(request->path);
+      if (answer_ != nullptr) reply = answer_(request->path);
     } else {
       reply.status = 405;
     }

@@ -35,6 +35,8 @@ class HttpServer {
   // Port 0: any free one.
   [[nodiscard]] static absl::StatusOr<std::unique_ptr<HttpServer>> Listen(
       EventLoop* loop, const SocketAddress& address, Answer answer);
+  // Connections that are open then get an empty 200, as kube-proxy gives to
+  // who asks a health check that has just gone.
   ~HttpServer();
 
   Port port() const;

@@ -107,7 +107,7 @@ void FillStatus(const Agent& agent, v1::StatusReply* reply) {
   reply->set_version(kVersion);
   reply->set_node_name(config.node_name);
   reply->set_start_time_unix_ms(absl::ToUnixMillis(agent.started()));
-  Agent::Health health = agent.health();
+  Health health = agent.health();
   reply->set_healthy(health.healthy);
   reply->set_unhealthy_reason(health.reason);
   reply->set_api_server(config.api_server.url);

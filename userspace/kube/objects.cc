@@ -360,7 +360,12 @@ absl::StatusOr<Node> DecodeNode(std::string_view json) {
               auto address = IpAddress::Parse(reader.Text("address"));
               if (address.ok()) node->internal_ips.push_back(*address);
             });
+        node->being_deleted = !meta.Text("deletionTimestamp").empty();
         Reader spec = root.Object("spec");
+        spec.Each("taints", [&](dom::element item, std::string path) {
+          Reader reader(item, std::move(path), root.status());
+          node->taints.emplace_back(reader.Text("key"));
+        });
         std::vector<std::string> cidrs = spec.Texts("podCIDRs");
         if (cidrs.empty() && !spec.Text("podCIDR").empty()) {
           cidrs.emplace_back(spec.Text("podCIDR"));

@@ -88,6 +88,8 @@ struct Node {
   std::string zone;  // label topology.kubernetes.io/zone
   std::vector<IpAddress> internal_ips;
   std::vector<IpPrefix> pod_cidrs;
+  std::vector<std::string> taints;  // keys
+  bool being_deleted = false;       // has a deletionTimestamp
 };
 
 // Decode one object's JSON text. Errors are kInvalidArgument and name the

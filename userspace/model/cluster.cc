@@ -385,8 +385,15 @@ std::optional<Cluster::HealthCheck> Cluster::HealthCheckOf(
     std::string_view key) const {
   const State::ServiceEntry* entry = state_->Find(key);
   if (entry == nullptr || !entry->service || !IsProxied(*entry->service) ||
+      entry->service->type != kube::ServiceType::kLoadBalancer ||
+      !entry->service->external_local ||
       entry->service->health_check_node_port == 0) {
     return std::nullopt;
+  }
+  HealthCheck check;
+  check.port = entry->service->health_check_node_port;
+  for (const IpAddress& ip : entry->service->cluster_ips) {
+    (ip.is_v4() ? check.local_ready4 : check.local_ready6) = 0;
   }
   absl::flat_hash_set<IpAddress> local;
   for (const State::SliceEntry* slice : entry->slices) {
@@ -396,8 +403,12 @@ std::optional<Cluster::HealthCheck> Cluster::HealthCheckOf(
       }
     }
   }
-  return HealthCheck{entry->service->health_check_node_port,
-                     static_cast<int>(local.size())};
+  for (const IpAddress& ip : local) {
+    std::optional<int>& count =
+        ip.is_v4() ? check.local_ready4 : check.local_ready6;
+    if (count.has_value()) ++*count;
+  }
+  return check;
 }
 
 std::vector<Problem> Cluster::TakeNewProblems() {

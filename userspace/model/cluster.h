@@ -111,11 +111,20 @@ class Cluster {
   // from before a restart must stay.
   bool has_unusable_service() const;
 
-  // For the Service's health-check NodePort.
+  // What the Service's health-check NodePort tells an outside load balancer.
   struct HealthCheck {
     Port port = 0;
-    int local_ready_endpoints = 0;  // distinct addresses
+    // Distinct addresses of ready endpoints on this node, in each family that
+    // the Service has a ClusterIP of; nullopt: it has none.
+    std::optional<int> local_ready4;
+    std::optional<int> local_ready6;
+    std::optional<int> local_ready(IpFamily family) const {
+      return family == IpFamily::kIpv4 ? local_ready4 : local_ready6;
+    }
+
+    friend bool operator==(const HealthCheck&, const HealthCheck&) = default;
   };
+  // Only of a load balancer with externalTrafficPolicy Local.
   std::optional<HealthCheck> HealthCheckOf(std::string_view key) const;
 
   // Those found since the last call.

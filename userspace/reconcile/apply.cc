@@ -413,8 +413,8 @@ ApplyResult Reconciler::Impl::Apply(model::Cluster* cluster,
   now_ = now;
   ApplyResult result;
   const uint64_t before = operations_;
-  const std::vector<std::string> dirty = cluster->TakeDirty();
-  result.services = dirty.size();
+  result.services = cluster->TakeDirty();
+  const std::vector<std::string>& dirty = result.services;
   absl::flat_hash_set<std::string> failed;
   auto fail = [&](const std::string& key, absl::Status status) {
     if (failed.insert(key).second) cluster->MarkDirty(key);

@@ -56,7 +56,7 @@ struct ApplyResult {
     std::string service;  // key; "" for node addresses
     absl::Status status;  // kResourceExhausted: a map is full
   };
-  size_t services = 0;    // that were dirty
+  std::vector<std::string> services;  // keys of those that were dirty, sorted
   size_t operations = 0;  // that were done
   // These Services are dirty again in the cluster. What could be kept of
   // their last state was kept.
