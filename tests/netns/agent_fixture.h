@@ -84,9 +84,10 @@ class Endpoint {
 };
 
 class AgentTest : public ::testing::Test {
- protected:
+ public:
   static constexpr char kVip[] = "10.96.0.10";
 
+ protected:
   void SetUp() override {
     auto bpffs = BpffsScope::Create();
     ASSERT_OK(bpffs.status());

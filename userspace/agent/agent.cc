@@ -131,6 +131,9 @@ absl::Status Agent::Open() {
                "node_ips={}",
                datapath_->restarted(), found.frontends, found.backends,
                Join(node_ips_));
+  FL_ASSIGN_OR_RETURN(udp_cleanup_,
+                      UdpCleanup::Open(loop_, datapath_->layout(),
+                                       [this] { return node_ips_; }));
   OpenModel();
   FL_RETURN_IF_ERROR(OpenServers());
   devices_->AttachTo(datapath_.get());
@@ -156,10 +159,6 @@ std::vector<IpAddress> Agent::CurrentNodeIps() const {
     if (ip.has_value()) result.push_back(*ip);
   }
   return result;
-}
-
-std::vector<IpPrefix> Agent::LocalPodCidrs() const {
-  return node_.has_value() ? node_->pod_cidrs : std::vector<IpPrefix>();
 }
 
 void Agent::OpenModel() {
@@ -310,6 +309,7 @@ void Agent::OnApplied(const reconcile::ApplyResult& result) {
                   failure.service, result.failures.size(),
                   failure.status.ToString());
   }
+  udp_cleanup_->Applied(result.services, *cluster_);
   for (const std::string& service : result.services) {
     health_check_ports_->Update(service, cluster_->HealthCheckOf(service));
   }

@@ -25,6 +25,7 @@
 #include "userspace/agent/health.h"
 #include "userspace/agent/health_check_ports.h"
 #include "userspace/agent/http_server.h"
+#include "userspace/agent/udp_cleanup.h"
 #include "userspace/base/event_loop.h"
 #include "userspace/datapath/datapath.h"
 #include "userspace/kube/client.h"
@@ -64,8 +65,6 @@ class Agent {
   const HealthCheckPorts& health_check_ports() const {
     return *health_check_ports_;
   }
-  // The pod addresses of this node, by its Node object; empty: not known.
-  std::vector<IpPrefix> LocalPodCidrs() const;
   absl::Time started() const { return started_; }
   struct StandingProblem {
     model::Problem problem;
@@ -113,6 +112,7 @@ class Agent {
   std::unique_ptr<ApplyLoop> apply_loop_;
   std::unique_ptr<ApiFeeds> feeds_;
   std::unique_ptr<HealthCheckPorts> health_check_ports_;
+  std::unique_ptr<UdpCleanup> udp_cleanup_;
   AnswerCounter healthz_answers_;
   AnswerCounter livez_answers_;
   std::unique_ptr<HttpServer> healthz_;

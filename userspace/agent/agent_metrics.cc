@@ -109,6 +109,19 @@ void AddApplies(const ApplyLoop& apply_loop, PrometheusText* text) {
             "When a change was queued last.", stats.last_queued);
 }
 
+void AddUdpCleanup(const UdpCleanup::Stats& stats, PrometheusText* text) {
+  text->Counter("kubeproxy_conntrack_reconciler_deleted_entries_total",
+                "UDP flows that were forgotten.", "",
+                static_cast<double>(stats.flows + stats.endpoints));
+  text->Add("kubeproxy_conntrack_reconciler_sync_duration_seconds",
+            "How long a clean-up of UDP flows took.", stats.duration);
+  text->Counter("fl_udp_sockets_destroyed_total",
+                "Connected UDP sockets whose endpoint had gone.", "",
+                static_cast<double>(stats.sockets));
+  text->Counter("fl_udp_cleanup_errors_total", "Clean-ups that failed.", "",
+                static_cast<double>(stats.errors));
+}
+
 }  // namespace
 
 HttpReply Agent::Metrics() const {
@@ -134,6 +147,7 @@ HttpReply Agent::Metrics() const {
                          "Answers of /healthz by their status.");
   livez_answers_.AddTo(&text, "kubeproxy_proxy_livez_total",
                        "Answers of /livez by their status.");
+  AddUdpCleanup(udp_cleanup_->stats(), &text);
   HealthCheckPorts::Stats checks = health_check_ports_->stats();
   text.Gauge("fl_health_checks", "Services with a health-check NodePort.", "",
              static_cast<double>(checks.checks));

@@ -2,22 +2,30 @@
 #include "userspace/base/netns.h"
 
 #include <fcntl.h>
+#include <linux/magic.h>
 #include <net/if.h>
 #include <sched.h>
 #include <sys/ioctl.h>
 #include <sys/mount.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/vfs.h>
 
 #include <cerrno>
 #include <cstring>
+#include <filesystem>
+#include <set>
+#include <system_error>
 #include <thread>
+#include <utility>
 
 #include "userspace/base/status.h"
 #include "userspace/base/unique_fd.h"
 
 namespace fairlead {
 namespace {
+
+namespace fs = std::filesystem;
 
 constexpr char kDirectory[] = "/run/netns";
 
@@ -76,6 +84,31 @@ std::optional<uint64_t> NetnsCookie() {
     return std::nullopt;
   }
   return cookie;
+}
+
+std::vector<std::string> AllNetns() {
+  std::vector<std::string> paths;
+  std::set<std::pair<dev_t, ino_t>> seen;
+  auto add = [&](const std::string& path) {
+    struct stat at = {};
+    struct statfs kind = {};
+    // A name is a plain file before its namespace is mounted there.
+    if (statfs(path.c_str(), &kind) == 0 && kind.f_type == NSFS_MAGIC &&
+        stat(path.c_str(), &at) == 0 &&
+        seen.emplace(at.st_dev, at.st_ino).second) {
+      paths.push_back(path);
+    }
+  };
+  add("/proc/self/ns/net");
+  std::error_code error;
+  for (const auto& entry : fs::directory_iterator("/proc", error)) {
+    std::string name = entry.path().filename();
+    if (name[0] >= '1' && name[0] <= '9') add(entry.path() / "ns/net");
+  }
+  for (const auto& entry : fs::directory_iterator(kDirectory, error)) {
+    add(entry.path());
+  }
+  return paths;
 }
 
 std::string NetnsPath(const std::string& name) {

@@ -7,6 +7,7 @@
 #include <functional>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "absl/status/status.h"
 
@@ -21,6 +22,12 @@ namespace fairlead {
 // The calling thread's network namespace, as BPF programs see it
 // (bpf_get_netns_cookie). nullopt before Linux 5.14.
 std::optional<uint64_t> NetnsCookie();
+
+// A path for each network namespace that can be found: this process' own
+// first, those of all processes that it sees in /proc, and those with a name
+// under /run/netns. Not found: one that only has sockets or descriptors left,
+// or whose processes are hidden by a PID namespace.
+std::vector<std::string> AllNetns();
 
 // Named namespaces as `ip netns` has them: a bind mount at /run/netns/NAME.
 std::string NetnsPath(const std::string& name);

@@ -1,0 +1,99 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "userspace/agent/udp_serving.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <string>
+#include <vector>
+
+namespace fairlead::agent {
+namespace {
+
+using ::testing::ElementsAre;
+using ::testing::IsEmpty;
+
+L4Address Udp(const std::string& ip, Port port) {
+  return {*IpAddress::Parse(ip), port, Protocol::kUdp};
+}
+
+const L4Address kVip = Udp("10.96.0.10", 53);
+const L4Address kNodePort = Udp("0.0.0.0", 30053);
+const L4Address kOne = Udp("10.244.0.1", 5353);
+const L4Address kTwo = Udp("10.244.0.2", 5353);
+
+model::DesiredService Service(const std::vector<L4Address>& frontends,
+                              const std::vector<L4Address>& endpoints,
+                              Protocol protocol = Protocol::kUdp) {
+  model::DesiredPort port;
+  port.protocol = protocol;
+  for (const L4Address& address : frontends) {
+    model::Frontend frontend;
+    frontend.address = address;
+    port.frontends.push_back(frontend);
+  }
+  // In no set: serving, as a terminating one.
+  for (const L4Address& address : endpoints) {
+    port.endpoints.push_back({address, false, false});
+  }
+  model::DesiredService service;
+  service.ports.push_back(port);
+  return service;
+}
+
+TEST(UdpServing, WhoMayHoldAFlow) {
+  UdpServing serving;
+  serving.Update("d/dns", Service({kVip, kNodePort}, {kOne}));
+  auto serves = [&](const L4Address& frontend, const L4Address& endpoint) {
+    return UdpServing::Serves(serving.table(), frontend, endpoint);
+  };
+  EXPECT_TRUE(serves(kVip, kOne));
+  EXPECT_FALSE(serves(kVip, kTwo));
+  EXPECT_TRUE(serves(Udp("192.0.2.1", 30053), kOne));
+  EXPECT_FALSE(serves(Udp("192.0.2.1", 30054), kOne));
+  EXPECT_FALSE(serves(Udp("fd00::1", 30053), kOne));
+  EXPECT_FALSE(serves(Udp("10.96.0.11", 53), kOne));
+}
+
+TEST(UdpServing, WhatAnUpdateTakesAndBrings) {
+  UdpServing serving;
+  auto change = serving.Update("d/dns", Service({kVip}, {kOne}));
+  EXPECT_FALSE(change.lost);
+  EXPECT_THAT(change.new_frontends, ElementsAre(kVip));
+  change = serving.Update("d/dns", Service({kVip}, {kOne}));
+  EXPECT_FALSE(change.lost);
+  EXPECT_THAT(change.new_frontends, IsEmpty());
+  EXPECT_FALSE(serving.Update("d/dns", Service({kVip}, {kOne, kTwo})).lost);
+  EXPECT_TRUE(serving.Update("d/dns", Service({kVip}, {kTwo})).lost);
+  change = serving.Update("d/dns", Service({kVip, kNodePort}, {kTwo}));
+  EXPECT_FALSE(change.lost);
+  EXPECT_THAT(change.new_frontends, ElementsAre(kNodePort));
+  EXPECT_TRUE(serving.Update("d/dns", Service({kVip}, {kTwo})).lost);
+  EXPECT_TRUE(serving.Knows("d/dns"));
+  EXPECT_TRUE(serving.Update("d/dns", {}).lost);
+  EXPECT_FALSE(serving.Knows("d/dns"));
+  EXPECT_THAT(serving.table(), IsEmpty());
+}
+
+TEST(UdpServing, OtherProtocolsAreNotLookedAt) {
+  UdpServing serving;
+  auto change =
+      serving.Update("d/web", Service({kVip}, {kOne}, Protocol::kTcp));
+  EXPECT_THAT(change.new_frontends, IsEmpty());
+  EXPECT_FALSE(serving.Knows("d/web"));
+}
+
+TEST(UdpServing, AFrontendThatAnotherServiceTakesOver) {
+  UdpServing serving;
+  serving.Update("d/a", Service({kVip}, {kOne}));
+  serving.Update("d/b", Service({kVip}, {kTwo}));
+  // In either order: who lost it has no say any more.
+  EXPECT_TRUE(serving.Update("d/a", {}).lost);
+  EXPECT_TRUE(UdpServing::Serves(serving.table(), kVip, kTwo));
+  EXPECT_FALSE(UdpServing::Serves(serving.table(), kVip, kOne));
+  serving.Update("d/b", {});
+  EXPECT_THAT(serving.table(), IsEmpty());
+}
+
+}  // namespace
+}  // namespace fairlead::agent

@@ -1,0 +1,167 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "userspace/agent/udp_cleanup.h"
+
+#include <spdlog/spdlog.h>
+
+#include <algorithm>
+#include <utility>
+
+#include "absl/container/flat_hash_map.h"
+#include "userspace/base/clock.h"
+#include "userspace/base/netns.h"
+#include "userspace/base/status.h"
+#include "userspace/netlink/udp_sockets.h"
+
+namespace fairlead::agent {
+namespace {
+
+// A program that has read the old tables has written its flow by then; and a
+// storm of changes becomes one run.
+constexpr absl::Duration kDelay = absl::Milliseconds(10);
+
+bool HasUdp(const kube::Service* service) {
+  return service != nullptr &&
+         std::any_of(service->ports.begin(), service->ports.end(),
+                     [](const kube::ServicePort& port) {
+                       return port.protocol == Protocol::kUdp;
+                     });
+}
+
+// Destroys the connected sockets of the thread's network namespace that `fn`
+// names, and counts them.
+template <typename Fn>
+absl::Status Destroy(const Fn& fn, uint64_t* destroyed) {
+  FL_ASSIGN_OR_RETURN(netlink::UdpSockets diag, netlink::UdpSockets::Open());
+  FL_ASSIGN_OR_RETURN(std::vector<netlink::UdpSocket> connected,
+                      diag.Connected());
+  for (const netlink::UdpSocket& socket : connected) {
+    if (!fn(socket)) continue;
+    absl::Status status = diag.Destroy(socket);
+    if (absl::IsNotFound(status)) continue;
+    FL_RETURN_IF_ERROR(status);
+    ++*destroyed;
+  }
+  return absl::OkStatus();
+}
+
+// In all namespaces that can be found. One that has gone meanwhile is no
+// error; one that can't be entered keeps nobody from the others.
+absl::Status DestroyStale(
+    const absl::flat_hash_map<uint64_t, L4Address>& stale,
+    uint64_t* destroyed) {
+  absl::Status first;
+  for (const std::string& path : AllNetns()) {
+    absl::Status status = RunInNetns(path, [&] {
+      return Destroy(
+          [&](const netlink::UdpSocket& socket) {
+            auto it = stale.find(socket.cookie);
+            return it != stale.end() && it->second == socket.peer;
+          },
+          destroyed);
+    });
+    if (!absl::IsNotFound(status)) first.Update(WithContext(status, path));
+  }
+  return first;
+}
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<UdpCleanup>> UdpCleanup::Open(
+    EventLoop* loop, const datapath::PinLayout& layout,
+    std::function<std::vector<IpAddress>()> masquerade) {
+  std::unique_ptr<UdpCleanup> cleanup(new UdpCleanup(loop));
+  FL_ASSIGN_OR_RETURN(cleanup->state_, datapath::UdpState::Open(layout));
+  cleanup->masquerade_ = std::move(masquerade);
+  return cleanup;
+}
+
+UdpCleanup::~UdpCleanup() {
+  if (thread_.joinable()) thread_.join();
+}
+
+void UdpCleanup::Applied(const std::vector<std::string>& services,
+                         const model::Cluster& cluster) {
+  for (const std::string& key : services) {
+    if (!HasUdp(cluster.FindService(key)) && !serving_.Knows(key)) continue;
+    UdpServing::Change change = serving_.Update(key, cluster.Desired(key));
+    wanted_ |= change.lost;
+    // At the first time they are only new to this process.
+    if (first_ || change.new_frontends.empty()) continue;
+    wanted_ = true;
+    new_frontends_.insert(change.new_frontends.begin(),
+                          change.new_frontends.end());
+  }
+  wanted_ |= std::exchange(first_, false);
+  Schedule();
+}
+
+void UdpCleanup::Schedule() {
+  if (!wanted_ || running_ || delay_.pending()) return;
+  delay_ = loop_->After(kDelay, [this] { Run(); });
+}
+
+void UdpCleanup::Run() {
+  wanted_ = false;
+  running_ = true;
+  if (thread_.joinable()) thread_.join();
+  auto job = std::make_shared<Job>();
+  job->table = serving_.table();
+  job->new_frontends = std::exchange(new_frontends_, {});
+  job->masquerade = masquerade_();
+  thread_ = std::thread([this, job, loop = loop_, state = state_.get(),
+                         alive = std::weak_ptr<bool>(alive_)] {
+    absl::Duration start = Clock::Real().Monotonic();
+    job->status = Work(state, job.get());
+    job->duration = Clock::Real().Monotonic() - start;
+    loop->Post([this, job, alive] {
+      if (alive.lock() != nullptr) Finished(*job);
+    });
+  });
+}
+
+absl::Status UdpCleanup::Work(datapath::UdpState* state, Job* job) {
+  auto serves = [job](const L4Address& frontend, const L4Address& endpoint) {
+    return UdpServing::Serves(job->table, frontend, endpoint);
+  };
+  FL_ASSIGN_OR_RETURN(auto flows, state->RemoveFlows(serves, job->masquerade));
+  job->flows = flows.removed;
+  FL_ASSIGN_OR_RETURN(auto found, state->FindConnected(serves));
+  FL_ASSIGN_OR_RETURN(auto endpoints, state->RemoveEndpoints(serves));
+  job->endpoints = endpoints.removed;
+  if (!found.empty()) {
+    absl::flat_hash_map<uint64_t, L4Address> stale;
+    for (const auto& socket : found) stale[socket.cookie] = socket.backend;
+    FL_RETURN_IF_ERROR(DestroyStale(stale, &job->sockets));
+  }
+  if (job->new_frontends.empty()) return absl::OkStatus();
+  // What this host's sockets have sent to the address until now went past us,
+  // and would do so for ever. (What pods send passes the packet path.)
+  return Destroy(
+      [job](const netlink::UdpSocket& socket) {
+        return job->new_frontends.contains(socket.peer);
+      },
+      &job->sockets);
+}
+
+void UdpCleanup::Finished(const Job& job) {
+  running_ = false;
+  ++stats_.runs;
+  stats_.flows += job.flows;
+  stats_.endpoints += job.endpoints;
+  stats_.sockets += job.sockets;
+  stats_.duration.Observe(job.duration);
+  if (!job.status.ok()) {
+    ++stats_.errors;
+    spdlog::error("msg=\"cannot clean up UDP\" error=\"{}\"",
+                  job.status.ToString());
+  }
+  if (job.flows + job.endpoints + job.sockets > 0) {
+    spdlog::info("msg=\"UDP cleaned up\" flows={} endpoints={} sockets={} "
+                 "ms={:.2f}",
+                 job.flows, job.endpoints, job.sockets,
+                 absl::ToDoubleMilliseconds(job.duration));
+  }
+  Schedule();
+}
+
+}  // namespace fairlead::agent
