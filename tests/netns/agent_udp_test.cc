@@ -275,6 +275,31 @@ TEST_F(AgentUdpTest, AConnectedSocketGetsAnError) {
   EXPECT_EQ(bystander.Ask(), elsewhere);
 }
 
+// As many programs do it: an IPv6 socket for both families.
+TEST_F(AgentUdpTest, AConnectedSocketWithAMappedAddressGetsAnError) {
+  PutUdpEndpoints("dns", {1});
+  StartAndWait();
+  UniqueFd fd;
+  ASSERT_OK(netns_->Run([&]() -> absl::Status {
+    fd.reset(socket(AF_INET6, SOCK_DGRAM | SOCK_CLOEXEC, 0));
+    sockaddr_in6 to = {};
+    to.sin6_family = AF_INET6;
+    to.sin6_port = htons(kPort);
+    inet_pton(AF_INET6, StrCat("::ffff:", kVip).c_str(), &to.sin6_addr);
+    if (connect(fd.get(), reinterpret_cast<sockaddr*>(&to), sizeof to) < 0) {
+      return ErrnoStatus(errno, "connect", kVip);
+    }
+    return absl::OkStatus();
+  }));
+  EXPECT_EQ(send(fd.get(), "?", 1, 0), 1);
+  PutUdpEndpoints("dns", {2});
+  EXPECT_TRUE(Eventually([&] { return Destroyed() == 1; })) << Log();
+  char buffer[64];
+  // The answer that came before, then the error.
+  while (recv(fd.get(), buffer, sizeof buffer, MSG_DONTWAIT) > 0) continue;
+  EXPECT_EQ(send(fd.get(), "?", 1, 0), -1);
+}
+
 TEST_F(AgentUdpTest, AConnectedSocketInAPodGetsAnError) {
   // A route to the endpoints, and a process, as a pod has one.
   AddRemote("10.244.1.2", "10.244.1.1");

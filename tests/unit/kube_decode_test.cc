@@ -80,6 +80,19 @@ TEST(DecodeService, EveryFieldThatAProxyReads) {
   EXPECT_EQ(s->health_check_node_port, 31000);
 }
 
+TEST(DecodeNode, SignsOfItsEnd) {
+  auto node = DecodeNode(R"({"metadata":{"name":"n",
+    "deletionTimestamp":"2026-01-01T00:00:00Z"},
+    "spec":{"taints":[{"key":"a","effect":"NoSchedule"},{"key":"b"}]}})");
+  ASSERT_TRUE(node.ok()) << node.status();
+  EXPECT_TRUE(node->being_deleted);
+  EXPECT_THAT(node->taints, ElementsAre("a", "b"));
+  node = DecodeNode(R"({"metadata":{"name":"n"},"spec":{"taints":null}})");
+  ASSERT_TRUE(node.ok()) << node.status();
+  EXPECT_FALSE(node->being_deleted);
+  EXPECT_TRUE(node->taints.empty());
+}
+
 TEST(DecodeService, HeadlessAndNulls) {
   auto s = DecodeService(R"({"metadata":{"name":"w","labels":null},
     "spec":{"clusterIP":"None","ports":null,"externalIPs":null}})");
