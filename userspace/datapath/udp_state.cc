@@ -93,14 +93,18 @@ absl::Status UdpState::RemoveFlow(const fl_flow_key& key, const fl_flow& flow,
   }
   FL_RETURN_IF_ERROR(flows_.Delete(answer));
   if (d->source_port == 0) return absl::OkStatus();
-  // "C" holds the source port.
+  // "C" holds the source port, unless another client has taken that over.
   for (const IpAddress& address : masquerade) {
     if (address.family() != FromAbi(flow.addr).family()) continue;
     fl_flow_key source = answer;
     source.dst = ToAbi(address);
     source.dport = d->source_port;
     source.hook = FL_HOOK_INGRESS;
-    FL_RETURN_IF_ERROR(flows_.Delete(source));
+    FL_ASSIGN_OR_RETURN(std::optional<fl_flow> c, flows_.Lookup(source));
+    if (c.has_value() && c->port == key.sport &&
+        FromAbi(c->addr) == FromAbi(key.src)) {
+      FL_RETURN_IF_ERROR(flows_.Delete(source));
+    }
   }
   return absl::OkStatus();
 }
