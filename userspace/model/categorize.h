@@ -5,6 +5,7 @@
 #define FAIRLEAD_USERSPACE_MODEL_CATEGORIZE_H_
 
 #include <cstdint>
+#include <string_view>
 #include <vector>
 
 #include "absl/types/span.h"
@@ -49,6 +50,33 @@ struct Categories {
 
 Categories Categorize(absl::Span<const EndpointTraits> endpoints,
                       const TrafficPolicy& policy);
+
+// Why an endpoint is in a set, or is not.
+enum class EndpointStanding : uint8_t {
+  // in
+  kReady,
+  kTerminatingServing,  // no ready one is left, and it still serves
+  // out
+  kSetUnused,    // the policy has no use for this set
+  kNotLocal,     // of the local set: it is on another node
+  kNotReady,     // ... and not serving while it ends, either
+  kTerminating,  // it serves until its end, but there are ready ones
+  kOtherNode,    // its topology hints name other nodes
+  kOtherZone,    // its topology hints name other zones
+};
+constexpr bool IsIn(EndpointStanding standing) {
+  return standing <= EndpointStanding::kTerminatingServing;
+}
+// "ready", "hints name other nodes", ...
+std::string_view EndpointStandingText(EndpointStanding standing);
+
+// The decisions of Categorize(), endpoint by endpoint; by the same code.
+struct Standings {
+  std::vector<EndpointStanding> cluster;  // by index of the endpoint
+  std::vector<EndpointStanding> local;
+};
+Standings ExplainCategories(absl::Span<const EndpointTraits> endpoints,
+                            const TrafficPolicy& policy);
 
 }  // namespace fairlead::model
 

@@ -10,6 +10,7 @@
 #include "absl/container/node_hash_map.h"
 #include "userspace/base/strings.h"
 #include "userspace/model/compile.h"
+#include "userspace/model/explain.h"
 
 namespace fairlead::model {
 namespace {
@@ -52,12 +53,14 @@ struct Cluster::State {
     Problem problem;
     uint64_t listed = 0;
   };
+  using Slices = absl::InlinedVector<const Slice*, 4>;
   using Claimants = absl::InlinedVector<ServiceEntry*, 1>;  // oldest first
   using BadObjects = absl::flat_hash_map<std::string, BadObject>;
 
   explicit State(NodeConfig config)
       : node(std::move(config)), places(node) {}
 
+  static Slices SlicesOf(const ServiceEntry& entry);
   void Dirty(const ServiceEntry& entry) { dirty.insert(entry.key); }
   ServiceEntry& EntryOf(std::string_view key);
   void EraseIfUnused(ServiceEntry* entry);
@@ -88,6 +91,12 @@ struct Cluster::State {
   size_t service_count = 0;
   size_t endpoint_count = 0;
 };
+
+Cluster::State::Slices Cluster::State::SlicesOf(const ServiceEntry& entry) {
+  Slices slices;
+  for (const SliceEntry* slice : entry.slices) slices.push_back(&slice->slice);
+  return slices;
+}
 
 Cluster::State::ServiceEntry& Cluster::State::EntryOf(std::string_view key) {
   ServiceEntry& entry = services[std::string(key)];
@@ -362,15 +371,20 @@ DesiredService Cluster::Desired(std::string_view key) const {
   State& s = *state_;
   const State::ServiceEntry* entry = s.Find(key);
   if (entry == nullptr || !entry->service) return {};
-  absl::InlinedVector<const Slice*, 4> slices;
-  for (const State::SliceEntry* slice : entry->slices) {
-    slices.push_back(&slice->slice);
-  }
+  const State::Slices slices = State::SlicesOf(*entry);
   auto owns = [&s, entry](const L4Address& address) {
     auto it = s.claimants.find(address);
     return it != s.claimants.end() && it->second.front() == entry;
   };
   return Compile(*entry->service, slices, s.node, s.places, owns);
+}
+
+std::optional<ExplainedFrontend> Cluster::Explain(
+    std::string_view key, const L4Address& address) const {
+  const State::ServiceEntry* entry = state_->Find(key);
+  if (entry == nullptr || !entry->service) return std::nullopt;
+  return ExplainFrontend(*entry->service, State::SlicesOf(*entry),
+                         state_->places, address);
 }
 
 bool Cluster::has_unusable_service() const {

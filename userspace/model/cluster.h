@@ -30,6 +30,8 @@ struct NodeAddress {
   friend auto operator<=>(const NodeAddress&, const NodeAddress&) = default;
 };
 
+struct ExplainedFrontend;  // explain.h
+
 // This node, and the choices that its administrator has.
 struct NodeConfig {
   std::string name;
@@ -106,6 +108,11 @@ class Cluster {
   // Empty for a Service that is unknown, headless, an ExternalName, or another
   // proxy's.
   DesiredService Desired(std::string_view key) const;
+
+  // Why the frontend at `address` of this Service is as Desired() says;
+  // nullopt: it has none there.
+  std::optional<ExplainedFrontend> Explain(std::string_view key,
+                                           const L4Address& address) const;
 
   // A Service without a version that can be used: what the kernel has of it
   // from before a restart must stay.

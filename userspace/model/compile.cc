@@ -21,45 +21,9 @@ bool HasClusterIp(const kube::Service& service, IpFamily family) {
       [family](const IpAddress& ip) { return ip.family() == family; });
 }
 
-struct Candidate {
-  L4Address address;
-  EndpointTraits traits;
-};
-
 // How much an endpoint's word counts against another slice's.
 auto Rank(const EndpointTraits& t) {
   return std::tuple(t.terminating, !t.ready, !t.serving);
-}
-
-// The endpoints of one service port by address, none twice.
-std::vector<Candidate> Join(const kube::ServicePort& port, IpFamily family,
-                            absl::Span<const Slice* const> slices,
-                            const Places& places) {
-  std::vector<Candidate> out;
-  for (const Slice* slice : slices) {
-    if (slice->family != family) continue;
-    for (const kube::EndpointPort& target : slice->ports) {
-      if (target.name != port.name || target.protocol != port.protocol ||
-          target.port == 0) {
-        continue;
-      }
-      for (const SliceEndpoint& e : slice->endpoints) {
-        out.push_back({{e.address, target.port, target.protocol},
-                       TraitsOf(e, places)});
-      }
-    }
-  }
-  std::stable_sort(out.begin(), out.end(),
-                   [](const Candidate& a, const Candidate& b) {
-                     if (a.address != b.address) return a.address < b.address;
-                     return Rank(a.traits) < Rank(b.traits);
-                   });
-  out.erase(std::unique(out.begin(), out.end(),
-                        [](const Candidate& a, const Candidate& b) {
-                          return a.address == b.address;
-                        }),
-            out.end());
-  return out;
 }
 
 // A side of a frontend: the clients of this cluster, or the others.
@@ -104,18 +68,9 @@ bool HoldPrimary(const std::vector<IpPrefix>& ranges, const NodeConfig& node) {
 Frontend MakeFrontend(const kube::Service& service, const FrontendClaim& claim,
                       const Categories& categories, const NodeConfig& node,
                       const std::vector<IpPrefix>& ranges) {
-  const bool external_kind = claim.kind != FrontendKind::kClusterIp;
-  // Clients of this cluster take the short circuit past
-  // externalTrafficPolicy: Local.
-  const EndpointSet internal_set = !external_kind && service.internal_local
-                                       ? EndpointSet::kLocal
-                                       : EndpointSet::kCluster;
-  const EndpointSet external_set =
-      (external_kind ? service.external_local : service.internal_local)
-          ? EndpointSet::kLocal
-          : EndpointSet::kCluster;
-  const Side internal = SideOf(internal_set, categories);
-  const Side external = SideOf(external_set, categories);
+  const SetsOfFrontend sets = SetsOf(service, claim.kind);
+  const Side internal = SideOf(sets.internal, categories);
+  const Side external = SideOf(sets.external, categories);
 
   Frontend out;
   out.address = claim.address;
@@ -158,11 +113,11 @@ std::vector<IpPrefix> SourceRanges(const kube::Service& service,
   return out;
 }
 
-Categories AddEndpoints(const std::vector<Candidate>& joined,
+Categories AddEndpoints(const std::vector<JoinedEndpoint>& joined,
                         const TrafficPolicy& policy, DesiredPort* desired) {
   std::vector<EndpointTraits> traits;
   traits.reserve(joined.size());
-  for (const Candidate& c : joined) traits.push_back(c.traits);
+  for (const JoinedEndpoint& c : joined) traits.push_back(c.traits);
   Categories categories = Categorize(traits, policy);
   desired->endpoints.reserve(joined.size());
   for (size_t i = 0; i < joined.size(); ++i) {
@@ -340,6 +295,60 @@ std::vector<FrontendClaim> FrontendClaims(const kube::Service& service) {
   return out;
 }
 
+SetsOfFrontend SetsOf(const kube::Service& service, FrontendKind kind) {
+  auto set = [](bool local) {
+    return local ? EndpointSet::kLocal : EndpointSet::kCluster;
+  };
+  if (kind == FrontendKind::kClusterIp) {
+    return {set(service.internal_local), set(service.internal_local)};
+  }
+  // Clients of this cluster take the short circuit past
+  // externalTrafficPolicy: Local.
+  return {EndpointSet::kCluster, set(service.external_local)};
+}
+
+TrafficPolicy PolicyOf(const kube::Service& service,
+                       absl::Span<const FrontendClaim> claims, size_t port,
+                       IpFamily family) {
+  TrafficPolicy policy{.internal_local = service.internal_local,
+                       .external_local = service.external_local};
+  for (const FrontendClaim& claim : claims) {
+    if (claim.port != port || claim.family != family) continue;
+    policy.externally_accessible |= claim.kind != FrontendKind::kClusterIp;
+  }
+  return policy;
+}
+
+std::vector<JoinedEndpoint> JoinEndpoints(
+    const kube::ServicePort& port, IpFamily family,
+    absl::Span<const Slice* const> slices, const Places& places) {
+  std::vector<JoinedEndpoint> out;
+  for (const Slice* slice : slices) {
+    if (slice->family != family) continue;
+    for (const kube::EndpointPort& target : slice->ports) {
+      if (target.name != port.name || target.protocol != port.protocol ||
+          target.port == 0) {
+        continue;
+      }
+      for (const SliceEndpoint& e : slice->endpoints) {
+        out.push_back({{e.address, target.port, target.protocol},
+                       TraitsOf(e, places)});
+      }
+    }
+  }
+  std::stable_sort(out.begin(), out.end(),
+                   [](const JoinedEndpoint& a, const JoinedEndpoint& b) {
+                     if (a.address != b.address) return a.address < b.address;
+                     return Rank(a.traits) < Rank(b.traits);
+                   });
+  out.erase(std::unique(out.begin(), out.end(),
+                        [](const JoinedEndpoint& a, const JoinedEndpoint& b) {
+                          return a.address == b.address;
+                        }),
+            out.end());
+  return out;
+}
+
 DesiredService Compile(const kube::Service& service,
                        absl::Span<const Slice* const> slices,
                        const NodeConfig& node, const Places& places,
@@ -351,12 +360,9 @@ DesiredService Compile(const kube::Service& service,
     const std::vector<IpPrefix> ranges = SourceRanges(service, family, node);
     for (size_t i = 0; i < service.ports.size(); ++i) {
       const kube::ServicePort& port = service.ports[i];
-      TrafficPolicy policy{.internal_local = service.internal_local,
-                           .external_local = service.external_local};
       std::vector<const FrontendClaim*> owned;
       for (const FrontendClaim& claim : claims) {
         if (claim.port != i || claim.family != family) continue;
-        policy.externally_accessible |= claim.kind != FrontendKind::kClusterIp;
         if (owns(claim.address)) owned.push_back(&claim);
       }
       if (owned.empty()) continue;
@@ -367,7 +373,8 @@ DesiredService Compile(const kube::Service& service,
       desired.affinity_seconds =
           static_cast<uint32_t>(absl::ToInt64Seconds(service.affinity));
       const Categories categories =
-          AddEndpoints(Join(port, family, slices, places), policy, &desired);
+          AddEndpoints(JoinEndpoints(port, family, slices, places),
+                       PolicyOf(service, claims, i, family), &desired);
       AddFrontends(service, owned, categories, node, ranges, &desired);
       out.ports.push_back(std::move(desired));
     }

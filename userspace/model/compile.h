@@ -76,6 +76,28 @@ struct FrontendClaim {
 };
 std::vector<FrontendClaim> FrontendClaims(const kube::Service& service);
 
+// Which set serves a side's clients.
+struct SetsOfFrontend {
+  EndpointSet internal = EndpointSet::kCluster;
+  EndpointSet external = EndpointSet::kCluster;
+};
+SetsOfFrontend SetsOf(const kube::Service& service, FrontendKind kind);
+
+// The policy of one port in one family, given all the Service's claims.
+TrafficPolicy PolicyOf(const kube::Service& service,
+                       absl::Span<const FrontendClaim> claims, size_t port,
+                       IpFamily family);
+
+// The endpoints of one service port by address, none twice; see Compile()
+// about `slices`.
+struct JoinedEndpoint {
+  L4Address address;
+  EndpointTraits traits;
+};
+std::vector<JoinedEndpoint> JoinEndpoints(
+    const kube::ServicePort& port, IpFamily family,
+    absl::Span<const Slice* const> slices, const Places& places);
+
 // `slices` in the order in which they win when they disagree about one
 // address and port, after what the endpoints say themselves: not terminating
 // before terminating, ready before not ready, serving before not serving.
