@@ -1,0 +1,108 @@
+// SPDX-License-Identifier: Apache-2.0
+// What would become of a packet: the packet path's own programs, loaded a
+// second time. They read the live tables of frontends, backends and addresses;
+// flows, affinity, counters and events are private copies, so that a trial
+// leaves no trace. What they remember of the packet's flow and client is copied
+// from the live tables before each run.
+//
+// Not tried: whether the live flow table has a free source port for a
+// masquerade, and whether another flow already has the translated tuple.
+//
+// Threads: one at a time, in the network namespace of the data path. Owns
+// programs, private maps and descriptors; pins and attaches nothing.
+#ifndef FAIRLEAD_USERSPACE_DATAPATH_PACKET_TRIAL_H_
+#define FAIRLEAD_USERSPACE_DATAPATH_PACKET_TRIAL_H_
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string_view>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "bpf/abi/types.h"
+#include "userspace/base/ip_address.h"
+#include "userspace/datapath/pin_layout.h"
+#include "userspace/datapath/typed_map.h"
+
+namespace fairlead::datapath {
+
+struct TrialPacket {
+  L4Address source;  // of the destination's protocol and family
+  L4Address destination;
+  // The first packet of a connection (SYN, INIT); or one in its midst. A
+  // datagram is both.
+  bool opening = true;
+  // Sent by this host itself: it leaves through egress without having come in.
+  bool from_host = false;
+  int ifindex = 0;  // the device that it comes in by; 0: none in particular
+};
+
+struct TrialOutcome {
+  enum class Verdict : uint8_t {
+    kPassed,    // untouched or translated, on its way
+    kRejected,  // answered with a refusal
+    kDropped,
+  };
+  struct Step {
+    fl_hook hook = FL_HOOK_INGRESS;
+    uint32_t counter = 0;  // enum fl_counter_id: the one that was counted
+  };
+  Verdict verdict = Verdict::kPassed;
+  std::vector<Step> steps;  // the hooks that it came through, in order
+  L4Address source;         // as it leaves
+  L4Address destination;
+  // Of the flow that the packet belongs to or has opened; 0: none.
+  uint32_t service_id = 0;
+  uint32_t backend_id = 0;
+  // It followed an entry that the live table has.
+  std::optional<fl_flow> followed;
+  // The live entry of its client that was there for a new flow.
+  std::optional<fl_affinity> affinity;
+};
+
+class PacketTrial {
+ public:
+  // Takes about a second: the verifier reads every program again.
+  [[nodiscard]] static absl::StatusOr<std::unique_ptr<PacketTrial>> Load(
+      const PinLayout& layout, const fl_config& config);
+  ~PacketTrial();
+  PacketTrial(const PacketTrial&) = delete;
+  PacketTrial& operator=(const PacketTrial&) = delete;
+
+  const fl_config& config() const { return config_; }
+
+  // REQUIRES: source and destination of one family.
+  [[nodiscard]] absl::StatusOr<TrialOutcome> Run(const TrialPacket& packet);
+  // The live entry of the packet's tuple at ingress.
+  [[nodiscard]] absl::StatusOr<std::optional<fl_flow>> LiveFlow(
+      const TrialPacket& packet) const;
+
+ private:
+  struct Skeleton;
+  struct Tables {
+    TypedMap<fl_flow_key, fl_flow> flows;
+    TypedMap<fl_affinity_key, fl_affinity> affinities;
+  };
+  explicit PacketTrial(const fl_config& config);
+  absl::Status Open(const PinLayout& layout);
+  absl::Status Clear();
+  absl::Status CopyFlow(const fl_flow_key& key);
+  absl::Status CopyFlowsOf(const TrialPacket& packet);
+  absl::StatusOr<TrialOutcome> RunHooks(const TrialPacket& packet);
+  // Changes `frame` and `mark` as the program does.
+  absl::Status RunHook(fl_hook hook, const TrialPacket& packet,
+                       std::vector<uint8_t>* frame, uint32_t* mark,
+                       TrialOutcome* outcome);
+  absl::StatusOr<uint32_t> TakeCounter();
+
+  fl_config config_;
+  std::unique_ptr<Skeleton> skeleton_;
+  Tables live_;
+  Tables copy_;
+};
+
+}  // namespace fairlead::datapath
+
+#endif  // FAIRLEAD_USERSPACE_DATAPATH_PACKET_TRIAL_H_
