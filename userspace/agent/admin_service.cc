@@ -18,6 +18,7 @@
 #include <mutex>
 
 #include "proto/admin.grpc.pb.h"
+#include "userspace/agent/explainer.h"
 #include "userspace/agent/views.h"
 #include "userspace/base/status.h"
 #include "userspace/base/strings.h"
@@ -46,7 +47,7 @@ uint32_t MonotonicSeconds() {
 class AgentService final : public v1::Agent::Service {
  public:
   AgentService(EventLoop* loop, const Agent* agent)
-      : loop_(loop), agent_(agent) {}
+      : loop_(loop), agent_(agent), explainer_(loop) {}
 
   // Calls that wait for the loop end now: it doesn't run any more.
   void Stop() { stopping_ = true; }
@@ -157,6 +158,29 @@ class AgentService final : public v1::Agent::Service {
     return grpc::Status::OK;
   }
 
+  grpc::Status Explain(grpc::ServerContext*, const v1::ExplainRequest* request,
+                       v1::ExplainReply* reply) override {
+    ExplainSetup setup;
+    absl::Status status = OnLoop<ExplainSetup>(
+        &setup, [](const Agent& agent, ExplainSetup* out) {
+          *out = {agent.layout().root(), agent.program_config()};
+        });
+    if (status.ok()) status = explainer_.Prepare(setup);
+    if (!status.ok()) return ToGrpc(status);
+    struct Answer {
+      absl::Status status;
+      v1::ExplainReply reply;
+    };
+    Answer answer;
+    status = OnLoop<Answer>(
+        &answer, [this, request = *request](const Agent& agent, Answer* out) {
+          out->status = explainer_.Explain(agent, request, MonotonicSeconds(),
+                                           &out->reply);
+        });
+    *reply = std::move(answer.reply);
+    return ToGrpc(status.ok() ? answer.status : status);
+  }
+
  private:
   // Runs `fill` on the loop and waits for it.
   template <typename T>
@@ -213,6 +237,7 @@ class AgentService final : public v1::Agent::Service {
 
   EventLoop* loop_;
   const Agent* agent_;
+  Explainer explainer_;
   std::atomic<bool> stopping_{false};
 };
 

@@ -59,6 +59,9 @@ class Agent {
   const datapath::Inspector& inspector() const {
     return datapath_->inspector();
   }
+  // That the programs have now.
+  fl_config program_config() const { return DatapathOptions().config; }
+  const datapath::PinLayout& layout() const { return datapath_->layout(); }
   const ApiFeeds& feeds() const { return *feeds_; }
   const ApplyLoop& apply_loop() const { return *apply_loop_; }
   const Devices& devices() const { return *devices_; }

@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "userspace/cli/agent_commands.h"
 
-#include <google/protobuf/util/json_util.h>
-
 #include <algorithm>
 #include <cstdio>
 #include <utility>
@@ -13,6 +11,7 @@
 #include "absl/time/clock.h"
 #include "userspace/base/status.h"
 #include "userspace/base/strings.h"
+#include "userspace/cli/message_json.h"
 #include "userspace/cli/output.h"
 
 namespace fairlead::cli {
@@ -20,18 +19,8 @@ namespace {
 
 namespace v1 = admin::v1;
 
-std::string ToJson(const google::protobuf::Message& message, bool indented) {
-  google::protobuf::util::JsonPrintOptions options;
-  options.add_whitespace = indented;
-  options.always_print_primitive_fields = true;
-  std::string text;
-  // Our own messages always have a JSON form.
-  (void)google::protobuf::util::MessageToJsonString(message, &text, options);
-  return text;
-}
-
 void PrintJson(const google::protobuf::Message& message) {
-  std::printf("%s", ToJson(message, true).c_str());
+  std::printf("%s", MessageJson(message, true).c_str());
 }
 
 std::string Since(int64_t unix_ms) {
@@ -88,7 +77,7 @@ std::function<void(const Item&)> JsonOr(
     bool json, std::function<void(const Item&)> row) {
   if (!json) return row;
   return [](const Item& item) {
-    std::printf("%s\n", ToJson(item, false).c_str());
+    std::printf("%s\n", MessageJson(item, false).c_str());
   };
 }
 

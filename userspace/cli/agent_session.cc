@@ -83,6 +83,10 @@ absl::StatusOr<v1::CountersReply> AgentSession::Counters(
     const v1::CountersRequest& request) {
   return Unary<v1::CountersReply>(*stub_, &v1::Agent::Stub::Counters, request);
 }
+absl::StatusOr<v1::ExplainReply> AgentSession::Explain(
+    const v1::ExplainRequest& request) {
+  return Unary<v1::ExplainReply>(*stub_, &v1::Agent::Stub::Explain, request);
+}
 absl::Status AgentSession::ListFlows(
     const v1::ListFlowsRequest& request,
     const std::function<void(const v1::Flow&)>& each) {

@@ -26,6 +26,8 @@ class AgentSession {
       const admin::v1::ListBackendsRequest& request);
   [[nodiscard]] absl::StatusOr<admin::v1::CountersReply> Counters(
       const admin::v1::CountersRequest& request);
+  [[nodiscard]] absl::StatusOr<admin::v1::ExplainReply> Explain(
+      const admin::v1::ExplainRequest& request);
   // Calls `each` for every answer, in order.
   [[nodiscard]] absl::Status ListFlows(
       const admin::v1::ListFlowsRequest& request,

@@ -17,6 +17,7 @@
 #include "userspace/cli/apply.h"
 #include "userspace/cli/cluster.h"
 #include "userspace/cli/completion.h"
+#include "userspace/cli/explain_command.h"
 
 namespace fairlead::cli {
 namespace {
@@ -274,7 +275,47 @@ void AddAgentCommands(CLI::App& app, Action& action) {
       ->add_flag("--all", *all, "those that are zero, too");
 }
 
+void AddExplain(CLI::App& app, Action& action) {
+  auto words = std::make_shared<std::vector<std::string>>();
+  auto new_connection = std::make_shared<bool>(false);
+  auto device = std::make_shared<std::string>();
+  CLI::App* command = AddAgentCommand(
+      &app, "explain", "what would become of a packet now, and why", action,
+      [=](AgentSession& agent, bool json) -> absl::Status {
+        FL_ASSIGN_OR_RETURN(admin::v1::ExplainRequest request,
+                            ParseExplainWords(*words));
+        request.set_new_connection(*new_connection);
+        request.set_device(*device);
+        return Explain(agent, request, json);
+      });
+  command
+      ->add_option("packet", *words,
+                   "PROTOCOL CLIENT[:PORT] [to] ADDRESS:PORT; tcp, udp or sctp")
+      ->required();
+  command->add_flag("--new", *new_connection,
+                    "a first packet, even if the connection lives already");
+  command->add_option("--device", *device, "that it comes in by");
+  command->footer(
+      "The agent's node runs its real programs on the packet; nothing is "
+      "sent, changed or counted.\n"
+      "Exit codes: 0 forwarded, or passed untouched; 1 refused or dropped.\n"
+      "Examples:\n"
+      "  fairleadctl explain tcp 10.244.1.7 to 10.96.0.10:80\n"
+      "  fairleadctl explain udp 198.51.100.2:5353 '->' 172.30.0.11:30053\n"
+      "  fairleadctl explain tcp 'fd00::7 -> [fd00:96::a]:80' -o json");
+}
+
+// "->" is no flag: takes it out. Returns the new count.
+int DropArrows(int argc, char** argv) {
+  if (argc < 2 || std::string_view(argv[1]) != "explain") return argc;
+  char** end = std::remove_if(argv, argv + argc, [](const char* word) {
+    return std::string_view(word) == "->";
+  });
+  return static_cast<int>(end - argv);
+}
+
 int Main(int argc, char** argv) {
+  argc = DropArrows(argc, argv);
   CLI::App app{
       "fairleadctl: clusters in a box, and what Fairlead's agents know",
       "fairleadctl"};
@@ -297,6 +338,7 @@ int Main(int argc, char** argv) {
   AddApiCommands(app, action);
   AddDelete(app, action);
   AddAgentCommands(app, action);
+  AddExplain(app, action);
   auto shell = std::make_shared<std::string>();
   CLI::App* completion =
       app.add_subcommand("completion", "a completion script for your shell");

@@ -91,11 +91,6 @@ std::string ServiceFlags(uint32_t flags) {
   return text.empty() ? "none" : text;
 }
 
-std::string_view BackendStateName(uint8_t state) {
-  constexpr std::string_view kNames[] = {"free", "on", "drain", "off"};
-  return state < std::size(kNames) ? kNames[state] : "unknown";
-}
-
 std::string SourceRangeText(const fl_source_range_key& key) {
   IpAddress address = reconcile::FromAbi(key.prefix);
   int bits = static_cast<int>(key.prefix_bits) - 32;
@@ -131,6 +126,11 @@ std::string_view CounterText(uint32_t id) {
 std::string_view FlowStateName(uint8_t state) {
   constexpr std::string_view kNames[] = {"new", "established", "closing",
                                          "closed"};
+  return state < std::size(kNames) ? kNames[state] : "unknown";
+}
+
+std::string_view BackendStateName(uint8_t state) {
+  constexpr std::string_view kNames[] = {"free", "on", "drain", "off"};
   return state < std::size(kNames) ? kNames[state] : "unknown";
 }
 

@@ -30,6 +30,8 @@ std::string CounterName(uint32_t id);
 std::string_view CounterText(uint32_t id);
 
 std::string_view FlowStateName(uint8_t state);
+// "on", "drain", ...; of enum fl_backend_state.
+std::string_view BackendStateName(uint8_t state);
 std::string_view HookName(uint8_t hook);
 // "10.0.0.1:4000 -> 10.96.0.1:80/TCP ingress"
 std::string ToString(const fl_flow_key& key);
