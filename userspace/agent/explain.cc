@@ -36,14 +36,14 @@ constexpr Port kClientPorts = 1024;
 // All that is known about the packet, as it is gathered.
 struct Case {
   TrialPacket packet;
-  Client client;
+  datapath::ClientKind client = datapath::ClientKind::kOutside;
   TrialOutcome outcome;                // of the first run
   std::vector<TrialOutcome> outcomes;  // one for each destination
   std::optional<FrontendView> frontend;
   std::optional<model::ExplainedFrontend> model;
   std::vector<uint32_t> candidates;  // ids of backends that are ON
 
-  bool external() const { return client.kind == ClientKind::kOutside; }
+  bool external() const { return !datapath::UsesInternal(client); }
   model::EndpointSet set() const {
     return external() ? model->sets.external : model->sets.internal;
   }
@@ -121,6 +121,13 @@ bool TakesNodePorts(const Agent& agent, const IpAddress& address) {
                      [&](const model::NodeAddress& node) {
                        return node.address == address && node.node_port;
                      });
+}
+
+// Is the frontend that was found by its port the destination's, too?
+bool AnswersOn(const Agent& agent, const Case& found) {
+  return found.frontend.has_value() &&
+         (!found.frontend->address.address.is_unspecified() ||
+          TakesNodePorts(agent, found.packet.destination.address));
 }
 
 bool IsOn(const Agent& agent, uint32_t id) {
@@ -247,7 +254,7 @@ void FillTranslations(const Agent& agent, const Case& found,
                         : HostPort(outcome.source));
     if (found.model.has_value()) {
       out->set_reason(SourceReason(
-          *found.model, found.client.kind, agent.cluster().node(),
+          *found.model, found.client, agent.cluster().node(),
           outcome.destination.address == packet.source.address, masqueraded));
     }
   }
@@ -326,22 +333,37 @@ std::string ReasonText(const Agent& agent, const Case& found) {
              : std::string(datapath::CounterText(counter));
 }
 
+bool HasFrontends(const Agent& agent, const IpAddress& address) {
+  bool any = false;
+  agent.reconciler().ForEachFrontend([&](const FrontendView& view) {
+    any |= view.address.address == address;
+  });
+  return any;
+}
+
 void FillSocketPath(const Agent& agent, const Case& found,
-                    v1::ExplainReply* reply) {
+                    const fl_config& config, v1::ExplainReply* reply) {
   // Nobody outside of this node has a socket on it.
   if (!agent.config().cgroup_root.has_value() || found.external()) return;
-  const fl_service* service = nullptr;
-  bool any_on = false;
-  const bool hit =
-      found.frontend.has_value() &&
-      (!found.frontend->address.address.is_unspecified() ||
-       TakesNodePorts(agent, found.packet.destination.address));
-  if (hit) {
-    service = &found.frontend->value;
-    for (uint32_t id : found.frontend->internal) any_on |= IsOn(agent, id);
+  const L4Address& destination = found.packet.destination;
+  SocketCase socket;
+  socket.protocol = destination.protocol;
+  socket.host = found.client == datapath::ClientKind::kHost;
+  socket.loopback = destination.address.is_loopback();
+  if (AnswersOn(agent, found)) {
+    socket.service = &found.frontend->value;
+    for (uint32_t id : found.frontend->internal) {
+      socket.any_backend_on |= IsOn(agent, id);
+    }
+  } else {
+    const fl_addr address = reconcile::ToAbi(destination.address);
+    socket.service_range =
+        datapath::PrefixContains(config.services4, address) ||
+        datapath::PrefixContains(config.services6, address);
+    socket.other_frontends =
+        socket.service_range && HasFrontends(agent, destination.address);
   }
-  const SocketDecision decision =
-      DecideSocket(service, any_on, found.packet.destination.protocol);
+  const SocketDecision decision = DecideSocket(socket);
   reply->mutable_socket_path()->set_decision(std::string(decision.decision));
   reply->mutable_socket_path()->set_reason(std::string(decision.reason));
 }
@@ -380,9 +402,8 @@ absl::Status FillExplain(const Agent& agent, PacketTrial* trial,
   Case found;
   FL_RETURN_IF_ERROR(ParseRequest(request, &found.packet));
   FL_RETURN_IF_ERROR(ChoosePort(*trial, &found.packet));
-  found.client = ClientOf(found.packet.source.address, trial->config(),
-                          agent.cluster().node());
-  found.packet.from_host = found.client.kind == ClientKind::kHost;
+  FL_ASSIGN_OR_RETURN(found.client, trial->Client(found.packet));
+  found.packet.from_host = found.client == datapath::ClientKind::kHost;
   FL_ASSIGN_OR_RETURN(std::optional<fl_flow> live,
                       trial->LiveFlow(found.packet));
   found.packet.opening = !live.has_value() || request.new_connection();
@@ -397,9 +418,10 @@ absl::Status FillExplain(const Agent& agent, PacketTrial* trial,
   reply->set_packet(found.packet.opening
                         ? "the first of a connection"
                         : "in the midst of the live connection");
-  reply->set_client_kind(std::string(ClientKindName(found.client.kind)));
-  reply->set_client_kind_reason(found.client.reason);
-  if (found.frontend.has_value()) {
+  reply->set_client_kind(std::string(datapath::ClientKindName(found.client)));
+  reply->set_client_kind_reason(
+      std::string(datapath::ClientKindReason(found.client, trial->config())));
+  if (AnswersOn(agent, found)) {
     found.model = agent.cluster().Explain(found.frontend->service,
                                           found.frontend->address);
     FillFrontend(found, reply);
@@ -408,7 +430,7 @@ absl::Status FillExplain(const Agent& agent, PacketTrial* trial,
   }
   FillTranslations(agent, found, reply);
   FillChoice(agent, found, now_seconds, reply);
-  FillSocketPath(agent, found, reply);
+  FillSocketPath(agent, found, trial->config(), reply);
   FillVerdict(agent, found, reply);
   return absl::OkStatus();
 }

@@ -1,33 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "userspace/agent/explain_text.h"
 
-#include <algorithm>
-
 #include "absl/strings/numbers.h"
 #include "userspace/base/status.h"
 #include "userspace/base/strings.h"
-#include "userspace/reconcile/plan.h"
 
 namespace fairlead::agent {
-namespace {
-
-bool InPrefix(const fl_addr& address, const fl_prefix& prefix) {
-  uint32_t mask = 0, diff = 0;
-  for (int i = 0; i < 4; ++i) {
-    mask |= prefix.mask.w[i];
-    diff |= (address.w[i] ^ prefix.addr.w[i]) & prefix.mask.w[i];
-  }
-  return mask != 0 && diff == 0;
-}
-
-bool IsOwn(const IpAddress& address, const model::NodeConfig& node) {
-  return std::any_of(
-      node.addresses.begin(), node.addresses.end(),
-      [&](const model::NodeAddress& own) { return own.address == address; });
-}
-
-}  // namespace
-
 absl::StatusOr<L4Address> ParseL4Address(std::string_view text,
                                          Protocol protocol) {
   std::string_view host = text, port;
@@ -60,24 +38,6 @@ std::string HostPort(const L4Address& address) {
   return text.substr(0, text.rfind('/'));
 }
 
-Client ClientOf(const IpAddress& source, const fl_config& config,
-                const model::NodeConfig& node) {
-  const fl_addr address = reconcile::ToAbi(source);
-  if (InPrefix(address, config.pods4) || InPrefix(address, config.pods6)) {
-    return {ClientKind::kPod, "its address is in --cluster-cidr"};
-  }
-  if (IsOwn(source, node)) {
-    return {ClientKind::kHost, "its address is this node's"};
-  }
-  return {ClientKind::kOutside,
-          "its address is neither a pod's nor this node's"};
-}
-
-std::string_view ClientKindName(ClientKind kind) {
-  constexpr std::string_view kNames[] = {"pod", "host", "outside"};
-  return kNames[static_cast<size_t>(kind)];
-}
-
 std::string PolicyText(const model::ExplainedFrontend& frontend,
                        bool external) {
   const bool cluster_ip = frontend.kind == model::FrontendKind::kClusterIp;
@@ -87,14 +47,15 @@ std::string PolicyText(const model::ExplainedFrontend& frontend,
   }
   if (frontend.external_local && !external) {
     return "externalTrafficPolicy: Local, short-circuited for a client of "
-           "this cluster";
+           "this node";
   }
   return StrCat("externalTrafficPolicy: ",
                 frontend.external_local ? "Local" : "Cluster");
 }
 
 std::string SourceReason(const model::ExplainedFrontend& frontend,
-                         ClientKind client, const model::NodeConfig& node,
+                         datapath::ClientKind client,
+                         const model::NodeConfig& node,
                          bool to_itself, bool masqueraded) {
   if (to_itself && masqueraded) return "hairpin: the endpoint is the client";
   const bool cluster_ip = frontend.kind == model::FrontendKind::kClusterIp;
@@ -107,31 +68,45 @@ std::string SourceReason(const model::ExplainedFrontend& frontend,
                                    : "externalTrafficPolicy: Cluster";
   }
   if (cluster_ip) {
-    if (client == ClientKind::kPod) return "a pod keeps its address";
+    if (client == datapath::ClientKind::kPod ||
+        client == datapath::ClientKind::kRemotePod) {
+      return "a pod keeps its address";
+    }
     if (!node.detects_pods) return "pods can't be told from other clients";
   } else if (frontend.external_local) {
     return "externalTrafficPolicy: Local keeps the client's address";
   }
-  return "the endpoint is on this node and answers through it";
+  return "this node itself is the endpoint, and sees its client";
 }
 
-SocketDecision DecideSocket(const fl_service* service, bool has_backend_on,
-                            Protocol protocol) {
-  if (protocol == Protocol::kSctp) {
+SocketDecision DecideSocket(const SocketCase& socket) {
+  if (socket.protocol == Protocol::kSctp) {
     return {"passed", "the socket path translates TCP and UDP only"};
   }
-  if (service == nullptr) return {"passed", "no Service has this address"};
+  if (socket.service == nullptr) {
+    if (!socket.service_range) return {"passed", "no Service has this address"};
+    return socket.other_frontends
+               ? SocketDecision{"refused", "a ClusterIP without this port: "
+                                           "ECONNREFUSED"}
+               : SocketDecision{"declined", "nobody's address of the service "
+                                            "range: left to the packet path"};
+  }
+  const uint32_t flags = socket.service->flags;
+  if ((flags & FL_SERVICE_NODE_PORT) != 0 && socket.loopback && !socket.host) {
+    return {"passed", "a pod's loopback address is its own"};
+  }
   const uint32_t verdict =
-      service->flags >> FL_SERVICE_INTERNAL_VERDICT_SHIFT &
-      FL_SERVICE_VERDICT_MASK;
+      flags >> FL_SERVICE_INTERNAL_VERDICT_SHIFT & FL_SERVICE_VERDICT_MASK;
   if (verdict == FL_VERDICT_DROP) {
     return {"declined", "the verdict is to drop: left to the packet path"};
   }
-  if (service->flags & FL_SERVICE_SOURCE_RANGES) {
+  const bool in_ranges = (flags & FL_SERVICE_HOST_IN_RANGES) != 0 &&
+                         socket.host;
+  if ((flags & FL_SERVICE_SOURCE_RANGES) != 0 && !in_ranges) {
     return {"declined", "source ranges need the source address: left to the "
                         "packet path"};
   }
-  if (verdict == FL_VERDICT_REJECT || !has_backend_on) {
+  if (verdict == FL_VERDICT_REJECT || !socket.any_backend_on) {
     return {"refused", "no usable endpoint: ECONNREFUSED"};
   }
   return {"translated", "at connect() or sendmsg(), to one of the candidates"};

@@ -10,6 +10,7 @@
 #include "absl/status/statusor.h"
 #include "bpf/abi/types.h"
 #include "userspace/base/ip_address.h"
+#include "userspace/datapath/client_kind.h"
 #include "userspace/model/cluster.h"
 #include "userspace/model/explain.h"
 
@@ -21,32 +22,31 @@ namespace fairlead::agent {
 // "10.0.0.1:80", "[fd00::1]:80"
 std::string HostPort(const L4Address& address);
 
-// Who a client is to this node, as bpf/lib/lookup.h decides it: one order, one
-// answer.
-enum class ClientKind : uint8_t { kPod, kHost, kOutside };
-struct Client {
-  ClientKind kind = ClientKind::kOutside;
-  std::string reason;
-};
-Client ClientOf(const IpAddress& source, const fl_config& config,
-                const model::NodeConfig& node);
-std::string_view ClientKindName(ClientKind kind);
-
 // "externalTrafficPolicy: Local", the policy that a side follows.
 std::string PolicyText(const model::ExplainedFrontend& frontend,
                        bool external);
 // Why a source that goes to `endpoint` is changed, or is not.
 std::string SourceReason(const model::ExplainedFrontend& frontend,
-                         ClientKind client, const model::NodeConfig& node,
+                         datapath::ClientKind client,
+                         const model::NodeConfig& node,
                          bool to_itself, bool masqueraded);
 
-// What connect() decides with this entry; null: there is none.
+// What connect() decides, as bpf/progs/socket.bpf.c does.
+struct SocketCase {
+  const fl_service* service = nullptr;  // the frontend's entry, if any
+  bool any_backend_on = false;          // of its internal selection
+  bool host = false;                    // a process of this host, not a pod
+  bool loopback = false;                // the destination is
+  // Without a frontend: the address is of the range of ClusterIPs, ...
+  bool service_range = false;
+  bool other_frontends = false;  // ... and has frontends on other ports
+  Protocol protocol = Protocol::kTcp;
+};
 struct SocketDecision {
   std::string_view decision;  // translated, refused, declined, passed
   std::string_view reason;
 };
-SocketDecision DecideSocket(const fl_service* service, bool has_backend_on,
-                            Protocol protocol);
+SocketDecision DecideSocket(const SocketCase& socket);
 
 }  // namespace fairlead::agent
 

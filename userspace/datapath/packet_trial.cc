@@ -68,6 +68,14 @@ absl::StatusOr<TypedMap<K, V>> CopyOf(const bpf_map* map) {
 }
 
 template <typename K, typename V>
+absl::Status OpenLive(const PinLayout& layout, std::string_view name,
+                      TypedMap<K, V>* to) {
+  FL_ASSIGN_OR_RETURN(PinnedMap map, OpenPinnedMap(layout, name));
+  *to = TypedMap<K, V>(std::string(name), std::move(map.fd));
+  return absl::OkStatus();
+}
+
+template <typename K, typename V>
 absl::Status Empty(TypedMap<K, V>* map) {
   std::vector<K> keys;
   FL_RETURN_IF_ERROR(map->ForEach([&keys](const K& key, const V&) {
@@ -131,13 +139,11 @@ absl::Status PacketTrial::Open(const PinLayout& layout) {
   FL_ASSIGN_OR_RETURN(
       copy_.affinities,
       (CopyOf<fl_affinity_key, fl_affinity>(tc->maps.fl_affinity)));
-  FL_ASSIGN_OR_RETURN(PinnedMap flows, OpenPinnedMap(layout, "fl_flow"));
-  live_.flows =
-      TypedMap<fl_flow_key, fl_flow>("fl_flow", std::move(flows.fd));
-  FL_ASSIGN_OR_RETURN(PinnedMap affinities,
-                      OpenPinnedMap(layout, "fl_affinity"));
-  live_.affinities = TypedMap<fl_affinity_key, fl_affinity>(
-      "fl_affinity", std::move(affinities.fd));
+  FL_RETURN_IF_ERROR(OpenLive(layout, "fl_flow", &live_.flows));
+  FL_RETURN_IF_ERROR(OpenLive(layout, "fl_affinity", &live_.affinities));
+  FL_RETURN_IF_ERROR(OpenLive(layout, "fl_node_addr", &places_.addresses));
+  FL_RETURN_IF_ERROR(OpenLive(layout, "fl_node", &places_.node));
+  FL_RETURN_IF_ERROR(OpenLive(layout, "fl_device", &places_.devices));
   return absl::OkStatus();
 }
 
@@ -169,6 +175,23 @@ absl::Status PacketTrial::CopyFlowsOf(const TrialPacket& packet) {
 absl::StatusOr<std::optional<fl_flow>> PacketTrial::LiveFlow(
     const TrialPacket& packet) const {
   return live_.flows.Lookup(IngressKey(packet));
+}
+
+absl::StatusOr<ClientKind> PacketTrial::Client(
+    const TrialPacket& packet) const {
+  ClientFacts facts;
+  facts.address = reconcile::ToAbi(packet.source.address);
+  FL_ASSIGN_OR_RETURN(std::optional<fl_node_addr> own,
+                      places_.addresses.Lookup(facts.address));
+  facts.own_address =
+      own.has_value() && (own->flags & FL_NODE_ADDR_LOCAL) != 0;
+  FL_ASSIGN_OR_RETURN(
+      std::optional<fl_device> device,
+      places_.devices.Lookup(static_cast<uint32_t>(packet.ifindex)));
+  facts.pod_device =
+      device.has_value() && (device->flags & FL_DEVICE_PODS) != 0;
+  FL_ASSIGN_OR_RETURN(std::optional<fl_node> node, places_.node.Lookup(0));
+  return ClientKindOf(facts, config_, node.value_or(fl_node{}));
 }
 
 absl::StatusOr<TrialOutcome> PacketTrial::Run(const TrialPacket& packet) {

@@ -23,6 +23,7 @@
 #include "absl/status/statusor.h"
 #include "bpf/abi/types.h"
 #include "userspace/base/ip_address.h"
+#include "userspace/datapath/client_kind.h"
 #include "userspace/datapath/pin_layout.h"
 #include "userspace/datapath/typed_map.h"
 
@@ -73,6 +74,9 @@ class PacketTrial {
 
   const fl_config& config() const { return config_; }
 
+  // Who the programs take the source for. `from_host` isn't looked at.
+  [[nodiscard]] absl::StatusOr<ClientKind> Client(
+      const TrialPacket& packet) const;
   // REQUIRES: source and destination of one family.
   [[nodiscard]] absl::StatusOr<TrialOutcome> Run(const TrialPacket& packet);
   // The live entry of the packet's tuple at ingress.
@@ -84,6 +88,12 @@ class PacketTrial {
   struct Tables {
     TypedMap<fl_flow_key, fl_flow> flows;
     TypedMap<fl_affinity_key, fl_affinity> affinities;
+  };
+  // Read only, by the programs as well.
+  struct Places {
+    TypedMap<fl_addr, fl_node_addr> addresses;
+    TypedMap<uint32_t, fl_node> node;
+    TypedMap<uint32_t, fl_device> devices;
   };
   explicit PacketTrial(const fl_config& config);
   absl::Status Open(const PinLayout& layout);
@@ -99,6 +109,7 @@ class PacketTrial {
 
   fl_config config_;
   std::unique_ptr<Skeleton> skeleton_;
+  Places places_;
   Tables live_;
   Tables copy_;
 };
