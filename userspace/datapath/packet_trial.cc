@@ -7,7 +7,6 @@
 #include <fcntl.h>
 #include <linux/pkt_cls.h>
 
-#include <algorithm>
 #include <cerrno>
 #include <string>
 #include <utility>
@@ -288,28 +287,23 @@ absl::Status PacketTrial::RunHook(fl_hook hook, const TrialPacket& packet,
   return absl::OkStatus();
 }
 
-// The counter that isn't zero, or FL_COUNTER_MAX; all are zero afterwards.
+// The counter that has grown since the last call, or FL_COUNTER_MAX. They are
+// never reset: the program draws its random numbers from them, too.
 absl::StatusOr<uint32_t> PacketTrial::TakeCounter() {
   const int fd = bpf_map__fd(skeleton_->tc->maps.fl_counter);
   const int cpus = libbpf_num_possible_cpus();
   if (cpus < 0) return ErrnoStatus(-cpus, "count the CPUs");
   std::vector<fl_counter> per_cpu(static_cast<size_t>(cpus));
-  const std::vector<fl_counter> zero(per_cpu.size());
-  uint32_t counted = FL_COUNTER_MAX;
+  uint32_t grown = FL_COUNTER_MAX;
   for (uint32_t id = 0; id < FL_COUNTER_MAX; ++id) {
     if (bpf_map_lookup_elem(fd, &id, per_cpu.data()) != 0) {
       return ErrnoStatus(errno, "look up in", "fl_counter");
     }
-    if (std::all_of(per_cpu.begin(), per_cpu.end(),
-                    [](const fl_counter& c) { return c.packets == 0; })) {
-      continue;
-    }
-    counted = id;
-    if (bpf_map_update_elem(fd, &id, zero.data(), BPF_ANY) != 0) {
-      return ErrnoStatus(errno, "update", "fl_counter");
-    }
+    uint64_t packets = 0;
+    for (const fl_counter& counter : per_cpu) packets += counter.packets;
+    if (packets != std::exchange(counted_[id], packets)) grown = id;
   }
-  return counted;
+  return grown;
 }
 
 }  // namespace fairlead::datapath

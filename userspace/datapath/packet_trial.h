@@ -13,6 +13,7 @@
 #ifndef FAIRLEAD_USERSPACE_DATAPATH_PACKET_TRIAL_H_
 #define FAIRLEAD_USERSPACE_DATAPATH_PACKET_TRIAL_H_
 
+#include <array>
 #include <cstdint>
 #include <memory>
 #include <optional>
@@ -112,6 +113,7 @@ class PacketTrial {
   Places places_;
   Tables live_;
   Tables copy_;
+  std::array<uint64_t, FL_COUNTER_MAX> counted_ = {};  // packets, by id
 };
 
 }  // namespace fairlead::datapath
