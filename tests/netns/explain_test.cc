@@ -25,7 +25,8 @@ constexpr uint32_t kSeed = 36;
 constexpr const char* kWanted[] = {
     "passed", "forwarded", "refused", "dropped", "live flow",
     "session affinity", "only candidate", "masqueraded", "kept", "hairpin",
-    "drop_policy", "drop_source_range", "not ready", "on another node",
+    "drop_policy", "drop_source_range", "reject_no_service",
+    "drop_no_service", "not ready", "on another node",
     "terminating", "hints"};
 
 #define ASSERT_OK(expr)                                       \
@@ -157,6 +158,9 @@ class ExplainTest : public ::testing::Test {
         {Ip((v4 ? "203.0.113." : "2001:db8:ee::") + Suffix(i)), 80, protocol},
         {Ip((v4 ? "192.0.2." : "2001:db8:bb::") + Suffix(i)), 80, protocol},
         {ExplainWorld::NodeAddress(family), node_port, protocol},
+        // Without this port; nobody's.
+        {Ip((v4 ? "10.96.0." : "fd00:96::") + Suffix(i)), 81, protocol},
+        {Ip((v4 ? "10.96.9." : "fd00:96::9:") + Suffix(i)), 80, protocol},
         // Not one of the node's NodePort addresses.
         {Ip(v4 ? "192.0.2.200" : "2001:db8:bb::200"), node_port, protocol}};
   }

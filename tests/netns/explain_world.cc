@@ -252,6 +252,7 @@ absl::Status ExplainWorld::StartAgent() {
       "--bpf-root", bpffs_->path() + "/agent", "--server", StubApi::url(),
       "--node-name", "n1", "--cgroup-root", cgroup_->path(),
       "--cluster-cidr", "10.244.0.0/16,fd00:244::/32",
+      "--service-cidr", "10.96.0.0/16,fd00:96::/64",
       "--node-ip", "172.30.0.1,fd00:30::1", "--admin-socket", socket()};
   std::vector<char*> argv;
   for (std::string& word : words) argv.push_back(word.data());

@@ -22,7 +22,7 @@
 #include "absl/time/time.h"
 #include "tests/harness/scopes.h"
 #include "tests/harness/sockets.h"
-#include "tests/netns/stub_api.h"
+#include "tests/harness/stub_api.h"
 #include "userspace/base/ip_address.h"
 #include "userspace/base/unique_fd.h"
 #include "userspace/cli/agent_session.h"
