@@ -1,0 +1,307 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "tests/netns/service_bed.h"
+
+#include <fcntl.h>
+#include <sched.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <csignal>
+#include <cstdlib>
+#include <fstream>
+#include <iterator>
+#include <sstream>
+#include <utility>
+
+#include "absl/strings/str_join.h"
+#include "tests/netns/socket_address.h"
+#include "userspace/base/status.h"
+#include "userspace/base/strings.h"
+
+namespace fairlead::harness {
+namespace {
+
+constexpr Port kServicePort = 80;
+constexpr int kFirstNodePort = 30000;
+constexpr int kHealthPort = 10256;
+constexpr int kMetricsPort = 10249;
+
+std::string Quoted(const std::string& text) { return StrCat("\"", text, "\""); }
+
+std::string QuotedList(const std::vector<std::string>& words) {
+  std::vector<std::string> quoted;
+  for (const std::string& word : words) quoted.push_back(Quoted(word));
+  return StrCat("[", absl::StrJoin(quoted, ","), "]");
+}
+
+std::string VipText(int number, Way way, IpFamily family) {
+  return FrontendOf(number, way, family, Protocol::kTcp).address.ToString();
+}
+
+std::string BothFamilies(int number, Way way) {
+  return QuotedList({VipText(number, way, IpFamily::kIpv4),
+                     VipText(number, way, IpFamily::kIpv6)});
+}
+
+std::string ServiceBody(const ServiceSpec& spec) {
+  const int node_port = kFirstNodePort + spec.number;
+  std::string affinity;
+  if (spec.affinity_seconds > 0) {
+    affinity = StrCat(R"("sessionAffinity":"ClientIP",)"
+                      R"("sessionAffinityConfig":{"clientIP":)"
+                      R"({"timeoutSeconds":)",
+                      spec.affinity_seconds, "}},");
+  }
+  return StrCat(
+      R"("spec":{"type":"LoadBalancer","clusterIPs":)",
+      BothFamilies(spec.number, Way::kClusterIp), R"(,"externalIPs":)",
+      BothFamilies(spec.number, Way::kExternalIp),
+      R"(,"internalTrafficPolicy":)",
+      Quoted(spec.internal_local ? "Local" : "Cluster"),
+      R"(,"externalTrafficPolicy":)",
+      Quoted(spec.external_local ? "Local" : "Cluster"), ",", affinity,
+      R"("loadBalancerSourceRanges":)", QuotedList(spec.source_ranges),
+      R"(,"ports":[{"name":"tcp","protocol":"TCP","port":)", kServicePort,
+      R"(,"nodePort":)", node_port,
+      R"(},{"name":"udp","protocol":"UDP","port":)", kServicePort,
+      R"(,"nodePort":)", node_port,
+      R"(}]},"status":{"loadBalancer":{"ingress":[{"ip":)",
+      Quoted(VipText(spec.number, Way::kLoadBalancer, IpFamily::kIpv4)),
+      R"(},{"ip":)",
+      Quoted(VipText(spec.number, Way::kLoadBalancer, IpFamily::kIpv6)),
+      "}]}}");
+}
+
+std::string EndpointBody(const Topology& net, const std::string& word,
+                         IpFamily family) {
+  const size_t colon = word.find(':');
+  const std::string name = word.substr(0, colon);
+  const std::string mark =
+      colon == word.npos ? "" : word.substr(colon + 1);
+  const bool terminating = mark == "terminating" || mark == "dead";
+  const bool serving = mark.empty() || mark == "terminating";
+  const bool remote = name[0] == 'r';
+  auto text = [](bool value) { return value ? "true" : "false"; };
+  return StrCat(R"({"addresses":[)",
+                Quoted(net.at(name).address(family).ToString()),
+                R"(],"nodeName":)", Quoted(remote ? "node2" : "node1"),
+                R"(,"conditions":{"ready":)", text(mark.empty()),
+                R"(,"serving":)", text(serving), R"(,"terminating":)",
+                text(terminating), "}}");
+}
+
+std::string SliceBody(const Topology& net, const ServiceSpec& spec,
+                      IpFamily family) {
+  std::vector<std::string> endpoints;
+  for (const std::string& word : spec.endpoints) {
+    endpoints.push_back(EndpointBody(net, word, family));
+  }
+  return StrCat(R"("addressType":)", Quoted(std::string(IpFamilyName(family))),
+                R"(,"ports":[{"name":"tcp","protocol":"TCP","port":)",
+                EndpointServer::kPort,
+                R"(},{"name":"udp","protocol":"UDP","port":)",
+                EndpointServer::kPort, R"(}],"endpoints":[)",
+                absl::StrJoin(endpoints, ","), "]");
+}
+
+}  // namespace
+
+const char* WayName(Way way) {
+  switch (way) {
+    case Way::kClusterIp:
+      return "ClusterIP";
+    case Way::kNodePort:
+      return "NodePort";
+    case Way::kLoadBalancer:
+      return "LB VIP";
+    case Way::kExternalIp:
+      return "externalIP";
+  }
+  return "?";
+}
+
+L4Address FrontendOf(int number, Way way, IpFamily family, Protocol protocol) {
+  const bool v4 = family == IpFamily::kIpv4;
+  auto address = [&](const char* four, const char* six) {
+    return *IpAddress::Parse(v4 ? StrCat(four, number)
+                                : StrCat(six, absl::Hex(number)));
+  };
+  switch (way) {
+    case Way::kClusterIp:
+      return {address("10.96.0.", "fd96::"), kServicePort, protocol};
+    case Way::kLoadBalancer:
+      return {address("198.51.100.", "2001:db8:51::"), kServicePort, protocol};
+    case Way::kExternalIp:
+      return {address("203.0.113.", "2001:db8:113::"), kServicePort, protocol};
+    case Way::kNodePort:
+      break;
+  }
+  return {*IpAddress::Parse(v4 ? "172.31.1.2" : "fd31:1::2"),
+          static_cast<Port>(kFirstNodePort + number), protocol};
+}
+
+absl::StatusOr<std::unique_ptr<ServiceBed>> ServiceBed::Create() {
+  std::unique_ptr<ServiceBed> bed(new ServiceBed());
+  FL_RETURN_IF_ERROR(bed->Build());
+  return bed;
+}
+
+absl::Status ServiceBed::Build() {
+  rlimit files = {65536, 65536};
+  setrlimit(RLIMIT_NOFILE, &files);
+  FL_ASSIGN_OR_RETURN(BpffsScope bpffs, BpffsScope::Create());
+  bpffs_.emplace(std::move(bpffs));
+  FL_ASSIGN_OR_RETURN(TempDirScope dir, TempDirScope::Create());
+  dir_.emplace(std::move(dir));
+  FL_ASSIGN_OR_RETURN(CgroupScope plain, CgroupScope::Create());
+  plain_.emplace(std::move(plain));
+  FL_ASSIGN_OR_RETURN(CgroupScope followed, CgroupScope::Create());
+  followed_.emplace(std::move(followed));
+  FL_RETURN_IF_ERROR(plain_->Join());
+  FL_ASSIGN_OR_RETURN(topology_, Topology::Create());
+  server_ = std::make_unique<EndpointServer>();
+  for (const std::string& name : Topology::Endpoints()) {
+    FL_RETURN_IF_ERROR(server_->Add(topology_->at(name)));
+  }
+  server_->Start();
+  api_ = std::make_unique<StubApi>(&topology_->node().netns);
+  return api_->Start();
+}
+
+ServiceBed::~ServiceBed() {
+  StopAgent();
+  Cleanup();
+  api_.reset();
+  server_.reset();
+}
+
+int ServiceBed::Spawn(const std::vector<std::string>& flags) {
+  std::vector<std::string> words = {
+      std::string(FAIRLEAD_BINARY_DIR) + "/bin/fairlead-agent", "--bpf-root",
+      bpffs_->path() + "/agent"};
+  words.insert(words.end(), flags.begin(), flags.end());
+  std::vector<char*> argv;
+  for (std::string& word : words) argv.push_back(word.data());
+  argv.push_back(nullptr);
+  const std::string log = dir_->path() + "/agent.log";
+  const int netns = topology_->node().netns.fd();
+  const pid_t pid = fork();
+  if (pid == 0) {
+    prctl(PR_SET_PDEATHSIG, SIGKILL);
+    setns(netns, CLONE_NEWNET);
+    int fd = open(log.c_str(), O_WRONLY | O_CREAT | O_APPEND, 0600);
+    dup2(fd, 2);
+    execv(argv[0], argv.data());
+    _exit(127);
+  }
+  return pid;
+}
+
+void ServiceBed::StopAgent() {
+  if (agent_ <= 0) return;
+  kill(agent_, SIGTERM);
+  waitpid(std::exchange(agent_, 0), nullptr, 0);
+}
+
+void ServiceBed::Cleanup() {
+  if (!bpffs_.has_value() || topology_ == nullptr) return;
+  waitpid(Spawn({"--cleanup"}), nullptr, 0);
+}
+
+absl::Status ServiceBed::StartAgent(const std::vector<std::string>& flags) {
+  StopAgent();
+  Cleanup();
+  std::vector<std::string> all = {
+      "--server",      StubApi::url(), "--node-name",    "node1",
+      "--node-ip",     "172.31.1.2,fd31:1::2",
+      "--cgroup-root", followed_->path(),
+      "--admin-socket", dir_->path() + "/agent.sock"};
+  all.insert(all.end(), flags.begin(), flags.end());
+  agent_ = Spawn(all);
+  const bool healthy = Eventually([&] {
+    return Get(kHealthPort, "/healthz").find("200 OK") != std::string::npos;
+  }, absl::Seconds(30));
+  if (!healthy) return absl::DeadlineExceededError("agent: " + Log());
+  return absl::OkStatus();
+}
+
+void ServiceBed::Put(const ServiceSpec& spec) {
+  api_->Put("services", spec.name(), "", ServiceBody(spec));
+  for (IpFamily family : {IpFamily::kIpv4, IpFamily::kIpv6}) {
+    api_->Put("endpointslices",
+              StrCat(spec.name(), family == IpFamily::kIpv4 ? "-v4" : "-v6"),
+              StrCat(R"("kubernetes.io/service-name":)", Quoted(spec.name())),
+              SliceBody(*topology_, spec, family));
+  }
+}
+
+absl::Status ServiceBed::Apply(const std::vector<ServiceSpec>& specs) {
+  const double wanted = Metric("fl_api_events_total") + 3.0 * specs.size();
+  for (const ServiceSpec& spec : specs) Put(spec);
+  const bool applied = Eventually([&] {
+    return Metric("fl_api_events_total") >= wanted &&
+           Metric("fl_apply_waiting_seconds") == 0;
+  }, absl::Seconds(30));
+  if (!applied) return absl::DeadlineExceededError("not applied: " + Log());
+  return absl::OkStatus();
+}
+
+std::string ServiceBed::Log() const {
+  std::ifstream file(dir_->path() + "/agent.log");
+  return std::string(std::istreambuf_iterator<char>(file), {});
+}
+
+std::string ServiceBed::Get(int port, const std::string& path) {
+  std::string answer;
+  (void)topology_->node().netns.Run([&]() -> absl::Status {
+    UniqueFd fd(socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
+    SocketAddress address({IpAddress::V4(INADDR_LOOPBACK),
+                           static_cast<Port>(port), Protocol::kTcp});
+    if (connect(fd.get(), address.get(), address.size()) < 0) {
+      return absl::OkStatus();
+    }
+    std::string request =
+        StrCat("GET ", path, " HTTP/1.1\r\nConnection: close\r\n\r\n");
+    (void)send(fd.get(), request.data(), request.size(), MSG_NOSIGNAL);
+    char buffer[16384];
+    ssize_t n = 0;
+    while ((n = read(fd.get(), buffer, sizeof buffer)) > 0) {
+      answer.append(buffer, static_cast<size_t>(n));
+    }
+    return absl::OkStatus();
+  });
+  return answer;
+}
+
+double ServiceBed::Metric(const std::string& name) {
+  std::istringstream lines(Get(kMetricsPort, "/metrics"));
+  double sum = 0;
+  for (std::string line; std::getline(lines, line);) {
+    if (line.compare(0, name.size(), name) != 0) continue;
+    if (line[name.size()] != '{' && line[name.size()] != ' ') continue;
+    sum += atof(line.c_str() + line.rfind(' '));
+  }
+  return sum;
+}
+
+std::map<std::string, double> ServiceBed::Counters() {
+  const std::string prefix = "fl_datapath_packets_total{reason=\"";
+  std::istringstream lines(Get(kMetricsPort, "/metrics"));
+  std::map<std::string, double> counters;
+  for (std::string line; std::getline(lines, line);) {
+    if (line.compare(0, prefix.size(), prefix) != 0) continue;
+    const size_t end = line.find('"', prefix.size());
+    counters[line.substr(prefix.size(), end - prefix.size())] =
+        atof(line.c_str() + line.rfind(' '));
+  }
+  return counters;
+}
+
+double ServiceBed::Counter(const std::string& reason) {
+  return Counters()[reason];
+}
+
+}  // namespace fairlead::harness

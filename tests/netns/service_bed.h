@@ -1,0 +1,113 @@
+// SPDX-License-Identifier: Apache-2.0
+// A real agent on node1 of a Topology, fed by a stub API server with
+// Kubernetes objects, with servers behind all endpoints: what tests of
+// services on real packets stand on.
+//
+// Create it on the main thread before any other thread; one at a time in a
+// process. Clients are the process' own sockets: those made while OnSocketPath
+// lives are translated by the socket path, the others by the packet path.
+#ifndef FAIRLEAD_TESTS_NETNS_SERVICE_BED_H_
+#define FAIRLEAD_TESTS_NETNS_SERVICE_BED_H_
+
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "tests/harness/scopes.h"
+#include "tests/harness/stub_api.h"
+#include "tests/netns/endpoint_server.h"
+#include "tests/netns/topology.h"
+
+namespace fairlead::harness {
+
+// A Service with a port for TCP and one for UDP, of both families, reachable
+// in all four ways. `number` (1..250) gives all its addresses.
+struct ServiceSpec {
+  int number = 1;
+  bool internal_local = false;
+  bool external_local = false;
+  // Names of stations: "l1", "r1". Marked "l1:terminating" (still serving),
+  // "l1:dead" (terminating, not serving), "l1:unready".
+  std::vector<std::string> endpoints;
+  std::vector<std::string> source_ranges;
+  int affinity_seconds = 0;  // 0: none
+
+  std::string name() const { return "s" + std::to_string(number); }
+};
+
+enum class Way { kClusterIp, kNodePort, kLoadBalancer, kExternalIp };
+constexpr Way kWays[] = {Way::kClusterIp, Way::kNodePort, Way::kLoadBalancer,
+                         Way::kExternalIp};
+const char* WayName(Way way);
+
+// Where a client finds the service; a NodePort on node1's own address.
+L4Address FrontendOf(int number, Way way, IpFamily family, Protocol protocol);
+
+class ServiceBed {
+ public:
+  [[nodiscard]] static absl::StatusOr<std::unique_ptr<ServiceBed>> Create();
+  ServiceBed(const ServiceBed&) = delete;
+  ServiceBed& operator=(const ServiceBed&) = delete;
+  // Stops the agent and removes what it left in the kernel.
+  ~ServiceBed();
+
+  const Topology& net() const { return *topology_; }
+
+  // Starts the agent (ends the one before; its flows go too), waits until it
+  // is healthy. Default flags: --cluster-cidr for both families.
+  [[nodiscard]] absl::Status StartAgent(
+      const std::vector<std::string>& flags = ClusterCidrs());
+  static std::vector<std::string> ClusterCidrs() {
+    return {"--cluster-cidr", "10.244.0.0/16,fd44::/16"};
+  }
+
+  void Put(const ServiceSpec& spec);
+  // Puts and waits until the agent has taken note.
+  [[nodiscard]] absl::Status Apply(const std::vector<ServiceSpec>& specs);
+
+  // Packets counted under a reason of bpf/abi/counters.def, in lower case as
+  // metrics have it.
+  double Counter(const std::string& reason);
+  std::map<std::string, double> Counters();
+  std::string Log() const;
+
+  // Sockets made while one lives are the socket path's.
+  class OnSocketPath {
+   public:
+    explicit OnSocketPath(const ServiceBed& bed) : bed_(bed) {
+      (void)bed_.followed_->Join();
+    }
+    ~OnSocketPath() { (void)bed_.plain_->Join(); }
+
+   private:
+    const ServiceBed& bed_;
+  };
+
+ private:
+  ServiceBed() = default;
+  [[nodiscard]] absl::Status Build();
+  [[nodiscard]] int Spawn(const std::vector<std::string>& flags);
+  void StopAgent();
+  void Cleanup();
+  // The body of an HTTP answer of the agent; "" if there is none.
+  std::string Get(int port, const std::string& path);
+  // The sum over all labels.
+  double Metric(const std::string& name);
+
+  std::optional<BpffsScope> bpffs_;
+  std::optional<TempDirScope> dir_;
+  std::optional<CgroupScope> plain_;
+  std::optional<CgroupScope> followed_;
+  std::unique_ptr<Topology> topology_;
+  std::unique_ptr<StubApi> api_;
+  std::unique_ptr<EndpointServer> server_;
+  int agent_ = 0;
+};
+
+}  // namespace fairlead::harness
+
+#endif  // FAIRLEAD_TESTS_NETNS_SERVICE_BED_H_
