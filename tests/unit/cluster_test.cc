@@ -286,10 +286,11 @@ TEST(ClusterTest, NotForThisProxyIsADelete) {
   }
 }
 
-TEST(ClusterTest, TheFirstClaimWinsAndTheNextOneFollows) {
+TEST(ClusterTest, TheOldestClaimWinsAndTheNextOneFollows) {
   Cluster cluster(Node());
   kube::Service second = Web();
   second.meta.name = "a-second";
+  second.meta.creation = absl::FromUnixSeconds(2);
   second.cluster_ips = {Ip("10.96.0.2")};
   kube::Service third = second;
   third.meta.name = "third";
@@ -313,6 +314,31 @@ TEST(ClusterTest, TheFirstClaimWinsAndTheNextOneFollows) {
   EXPECT_EQ(Frontends(cluster, "default/third").size(), 1u);
   EXPECT_EQ(cluster.problems().size(), 2u);
   EXPECT_THAT(cluster.TakeNewProblems(), IsEmpty());
+}
+
+// Or a restart, which lists by name, would move frontends.
+TEST(ClusterTest, WhoWinsDependsOnTheObjectsAlone) {
+  Cluster cluster(Node());
+  kube::Service old = Web(), young = Web();
+  old.meta.name = "old";
+  old.meta.creation = absl::FromUnixSeconds(1);
+  young.meta.name = "a-young";
+  young.meta.creation = absl::FromUnixSeconds(2);
+  cluster.PutService(young);
+  cluster.TakeDirty();
+  cluster.PutService(old);
+  EXPECT_THAT(cluster.TakeDirty(),
+              ElementsAre("default/a-young", "default/old"));
+  EXPECT_THAT(Frontends(cluster, "default/a-young"), IsEmpty());
+  EXPECT_EQ(Frontends(cluster, "default/old").size(), 3u);
+
+  // One that is made anew under the same name is no longer the oldest.
+  old.meta.creation = absl::FromUnixSeconds(3);
+  cluster.PutService(old);
+  EXPECT_THAT(cluster.TakeDirty(),
+              ElementsAre("default/a-young", "default/old"));
+  EXPECT_THAT(Frontends(cluster, "default/old"), IsEmpty());
+  EXPECT_EQ(Frontends(cluster, "default/a-young").size(), 3u);
 }
 
 TEST(ClusterTest, ABadObjectChangesNothing) {

@@ -152,6 +152,13 @@ absl::StatusOr<T> Decode(std::string_view json, Fill fill) {
   object.meta.name = std::string(meta.Text("name"));
   object.meta.uid = std::string(meta.Text("uid"));
   object.meta.resource_version = std::string(meta.Text("resourceVersion"));
+  // One that isn't understood is no reason to refuse the object.
+  absl::Time creation;
+  if (absl::ParseTime(absl::RFC3339_full,
+                      Absl(meta.Text("creationTimestamp")), &creation,
+                      nullptr)) {
+    object.meta.creation = creation;
+  }
   if (object.meta.name.empty()) meta.Fail("name", "missing");
   fill(reader, meta, &object);
   if (!status.ok()) {

@@ -22,6 +22,7 @@ struct ObjectMeta {
   std::string name;
   std::string uid;
   std::string resource_version;
+  absl::Time creation = absl::InfinitePast();  // if the object doesn't say
 };
 
 struct ServicePort {

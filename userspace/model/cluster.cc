@@ -2,6 +2,7 @@
 #include "userspace/model/cluster.h"
 
 #include <algorithm>
+#include <tuple>
 #include <utility>
 
 #include "absl/container/flat_hash_map.h"
@@ -54,7 +55,8 @@ struct Cluster::State {
     uint64_t listed = 0;
   };
   using Slices = absl::InlinedVector<const Slice*, 4>;
-  using Claimants = absl::InlinedVector<ServiceEntry*, 1>;  // oldest first
+  // Oldest Service first, then by key: the same after a restart.
+  using Claimants = absl::InlinedVector<ServiceEntry*, 1>;
   using BadObjects = absl::flat_hash_map<std::string, BadObject>;
 
   explicit State(NodeConfig config)
@@ -66,6 +68,7 @@ struct Cluster::State {
   void EraseIfUnused(ServiceEntry* entry);
   ServiceEntry* Find(std::string_view key);
   void SetClaims(ServiceEntry* entry, std::vector<L4Address> claims);
+  static bool IsOlder(const ServiceEntry* a, const ServiceEntry* b);
   void Claim(ServiceEntry* entry, const L4Address& address);
   void Unclaim(ServiceEntry* entry, const L4Address& address);
   Problem Conflict(const ServiceEntry& loser, const L4Address& address) const;
@@ -121,12 +124,20 @@ Problem Cluster::State::Conflict(const ServiceEntry& loser,
           StrCat(address.ToString(), " belongs to Service ", winner.key)};
 }
 
+bool Cluster::State::IsOlder(const ServiceEntry* a, const ServiceEntry* b) {
+  return std::tie(a->service->meta.creation, a->key) <
+         std::tie(b->service->meta.creation, b->key);
+}
+
 void Cluster::State::Claim(ServiceEntry* entry, const L4Address& address) {
   Claimants& all = claimants[address];
-  all.push_back(entry);
+  auto at = std::upper_bound(all.begin(), all.end(), entry, IsOlder);
+  ServiceEntry* loser = at == all.begin() && !all.empty() ? *at : entry;
+  all.insert(at, entry);
   if (all.size() == 1) return;
   contested.insert(address);
-  new_problems.push_back(Conflict(*entry, address));
+  if (loser != entry) Dirty(*loser);
+  new_problems.push_back(Conflict(*loser, address));
 }
 
 void Cluster::State::Unclaim(ServiceEntry* entry, const L4Address& address) {
@@ -242,8 +253,13 @@ void Cluster::PutService(kube::Service service) {
   s.bad_services.erase(key);
   State::ServiceEntry& entry = s.EntryOf(key);
   entry.listed = s.service_list;
-  const bool same = entry.service && SameForProxy(*entry.service, service);
+  // Another one of that name is not as old.
+  const bool replaced = entry.service && entry.service->meta.creation !=
+                                             service.meta.creation;
+  const bool same =
+      entry.service && !replaced && SameForProxy(*entry.service, service);
   if (!entry.service) ++s.service_count;
+  if (replaced) s.SetClaims(&entry, {});
   entry.service = std::move(service);
   if (same) return;
   std::vector<L4Address> claims;

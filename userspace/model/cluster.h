@@ -52,7 +52,7 @@ struct Problem {
   enum class Kind : uint8_t {
     kBadService,
     kBadEndpointSlice,
-    kConflict,  // another Service had this frontend first
+    kConflict,  // an older Service has this frontend
   };
   Kind kind = Kind::kBadService;
   std::string service;  // key; "" if it can't be known
