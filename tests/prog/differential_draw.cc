@@ -1,0 +1,334 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "tests/prog/differential_draw.h"
+
+#include <optional>
+#include <utility>
+
+#include "tests/prog/differential_world.h"
+#include "userspace/base/strings.h"
+
+namespace fairlead::differential {
+namespace {
+
+using Shape = reference::Packet::Shape;
+
+std::vector<IpAddress> Addresses(std::vector<std::string_view> texts) {
+  std::vector<IpAddress> out;
+  for (std::string_view text : texts) out.push_back(*IpAddress::Parse(text));
+  return out;
+}
+
+std::vector<IpAddress> OfFamily(const std::vector<IpAddress>& all,
+                                IpFamily family) {
+  std::vector<IpAddress> out;
+  for (const IpAddress& ip : all) {
+    if (ip.family() == family) out.push_back(ip);
+  }
+  return out;
+}
+
+IpAddress ClusterIp(int number, IpFamily family) {
+  const char last = static_cast<char>('1' + number);
+  return *IpAddress::Parse(StrCat(
+      family == IpFamily::kIpv4 ? "198.51.100." : "2001:db8:2::",
+      std::string(1, last)));
+}
+
+// Load balancers' and external IPs; one of the node's own, too.
+const std::vector<IpAddress>& Vips() {
+  static const auto* vips = new std::vector<IpAddress>(Addresses(
+      {"192.0.2.200", "192.0.2.201", "192.0.2.202", "2001:db8:1::200",
+       "2001:db8:1::201", "203.0.113.7", "2001:db8:3::7"}));
+  return *vips;
+}
+
+// Pods here and elsewhere, and nodes (pods with host network).
+const std::vector<IpAddress>& Endpoints() {
+  static const auto* endpoints = new std::vector<IpAddress>(Addresses(
+      {"10.1.1.2", "10.1.1.3", "10.1.2.2", "10.1.2.3", "10.1.3.2",
+       "203.0.113.7", "203.0.113.20", "2001:db8:10:1::2", "2001:db8:10:1::3",
+       "2001:db8:10:2::2", "2001:db8:10:3::2", "2001:db8:3::7"}));
+  return *endpoints;
+}
+
+const std::vector<IpAddress>& OtherClients() {
+  static const auto* clients = new std::vector<IpAddress>(Addresses(
+      {"192.0.2.10", "192.0.2.130", "192.0.2.11", "203.0.113.7",
+       "203.0.113.8", "10.1.1.9", "10.1.2.9", "192.0.2.200",
+       "2001:db8:1::10", "2001:db8:1:8000::10", "2001:db8:3::7",
+       "2001:db8:3::8", "2001:db8:10:1::9", "2001:db8:10:2::9",
+       "2001:db8:1::200"}));
+  return *clients;
+}
+
+const std::vector<kube::ServicePort>& Ports() {
+  static const auto* ports = new std::vector<kube::ServicePort>{
+      {"web", Protocol::kTcp, 80, 0},
+      {"dns", Protocol::kUdp, 53, 0},
+      {"dns-tcp", Protocol::kTcp, 53, 0},
+      {"game", Protocol::kUdp, 80, 0},
+  };
+  return *ports;
+}
+
+IpPrefix Range(std::string_view text) { return *IpPrefix::Parse(text); }
+
+const std::vector<IpPrefix>& SourceRanges() {
+  static const auto* ranges = new std::vector<IpPrefix>{
+      Range("192.0.2.0/25"),    Range("192.0.2.10/32"),
+      Range("10.1.0.0/16"),     Range("203.0.113.0/24"),
+      Range("0.0.0.0/0"),       Range("2001:db8:1::/64"),
+      Range("2001:db8:3::/48"), Range("2001:db8:10:1::/64"),
+      Range("::/0")};
+  return *ranges;
+}
+
+std::string ServiceName(int number) { return StrCat("s", number); }
+
+}  // namespace
+
+kube::Service Draw::Service(int number) {
+  kube::Service s;
+  s.meta.ns = "default";
+  s.meta.name = ServiceName(number);
+  const uint32_t families = Below(4);  // both, half of the time
+  // Now and then another Service's address.
+  const int whose = Chance(5) ? static_cast<int>(Below(kServices)) : number;
+  if (families != 1) {
+    s.cluster_ips.push_back(ClusterIp(whose, IpFamily::kIpv4));
+  }
+  if (families != 0) {
+    s.cluster_ips.push_back(ClusterIp(whose, IpFamily::kIpv6));
+  }
+  const uint32_t type = Below(10);
+  s.type = type < 3   ? kube::ServiceType::kClusterIp
+           : type < 6 ? kube::ServiceType::kNodePort
+                      : kube::ServiceType::kLoadBalancer;
+  for (size_t i = 0; i < Ports().size(); ++i) {
+    if (!Chance(60)) continue;
+    kube::ServicePort port = Ports()[i];
+    if (s.type != kube::ServiceType::kClusterIp && Chance(90)) {
+      // Each port of a Service its own, some shared between Services.
+      port.node_port = static_cast<Port>(kNodePortMin + 4 * Below(3) + i);
+    }
+    s.ports.push_back(port);
+  }
+  if (s.ports.empty()) s.ports.push_back(Ports()[0]);
+  if (s.type == kube::ServiceType::kLoadBalancer) {
+    for (uint32_t n = Below(4); n > 0; --n) {
+      s.load_balancer_vips.push_back(Of(Vips()));
+    }
+    for (uint32_t n = Chance(40) ? 1 + Below(3) : 0; n > 0; --n) {
+      s.source_ranges.push_back(Of(SourceRanges()));
+    }
+  }
+  if (Chance(25)) s.external_ips.push_back(Of(Vips()));
+  if (Chance(25)) s.affinity = absl::Seconds(Chance(50) ? 65 : 1005);
+  s.internal_local = Chance(20);
+  s.external_local = Chance(40);
+  if (Chance(3)) s.headless = true;
+  if (Chance(3)) s.other_proxy = true;
+  if (Chance(2)) s.type = kube::ServiceType::kExternalName;
+  return s;
+}
+
+kube::Endpoint Draw::Endpoint(IpFamily family) {
+  kube::Endpoint e;
+  e.address = Of(OfFamily(Endpoints(), family));
+  // Where the address says, as a rule.
+  const std::string text = e.address.ToString();
+  auto has = [&text](const char* part) {
+    return text.find(part) != std::string::npos;
+  };
+  if (has("10.1.1.") || has(":10:1:") || has("113.7") || has(":3::7")) {
+    e.node_name = "node-1";
+  } else if (!Chance(5)) {
+    e.node_name = "node-2";
+  }
+  const uint32_t condition = Below(20);
+  if (condition >= 12 && condition < 15) e.ready = false;
+  if (condition >= 12 && condition < 14) e.serving = false;
+  if (condition >= 15) {
+    e.ready = false;
+    e.terminating = true;
+    e.serving = condition < 19;
+  }
+  if (Chance(50)) {
+    e.zone_hints.push_back(Chance(60) ? "zone-a" : "zone-b");
+    if (Chance(20)) e.zone_hints.push_back("zone-c");
+  }
+  if (Chance(30)) e.node_hints.push_back(Chance(60) ? "node-1" : "node-2");
+  return e;
+}
+
+kube::EndpointSlice Draw::Slice(int service, int part) {
+  kube::EndpointSlice slice;
+  slice.meta.ns = "default";
+  slice.meta.name = StrCat(ServiceName(service), "-", part);
+  slice.service_name = ServiceName(service);
+  slice.family = part < 2 ? IpFamily::kIpv4 : IpFamily::kIpv6;
+  if (Chance(2)) slice.family.reset();
+  const bool other_targets = Chance(30);
+  for (const kube::ServicePort& port : Ports()) {
+    if (!Chance(90)) continue;
+    Port target = port.protocol == Protocol::kTcp ? 8080 : 5353;
+    if (other_targets) ++target;
+    slice.ports.push_back({port.name, port.protocol, target});
+  }
+  const IpFamily family = part < 2 ? IpFamily::kIpv4 : IpFamily::kIpv6;
+  const bool hinted = Chance(60);
+  for (uint32_t n = Below(5); n > 0; --n) {
+    slice.endpoints.push_back(Endpoint(family));
+    if (!hinted) {
+      slice.endpoints.back().zone_hints.clear();
+      slice.endpoints.back().node_hints.clear();
+    }
+  }
+  return slice;
+}
+
+void Draw::ChangeEndpoints(kube::EndpointSlice* slice) {
+  const IpFamily family = slice->family.value_or(IpFamily::kIpv4);
+  auto& all = slice->endpoints;
+  if (all.empty() || Chance(30)) {
+    all.push_back(Endpoint(family));
+    return;
+  }
+  const size_t at = Below(static_cast<uint32_t>(all.size()));
+  if (Chance(30)) {
+    all.erase(all.begin() + static_cast<std::ptrdiff_t>(at));
+  } else if (Chance(50)) {
+    // On its way out, as kubelets do it.
+    all[at].ready = false;
+    all[at].terminating = true;
+    all[at].serving = all[at].serving && !Chance(30);
+  } else {
+    const kube::Endpoint fresh = Endpoint(family);
+    all[at].ready = fresh.ready;
+    all[at].serving = fresh.serving;
+    all[at].terminating = fresh.terminating;
+  }
+}
+
+void Draw::ChangeNode(reference::Node* node) {
+  switch (Below(4)) {
+    case 3:
+      node->own_pods.clear();
+      if (Chance(60)) {
+        node->own_pods = {Range("10.1.1.0/24"), Range("2001:db8:10:1::/64")};
+      }
+      break;
+    case 0:
+      node->zone = Chance(50) ? "zone-a" : Chance(50) ? "zone-b" : "";
+      break;
+    case 1:
+      for (reference::Node::Address& own : node->addresses) {
+        own.node_port = Chance(60);
+      }
+      break;
+    default:
+      node->masquerade_all = Chance(30);
+  }
+}
+
+L4Address Draw::Destination(const reference::State& state, Protocol protocol,
+                            IpFamily family) {
+  std::vector<IpAddress> own;
+  for (const reference::Node::Address& a : state.node.addresses) {
+    if (a.address.family() == family) own.push_back(a.address);
+  }
+  // Most often something that a Service has.
+  std::vector<L4Address> had;
+  for (const auto& [key, service] : state.services()) {
+    for (const kube::ServicePort& port : service.ports) {
+      if (port.protocol != protocol) continue;
+      for (const auto* ips : {&service.cluster_ips, &service.external_ips,
+                              &service.load_balancer_vips}) {
+        for (const IpAddress& ip : OfFamily(*ips, family)) {
+          had.push_back({ip, port.port, protocol});
+        }
+      }
+      if (port.node_port == 0) continue;
+      had.push_back({Of(own), port.node_port, protocol});
+    }
+  }
+  if (!had.empty() && Chance(90)) return Of(had);
+  L4Address out = {ClusterIp(static_cast<int>(Below(kServices)), family), 80,
+                   protocol};
+  if (Chance(40)) out.address = Of(OfFamily(Vips(), family));
+  if (Chance(20)) out.address = Of(own);
+  const uint32_t port = Below(10);
+  out.port = port < 3   ? 80
+             : port < 5 ? 53
+             : port < 6 ? 0
+                        : static_cast<Port>(kNodePortMin + Below(12));
+  return out;
+}
+
+Wire Draw::Packet(const reference::State& state) {
+  const IpFamily family = Chance(60) ? IpFamily::kIpv4 : IpFamily::kIpv6;
+  const Protocol protocol = Chance(55) ? Protocol::kTcp : Protocol::kUdp;
+  Wire wire;
+  reference::Packet& p = wire.packet;
+  p.src = {Of(OfFamily(Chance(35) ? Endpoints() : OtherClients(), family)),
+           static_cast<Port>(40000 + Below(4)), protocol};
+  if (Chance(1)) p.src.port = 0;
+  p.dst = Destination(state, protocol, family);
+  p.syn = p.IsTcp();
+  if (p.IsTcp() && Chance(12)) LaterFlags(&p);
+  Variety(&wire);
+  return wire;
+}
+
+void Draw::LaterFlags(reference::Packet* packet) {
+  packet->syn = packet->ack = packet->fin = packet->rst = false;
+  if (!packet->IsTcp()) return;
+  const uint32_t kind = Below(20);
+  packet->ack = kind < 16 || kind == 18;
+  packet->fin = kind < 2 || kind == 19;
+  packet->rst = kind == 15 || kind == 16;
+  packet->syn = kind == 14 || kind == 17;  // with or without an ACK
+}
+
+void Draw::Variety(Wire* wire) {
+  wire->payload = static_cast<int>(Chance(80) ? Below(40) : Below(1200));
+  if (Chance(8)) wire->ip_options = static_cast<int>(1 + Below(3));
+  if (!wire->packet.IsTcp() && wire->packet.src.address.is_v4()) {
+    wire->checksum = !Chance(15);
+  }
+}
+
+void Draw::Harm(Wire* wire) {
+  reference::Packet& p = wire->packet;
+  wire->ip_options = 0;
+  switch (Below(p.IsTcp() ? 6 : 4)) {
+    case 0:
+      p.shape = Shape::kCut;
+      wire->damage = Damage::kCutInPorts;
+      break;
+    case 1:
+      wire->stranger = static_cast<Stranger>(Below(4));
+      p.shape = wire->stranger >= Stranger::kArp ? Shape::kNotIp
+                                                 : Shape::kOther;
+      wire->payload = 40;
+      break;
+    case 2:
+      p.shape = Shape::kMalformed;
+      wire->damage = Damage::kLongerThanFrame;
+      wire->payload = 12;
+      break;
+    case 3:
+      p.shape = Shape::kMalformed;
+      wire->damage = Damage::kShorterThanHeaders;
+      break;
+    case 4:
+      p.shape = Shape::kMalformed;
+      wire->damage = Damage::kTcpHeaderWords;
+      break;
+    default:
+      p.shape = Shape::kMalformed;
+      wire->damage = Damage::kCutInTcpHeader;
+  }
+}
+
+}  // namespace fairlead::differential

@@ -1,0 +1,252 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "tests/prog/differential_frame.h"
+
+#include <algorithm>
+#include <cstring>
+#include <utility>
+#include <vector>
+
+namespace fairlead::differential {
+namespace {
+
+using packet::Bytes;
+using Layers = std::vector<packet::Layer>;
+using Shape = reference::Packet::Shape;
+
+constexpr int kEthernet = 14;
+constexpr uint32_t kSequence = 1000;
+constexpr uint32_t kAcknowledged = 77;
+constexpr size_t kQuote = 128;
+
+bool IsV4(const Wire& wire) { return wire.packet.src.address.is_v4(); }
+bool IsFragment(const Wire& wire) {
+  return wire.packet.shape == Shape::kFirstFragment ||
+         wire.packet.shape == Shape::kLaterFragment;
+}
+uint8_t Number(const Wire& wire) {
+  return static_cast<uint8_t>(wire.packet.src.protocol);
+}
+
+int IpHeaderLength(const Wire& wire) {
+  if (IsV4(wire)) return 20 + wire.ip_options * 4;
+  return 40 + wire.ip_options * 8 + (IsFragment(wire) ? 8 : 0);
+}
+
+Layers Ipv4(const Wire& wire) {
+  const reference::Packet& p = wire.packet;
+  packet::Ip4 ip = {.src = p.src.address.ToString(),
+                    .dst = p.dst.address.ToString(),
+                    .options = wire.ip_options};
+  if (IsFragment(wire)) {
+    ip.id = static_cast<uint16_t>(p.fragment_id);
+    ip.fragment = static_cast<uint16_t>(wire.fragment_offset / 8 |
+                                        (wire.more_fragments ? 0x2000 : 0));
+  }
+  if (p.shape == Shape::kLaterFragment) ip.protocol = Number(wire);
+  if (wire.damage == Damage::kLongerThanFrame) ip.total_length = 1400;
+  if (wire.damage == Damage::kShorterThanHeaders) {
+    ip.total_length = static_cast<uint16_t>(IpHeaderLength(wire) + 4);
+  }
+  if (p.shape == Shape::kNotIp) ip.version = 5;
+  if (p.shape == Shape::kOther && wire.stranger == Stranger::kGre) {
+    ip.protocol = 47;
+  }
+  return {packet::Eth{}, ip};
+}
+
+Layers Ipv6(const Wire& wire) {
+  const reference::Packet& p = wire.packet;
+  packet::Ip6 ip = {.src = p.src.address.ToString(),
+                    .dst = p.dst.address.ToString()};
+  if (wire.damage == Damage::kLongerThanFrame) ip.payload_length = 1400;
+  if (wire.damage == Damage::kShorterThanHeaders) {
+    ip.payload_length = static_cast<uint16_t>(wire.ip_options * 8 + 4);
+  }
+  if (p.shape == Shape::kNotIp) ip.version = 5;
+  if (p.shape == Shape::kOther && wire.stranger == Stranger::kGre) {
+    ip.next_header = 47;
+  }
+  Layers out = {packet::Eth{}, ip};
+  for (int i = 0; i < wire.ip_options; ++i) {
+    out.emplace_back(packet::Ext6{.type = 60});
+  }
+  if (!IsFragment(wire)) return out;
+  packet::Frag6 fragment = {.offset = wire.fragment_offset,
+                            .more = wire.more_fragments,
+                            .id = p.fragment_id};
+  if (p.shape == Shape::kLaterFragment) fragment.next_header = Number(wire);
+  out.emplace_back(fragment);
+  return out;
+}
+
+packet::Layer Transport(const Wire& wire) {
+  const reference::Packet& p = wire.packet;
+  if (!p.IsTcp()) {
+    return packet::Udp{.sport = p.src.port,
+                       .dport = p.dst.port,
+                       .checksum = wire.checksum};
+  }
+  packet::Tcp tcp = {.sport = p.src.port, .dport = p.dst.port};
+  tcp.seq = kSequence;
+  tcp.ack = p.ack ? kAcknowledged : 0;
+  tcp.flags = static_cast<uint8_t>(
+      (p.syn ? packet::kSyn : 0) | (p.ack ? packet::kAck : 0) |
+      (p.fin ? packet::kFin : 0) | (p.rst ? packet::kRst : 0));
+  if (wire.damage == Damage::kTcpHeaderWords) tcp.header_words = 4;
+  return tcp;
+}
+
+int Limit(const Wire& wire) {
+  const int headers = kEthernet + IpHeaderLength(wire);
+  if (wire.damage == Damage::kCutInPorts) return headers + 4;
+  if (wire.damage == Damage::kCutInTcpHeader) return headers + 12;
+  return -1;
+}
+
+Layers Back(const Wire& wire) {
+  const reference::Packet& p = wire.packet;
+  packet::Eth eth = {.dst = packet::kPeerMac, .src = packet::kNodeMac};
+  const std::string src = p.dst.address.ToString();
+  const std::string dst = p.src.address.ToString();
+  if (!IsV4(wire)) return {eth, packet::Ip6{.src = src, .dst = dst}};
+  return {eth, packet::Ip4{.src = src, .dst = dst, .id = 0}};
+}
+
+// "Fragmentation needed", "packet too big".
+Bytes BuildError(const Wire& wire) {
+  Wire outer, inner;
+  outer.packet.src.address = wire.router;
+  outer.packet.dst.address = wire.packet.dst.address;
+  inner.packet = {.src = wire.packet.dst, .dst = wire.packet.src};
+  inner.packet.ack = true;
+  const bool v4 = IsV4(wire);
+  Layers layers = v4 ? Ipv4(outer) : Ipv6(outer);
+  const uint8_t type = v4 ? 3 : 2, code = v4 ? 4 : 0;
+  layers.emplace_back(packet::Icmp{.type = type, .code = code, .rest = 1280});
+  Layers quoted = v4 ? Ipv4(inner) : Ipv6(inner);
+  quoted.push_back(Transport(inner));
+  quoted.emplace_back(packet::Payload{"quoted"});
+  // Without its Ethernet header.
+  layers.insert(layers.end(), quoted.begin() + 1, quoted.end());
+  return packet::Packet(std::move(layers)).Build();
+}
+
+IpAddress ReadAddress(const Bytes& frame, size_t at, bool v4) {
+  if (frame.size() < at + (v4 ? 4 : 16)) return {};
+  IpAddress::Bytes bytes = {};
+  if (v4) {
+    bytes[10] = bytes[11] = 0xff;
+    std::copy_n(&frame[at], 4, &bytes[12]);
+  } else {
+    std::copy_n(&frame[at], 16, bytes.begin());
+  }
+  return IpAddress(bytes);
+}
+
+}  // namespace
+
+Bytes BuildFrame(const Wire& wire) {
+  const reference::Packet& p = wire.packet;
+  Layers layers;
+  if (p.shape == Shape::kIcmpError) return BuildError(wire);
+  if (p.shape == Shape::kNotIp && wire.stranger == Stranger::kArp) {
+    layers = {packet::Eth{.type = 0x0806}};
+  } else {
+    layers = IsV4(wire) ? Ipv4(wire) : Ipv6(wire);
+    if (p.shape == Shape::kOther && wire.stranger == Stranger::kEcho) {
+      const uint8_t echo = IsV4(wire) ? 8 : 128;
+      layers.emplace_back(packet::Icmp{.type = echo});
+    } else if (p.shape != Shape::kLaterFragment) {
+      layers.push_back(Transport(wire));
+    }
+  }
+  layers.emplace_back(
+      packet::Payload{std::string(static_cast<size_t>(wire.payload), 'x')});
+  return packet::Packet(std::move(layers)).Build(Limit(wire));
+}
+
+Bytes BuildRefusal(const Wire& wire) {
+  const reference::Packet& p = wire.packet;
+  Layers layers = Back(wire);
+  if (p.IsTcp() && p.shape != Shape::kOther) {
+    packet::Tcp reset = {.sport = p.dst.port, .dport = p.src.port};
+    reset.window = 0;
+    if (p.ack) {
+      reset.seq = kAcknowledged;
+      reset.flags = packet::kRst;
+    } else {
+      reset.seq = 0;
+      reset.ack = kSequence + p.syn + p.fin +
+                  static_cast<uint32_t>(wire.payload);
+      reset.flags = packet::kRst | packet::kAck;
+    }
+    layers.emplace_back(reset);
+  } else {
+    const Bytes datagram = BuildFrame(wire);
+    const size_t quoted = std::min(datagram.size() - kEthernet, kQuote);
+    const auto at = datagram.begin() + kEthernet;
+    const uint8_t type = IsV4(wire) ? 3 : 1, code = IsV4(wire) ? 3 : 4;
+    layers.emplace_back(packet::Icmp{.type = type, .code = code});
+    layers.emplace_back(packet::Payload{
+        std::string(at, at + static_cast<std::ptrdiff_t>(quoted))});
+  }
+  return packet::Packet(std::move(layers)).Build();
+}
+
+std::string FrameDiff(const Bytes& expected, const Bytes& actual) {
+  if (expected == actual) return "";
+  if (expected.size() == actual.size()) {
+    Bytes a = expected, b = actual;
+    for (size_t i = 0; i + 1 < a.size(); ++i) {
+      const bool zeros = (a[i] == 0 && a[i + 1] == 0 && b[i] == 0xff &&
+                          b[i + 1] == 0xff) ||
+                         (b[i] == 0 && b[i + 1] == 0 && a[i] == 0xff &&
+                          a[i + 1] == 0xff);
+      if (zeros) a[i] = b[i] = a[i + 1] = b[i + 1] = 0;
+    }
+    if (a == b && packet::Describe(actual).errors.empty()) return "";
+  }
+  return packet::Diff(expected, actual);
+}
+
+FrameAddresses ReadAddresses(const Bytes& frame, const Wire& wire) {
+  const bool v4 = IsV4(wire);
+  const size_t size = v4 ? 4 : 16, at = kEthernet + (v4 ? 12 : 8);
+  FrameAddresses out = {wire.packet.src, wire.packet.dst};
+  out.src.address = ReadAddress(frame, at, v4);
+  out.dst.address = ReadAddress(frame, at + size, v4);
+  const size_t ports =
+      kEthernet + static_cast<size_t>(IpHeaderLength(wire));
+  if (wire.packet.shape == Shape::kLaterFragment ||
+      frame.size() < ports + 4) {
+    return out;
+  }
+  auto port = [&frame](size_t i) {
+    return static_cast<Port>(frame[i] << 8 | frame[i + 1]);
+  };
+  out.src.port = port(ports);
+  out.dst.port = port(ports + 2);
+  return out;
+}
+
+std::string Describe(const Wire& wire) {
+  const reference::Packet& p = wire.packet;
+  constexpr const char* kShapes[] = {"",     " first-fragment",
+                                     " later-fragment", " cut",
+                                     " malformed", " other",
+                                     " not-IP", " icmp-error"};
+  std::string text = p.src.ToString() + " -> " + p.dst.ToString();
+  if (p.IsTcp()) {
+    text += std::string(" ") + (p.syn ? "S" : "") + (p.ack ? "A" : "") +
+            (p.fin ? "F" : "") + (p.rst ? "R" : "");
+  }
+  text += kShapes[static_cast<int>(p.shape)];
+  if (IsFragment(wire)) text += " id " + std::to_string(p.fragment_id);
+  if (wire.damage != Damage::kNone) {
+    text += " damage " + std::to_string(static_cast<int>(wire.damage));
+  }
+  return text + " payload " + std::to_string(wire.payload) + " options " +
+         std::to_string(wire.ip_options);
+}
+
+}  // namespace fairlead::differential

@@ -1,0 +1,321 @@
+// SPDX-License-Identifier: Apache-2.0
+// Every difference that the differential fuzzer has found, as a row of its
+// own: a few objects, a few packets, and the reference must agree at each.
+//
+// A row with `known` set is a fault of the product that is not mended yet; it
+// says which. It is run, and reported, but doesn't fail; the fuzzer lets such
+// differences pass (reference::Node::cleans_up_udp).
+#include <gtest/gtest.h>
+
+#include <functional>
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "tests/prog/differential.h"
+#include "userspace/base/strings.h"
+
+namespace fairlead::differential {
+namespace {
+
+IpAddress Ip(std::string_view text) { return *IpAddress::Parse(text); }
+
+constexpr char kEndpoint[] = "10.1.2.2";
+constexpr char kOutside[] = "192.0.2.10";
+
+// Loading takes a second.
+World& SharedWorld() {
+  static auto* world = [] {
+    auto made = World::Create(DefaultNode());
+    if (!made.ok()) {
+      fprintf(stderr, "%s\n", made.status().ToString().c_str());
+      abort();
+    }
+    return made->release();
+  }();
+  return *world;
+}
+
+// An episode told step by step. Remembers the first difference.
+class Story {
+ public:
+  Story() : episode_(&SharedWorld(), reference::Flaw::kNone, &tally_) {
+    reference::Node node = DefaultNode();
+    node.cleans_up_udp = true;
+    Note(episode_.BeginEmpty(node));
+  }
+
+  // Services "a" and "b": ClusterIP .1 or .2, one port "p".
+  static kube::Service Service(const std::string& name, Protocol protocol) {
+    kube::Service s;
+    s.meta.ns = "default";
+    s.meta.name = name;
+    s.cluster_ips = {Ip(name == "a" ? "198.51.100.1" : "198.51.100.2")};
+    s.ports = {{"p", protocol, 80, 0}};
+    return s;
+  }
+  static kube::EndpointSlice Slice(const std::string& service,
+                                   Protocol protocol,
+                                   const std::vector<std::string>& endpoints) {
+    kube::EndpointSlice slice;
+    slice.meta.ns = "default";
+    slice.meta.name = service + "-1";
+    slice.service_name = service;
+    slice.family = IpFamily::kIpv4;
+    slice.ports = {{"p", protocol, 8080}};
+    for (const std::string& address : endpoints) {
+      slice.endpoints.push_back({.address = Ip(address)});
+    }
+    return slice;
+  }
+  // Both, with one endpoint that they share.
+  void TwoServices(Protocol protocol) {
+    for (const char* name : {"a", "b"}) {
+      episode_.PutService(Service(name, protocol));
+      episode_.PutSlice(Slice(name, protocol, {kEndpoint}));
+    }
+    Publish();
+  }
+
+  void Publish() { Note(episode_.Publish()); }
+  void Age(uint32_t seconds) { Note(episode_.Age(seconds)); }
+  void Restart() { Note(episode_.Restart()); }
+  Episode& episode() { return episode_; }
+
+  // A first packet, or one with these TCP flags ("A", "R").
+  void Send(const std::string& from, Port from_port, const std::string& to,
+            Port to_port, Protocol protocol, std::string_view flags = "S") {
+    Wire wire;
+    wire.packet.src = {Ip(from), from_port, protocol};
+    wire.packet.dst = {Ip(to), to_port, protocol};
+    SetFlags(flags, &wire.packet);
+    Note(episode_.Travel(wire));
+  }
+  // The endpoint of the flow that was opened as number `index` answers.
+  void Answer(size_t index, std::string_view flags = "A") {
+    if (index >= episode_.flows().all().size()) {
+      return Note(std::string("there is no such flow"));
+    }
+    Wire wire;
+    const std::shared_ptr<reference::Flow> flow =
+        episode_.flows().all()[index];
+    wire.packet.src = flow->endpoint;
+    SetFlags(flags, &wire.packet);
+    Note(episode_.Answer(*flow, wire));
+  }
+
+  const std::string& difference() const { return difference_; }
+
+ private:
+  static void SetFlags(std::string_view flags, reference::Packet* packet) {
+    if (!packet->IsTcp()) return;
+    packet->syn = flags.find('S') != flags.npos;
+    packet->ack = flags.find('A') != flags.npos;
+    packet->fin = flags.find('F') != flags.npos;
+    packet->rst = flags.find('R') != flags.npos;
+  }
+  void Note(const absl::Status& status) {
+    if (!status.ok()) Note(status.ToString());
+  }
+  void Note(const absl::StatusOr<std::string>& result) {
+    Note(result.ok() ? *result : result.status().ToString());
+  }
+  void Note(const std::string& text) {
+    if (difference_.empty()) difference_ = text;
+  }
+
+  Tally tally_;
+  Episode episode_;
+  std::string difference_;
+};
+
+constexpr Protocol kTcp = Protocol::kTcp, kUdp = Protocol::kUdp;
+constexpr char kVipA[] = "198.51.100.1", kVipB[] = "198.51.100.2";
+
+struct Row {
+  const char* name;
+  const char* known;  // null: mended
+  std::function<void(Story*)> tell;
+};
+
+// Two Services with one NodePort: a restart, which lists by name, moved it.
+void RestartMovesAContestedNodePort(Story* story) {
+  kube::Service zebra = Story::Service("b", kTcp);
+  zebra.ports[0].node_port = 30001;
+  story->episode().PutService(zebra);
+  story->episode().PutSlice(Story::Slice("b", kTcp, {kEndpoint}));
+  story->Publish();
+  for (int later = 0; later < 3; ++later) {  // a second later
+    kube::Service ant = Story::Service("a", kTcp);
+    ant.ports[0].node_port = 30001;
+    story->episode().DeleteService("default/a");
+    story->episode().PutService(ant);
+  }
+  story->Publish();
+  story->Send(kOutside, 40000, "203.0.113.7", 30001, kTcp);
+  story->Restart();
+  story->Send(kOutside, 40001, "203.0.113.7", 30001, kTcp);
+}
+
+// A client that is only heard keeps its tuple.
+void OneWayUdpLosesItsTuple(Story* story) {
+  story->TwoServices(kUdp);
+  story->Send(kOutside, 40000, kVipA, 80, kUdp);
+  for (int i = 0; i < 4; ++i) {
+    story->Age(50);
+    story->Send(kOutside, 40000, kVipA, 80, kUdp);
+  }
+  story->Send(kOutside, 40000, kVipB, 80, kUdp);
+}
+
+// ... and its source port.
+void OneWayUdpLosesItsSourcePort(Story* story) {
+  story->TwoServices(kUdp);
+  const reference::Node node = DefaultNode();
+  const Port ports = node.source_port_max - node.source_port_min + 1;
+  for (Port i = 0; i < ports; ++i) {
+    story->Send(kOutside, 40000 + i, kVipA, 80, kUdp);
+  }
+  for (int round = 0; round < 4; ++round) {
+    story->Age(50);
+    for (Port i = 0; i < ports; ++i) {
+      story->Send(kOutside, 40000 + i, kVipA, 80, kUdp);
+    }
+  }
+  story->Send(kOutside, 41000, kVipA, 80, kUdp);
+}
+
+// The endpoint has finished, the client goes on.
+void HalfClosedTcpLosesItsTuple(Story* story) {
+  story->TwoServices(kTcp);
+  story->Send(kOutside, 40000, kVipA, 80, kTcp);
+  story->Answer(0, "SA");
+  story->Answer(0, "FA");
+  for (int i = 0; i < 3; ++i) {
+    story->Age(50);
+    story->Send(kOutside, 40000, kVipA, 80, kTcp, "A");
+  }
+  story->Send(kOutside, 40000, kVipB, 80, kTcp);
+}
+
+void SourcePortsOfResetFlowsAreFreed(Story* story) {
+  story->TwoServices(kTcp);
+  const reference::Node node = DefaultNode();
+  const Port ports = node.source_port_max - node.source_port_min + 1;
+  for (Port i = 0; i < ports; ++i) {
+    story->Send(kOutside, 40000 + i, kVipA, 80, kTcp);
+    story->Send(kOutside, 40000 + i, kVipA, 80, kTcp, "R");
+  }
+  story->Age(150);
+  story->Send(kOutside, 41000, kVipA, 80, kTcp);
+}
+
+// The first flow's end must not take the second one's entries with it.
+void AnOvertakenFlowTakesTheNewcomersEntries(Story* story) {
+  story->TwoServices(kUdp);
+  story->Send(kOutside, 40000, kVipA, 80, kUdp);
+  story->Age(200);
+  story->Send(kOutside, 40000, kVipB, 80, kUdp);
+  story->Send(kOutside, 40000, kVipA, 80, kUdp);
+}
+
+void AnOvertakenSourcePortIsFreedByItsOldFlow(Story* story) {
+  story->TwoServices(kTcp);
+  const reference::Node node = DefaultNode();
+  const Port ports = node.source_port_max - node.source_port_min + 1;
+  for (Port i = 0; i < ports; ++i) {
+    story->Send(kOutside, 40000 + i, kVipA, 80, kTcp);
+    story->Answer(i, "RA");
+  }
+  story->Age(150);
+  for (Port i = 0; i < ports; ++i) {
+    story->Send(kOutside, 41000 + i, kVipA, 80, kTcp);
+  }
+  // All ports are live flows'; the old ones try again.
+  for (Port i = 0; i < ports; ++i) {
+    story->Send(kOutside, 40000 + i, kVipA, 80, kTcp);
+  }
+}
+
+// Section 10: another Service's use of the endpoint doesn't count.
+void UdpOutlivesItsService(Story* story) {
+  story->TwoServices(kUdp);
+  story->Send(kOutside, 40000, kVipA, 80, kUdp);
+  story->episode().DeleteService("default/a");
+  story->Publish();
+  story->Send(kOutside, 40000, kVipA, 80, kUdp);
+}
+
+void UdpOutlivesItsEndpoint(Story* story) {
+  story->TwoServices(kUdp);
+  story->Send(kOutside, 40000, kVipA, 80, kUdp);
+  story->episode().PutSlice(Story::Slice("a", kUdp, {"10.1.2.3"}));
+  story->Publish();
+  story->Send(kOutside, 40000, kVipA, 80, kUdp);
+}
+
+// The last endpoint of a UDP service: no flow goes on to the dead address.
+void UdpEndsWithTheLastEndpoint(Story* story) {
+  story->TwoServices(kUdp);
+  story->Send(kOutside, 40000, kVipA, 80, kUdp);
+  story->episode().PutSlice(Story::Slice("a", kUdp, {}));
+  story->episode().PutSlice(Story::Slice("b", kUdp, {}));
+  story->Publish();
+  story->Send(kOutside, 40000, kVipA, 80, kUdp);
+}
+
+void TcpOutlivesItsEndpoint(Story* story) {
+  story->TwoServices(kTcp);
+  story->Send(kOutside, 40000, kVipA, 80, kTcp);
+  story->Answer(0, "SA");
+  story->episode().DeleteService("default/a");
+  story->episode().DeleteService("default/b");
+  story->Publish();
+  story->Send(kOutside, 40000, kVipA, 80, kTcp, "A");
+  story->Answer(0, "A");
+}
+
+constexpr char kCleanUp[] = "UDP clean-up is the agent's; it isn't run here";
+
+const Row kRows[] = {
+    {"RestartMovesAContestedNodePort", nullptr,
+     RestartMovesAContestedNodePort},
+    {"OneWayUdpLosesItsTuple", nullptr, OneWayUdpLosesItsTuple},
+    {"OneWayUdpLosesItsSourcePort", nullptr, OneWayUdpLosesItsSourcePort},
+    {"HalfClosedTcpLosesItsTuple", nullptr, HalfClosedTcpLosesItsTuple},
+    {"SourcePortsOfResetFlowsAreFreed", nullptr,
+     SourcePortsOfResetFlowsAreFreed},
+    {"AnOvertakenFlowTakesTheNewcomersEntries", nullptr,
+     AnOvertakenFlowTakesTheNewcomersEntries},
+    {"AnOvertakenSourcePortIsFreedByItsOldFlow", nullptr,
+     AnOvertakenSourcePortIsFreedByItsOldFlow},
+    {"UdpOutlivesItsService", kCleanUp, UdpOutlivesItsService},
+    {"UdpOutlivesItsEndpoint", kCleanUp, UdpOutlivesItsEndpoint},
+    {"UdpEndsWithTheLastEndpoint", nullptr, UdpEndsWithTheLastEndpoint},
+    {"TcpOutlivesItsEndpoint", nullptr, TcpOutlivesItsEndpoint},
+};
+
+class Regressions : public testing::TestWithParam<Row> {};
+
+TEST_P(Regressions, ProductAndReferenceAgree) {
+  Story story;
+  GetParam().tell(&story);
+  if (GetParam().known == nullptr) {
+    std::string all;
+    for (const std::string& line : story.episode().trace()) all += line + "\n";
+    EXPECT_EQ(story.difference(), "") << all;
+    return;
+  }
+  printf("known fault (%s): %s\n", GetParam().known,
+         story.difference().empty() ? "MENDED, the row can be set free"
+                                    : story.difference().c_str());
+  RecordProperty("known", GetParam().known);
+}
+
+INSTANTIATE_TEST_SUITE_P(
+    Rows, Regressions, testing::ValuesIn(kRows),
+    [](const testing::TestParamInfo<Row>& row) { return row.param.name; });
+
+}  // namespace
+}  // namespace fairlead::differential

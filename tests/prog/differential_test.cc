@@ -1,0 +1,77 @@
+// SPDX-License-Identifier: Apache-2.0
+// The differential fuzzer in the suite: a short run, and canaries, which are
+// references with one rule wrong that must be caught at once.
+#include <gtest/gtest.h>
+
+#include <cstdio>
+#include <string>
+
+#include "absl/time/clock.h"
+#include "tests/prog/differential.h"
+
+namespace fairlead::differential {
+namespace {
+
+// What the suite can spare; scripts/differential runs for longer.
+constexpr absl::Duration kSearch = absl::Seconds(35);
+constexpr absl::Duration kCanary = absl::Seconds(5);
+
+World& SharedWorld() {
+  static auto* world = [] {
+    auto made = World::Create(DefaultNode());
+    if (!made.ok()) {
+      fprintf(stderr, "%s\n", made.status().ToString().c_str());
+      abort();
+    }
+    return made->release();
+  }();
+  return *world;
+}
+
+TEST(Differential, ProductAndReferenceAgree) {
+  Tally tally;
+  auto difference = RunFor(&SharedWorld(), /*seed=*/1, kSearch,
+                           reference::Flaw::kNone, &tally);
+  ASSERT_TRUE(difference.ok()) << difference.status();
+  if (*difference) {
+    auto smaller =
+        Minimise(&SharedWorld(), **difference, reference::Flaw::kNone);
+    ASSERT_TRUE(smaller.ok()) << smaller.status();
+    FAIL() << "seed " << smaller->seed << " step " << smaller->step << "\n"
+           << smaller->text;
+  }
+  printf("%llu packets in %llu cluster states agree\n",
+         static_cast<unsigned long long>(tally.packets),
+         static_cast<unsigned long long>(tally.states));
+  // A run that meets little proves little.
+  EXPECT_GT(tally.packets, 50'000u);
+  EXPECT_GT(tally.states, 2'000u);
+  for (const char* name :
+       {"FORWARD_NEW", "FORWARD_HIT", "REPLY_HIT", "SOURCE_TRANSLATED",
+        "NOT_OURS", "REJECT_RST", "REJECT_UNREACHABLE", "REJECT_NO_FLOW",
+        "DROP_POLICY", "DROP_SOURCE_RANGE", "DROP_NO_FLOW", "DROP_NO_PORT",
+        "DROP_TUPLE_CLASH", "DROP_MALFORMED", "DROP_FRAGMENT",
+        "DROP_NO_SERVICE", "REJECT_NO_SERVICE", "ICMP_TRANSLATED"}) {
+    EXPECT_GT(tally.counted[name], 0u) << name;
+  }
+}
+
+class Canary : public testing::TestWithParam<reference::Flaw> {};
+
+TEST_P(Canary, IsCaught) {
+  Tally tally;
+  auto difference =
+      RunFor(&SharedWorld(), /*seed=*/1, kCanary, GetParam(), &tally);
+  ASSERT_TRUE(difference.ok()) << difference.status();
+  EXPECT_TRUE(difference->has_value())
+      << "not seen in " << tally.packets << " packets";
+}
+
+INSTANTIATE_TEST_SUITE_P(
+    Flaws, Canary,
+    testing::Values(reference::Flaw::kMasquerade,
+                    reference::Flaw::kTerminating,
+                    reference::Flaw::kSourceRange, reference::Flaw::kReply));
+
+}  // namespace
+}  // namespace fairlead::differential

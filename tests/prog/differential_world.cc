@@ -1,0 +1,296 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "tests/prog/differential_world.h"
+
+#include <arpa/inet.h>
+#include <bpf/bpf.h>
+#include <bpf/libbpf.h>
+#include <linux/bpf.h>
+#include <time.h>
+
+#include <cerrno>
+#include <cstring>
+#include <utility>
+
+#include "userspace/base/status.h"
+#include "userspace/base/strings.h"
+#include "userspace/datapath/datapath.h"
+
+namespace fairlead::differential {
+namespace {
+
+fl_addr ToAddr(const IpAddress& address) {
+  fl_addr out;
+  static_assert(sizeof(out) == sizeof(IpAddress::Bytes));
+  memcpy(&out, address.bytes().data(), sizeof(out));
+  return out;
+}
+
+fl_config ToConfig(const reference::Node& node) {
+  fl_config config = {};
+  for (const IpPrefix& pods : node.pods) {
+    const bool v4 = pods.family() == IpFamily::kIpv4;
+    (v4 ? config.pods4 : config.pods6) = datapath::ToPrefix(pods);
+  }
+  for (const IpPrefix& range : node.service_cidrs) {
+    const bool v4 = range.family() == IpFamily::kIpv4;
+    (v4 ? config.services4 : config.services6) = datapath::ToPrefix(range);
+  }
+  for (const IpAddress& ip : node.masquerade) {
+    (ip.is_v4() ? config.masquerade4 : config.masquerade6) = ToAddr(ip);
+  }
+  config.node_port_min = kNodePortMin;
+  config.node_port_max = kNodePortMax;
+  config.source_port_min = node.source_port_min;
+  config.source_port_max = node.source_port_max;
+  config.mark = kMark;
+  return config;
+}
+
+model::NodeConfig ToNodeConfig(const reference::Node& node) {
+  model::NodeConfig config;
+  config.name = node.name;
+  config.zone = node.zone;
+  for (const reference::Node::Address& own : node.addresses) {
+    config.addresses.push_back({own.address, own.node_port});
+  }
+  config.primary = node.masquerade;
+  config.masquerade_all = node.masquerade_all;
+  config.detects_pods = !node.pods.empty();
+  return config;
+}
+
+absl::Status Empty(int fd, std::string_view name) {
+  char key[64];
+  while (bpf_map_get_next_key(fd, nullptr, key) == 0) {
+    if (bpf_map_delete_elem(fd, key) != 0) {
+      return ErrnoStatus(errno, "delete from", name);
+    }
+  }
+  return absl::OkStatus();
+}
+
+// Sets `seconds` of every value back.
+template <typename K, typename V>
+absl::Status SetBack(int fd, std::string_view name, uint32_t V::*seconds,
+                     uint32_t by) {
+  std::vector<K> keys;
+  K key;
+  for (void* at = nullptr; bpf_map_get_next_key(fd, at, &key) == 0;
+       at = &keys.back()) {
+    keys.push_back(key);
+  }
+  for (const K& one : keys) {
+    V value;
+    if (bpf_map_lookup_elem(fd, &one, &value) != 0) continue;
+    value.*seconds -= by;
+    if (bpf_map_update_elem(fd, &one, &value, BPF_EXIST) != 0) {
+      return ErrnoStatus(errno, "update", name);
+    }
+  }
+  return absl::OkStatus();
+}
+
+IpAddress Ip(std::string_view text) { return *IpAddress::Parse(text); }
+IpPrefix Prefix(std::string_view text) { return *IpPrefix::Parse(text); }
+
+}  // namespace
+
+reference::Node DefaultNode() {
+  reference::Node node;
+  node.name = "node-1";
+  node.zone = "zone-a";
+  node.addresses = {{Ip("203.0.113.7"), true},
+                    {Ip("203.0.113.8"), false},
+                    {Ip("2001:db8:3::7"), true},
+                    {Ip("2001:db8:3::8"), false}};
+  node.pods = {Prefix("10.1.0.0/16"), Prefix("2001:db8:10::/48")};
+  node.service_cidrs = {Prefix("198.51.100.0/24"), Prefix("2001:db8:2::/64")};
+  node.masquerade = {Ip("203.0.113.7"), Ip("2001:db8:3::7")};
+  node.source_port_min = 61000;
+  node.source_port_max = 61004;
+  node.cleans_up_udp = false;  // the agent does; it isn't here
+  return node;
+}
+
+absl::StatusOr<std::unique_ptr<World>> World::Create(
+    const reference::Node& node) {
+  FL_ASSIGN_OR_RETURN(harness::BpffsScope bpffs,
+                      harness::BpffsScope::Create());
+  datapath::PinLayout layout(bpffs.path() + "/fairlead");
+  FL_RETURN_IF_ERROR(layout.CreateDirectories());
+  std::unique_ptr<World> world(new World(std::move(bpffs), layout));
+  FL_ASSIGN_OR_RETURN(
+      world->programs_,
+      datapath::Programs::Load(layout, ToConfig(node),
+                               {.services = 1024, .slots = 4096,
+                                .backends = 1024, .flows = 16384,
+                                .sockets = 1024, .affinities = 16384,
+                                .source_ranges = 1024}));
+  FL_RETURN_IF_ERROR(world->OpenMaps());
+  FL_RETURN_IF_ERROR(world->Reset(node));
+  return world;
+}
+
+World::~World() {
+  reconciler_.reset();
+  maps_.reset();
+  programs_.reset();
+}
+
+absl::Status World::OpenMaps() {
+  FL_ASSIGN_OR_RETURN(maps_, datapath::KernelMaps::Open(layout_));
+  auto open = [this](std::string_view name,
+                     UniqueFd* fd) -> absl::StatusOr<uint32_t> {
+    FL_ASSIGN_OR_RETURN(datapath::PinnedMap map,
+                        datapath::OpenPinnedMap(layout_, name));
+    *fd = std::move(map.fd);
+    return map.max_entries;
+  };
+  FL_RETURN_IF_ERROR(open("fl_counter", &counter_fd_).status());
+  FL_RETURN_IF_ERROR(open("fl_flow", &flow_fd_).status());
+  FL_RETURN_IF_ERROR(open("fl_affinity", &affinity_fd_).status());
+  FL_RETURN_IF_ERROR(open("fl_node", &node_fd_).status());
+  const char* names[] = {"fl_filter_fe", "fl_filter_be"};
+  for (int i = 0; i < 2; ++i) {
+    UniqueFd fd;
+    FL_ASSIGN_OR_RETURN(const uint32_t entries, open(names[i], &fd));
+    FL_ASSIGN_OR_RETURN(filters_[i], datapath::MmapArray<uint64_t>::Map(
+                                         names[i], fd.get(), entries, true));
+  }
+  FL_ASSIGN_OR_RETURN(program_fd_[0], programs_->Fd("fl_tc_ingress"));
+  FL_ASSIGN_OR_RETURN(program_fd_[1], programs_->Fd("fl_tc_egress"));
+  return absl::OkStatus();
+}
+
+absl::Status World::StartProcess(model::NodeConfig node) {
+  cluster_ = std::make_unique<model::Cluster>(std::move(node));
+  reconciler_ = std::make_unique<reconcile::Reconciler>(
+      maps_.get(), reconcile::ReconcilerOptions{});
+  return reconciler_->Restore();
+}
+
+absl::Status World::Reset(const reference::Node& node) {
+  if (reconciler_) {
+    // Everything goes, and its grace period passes.
+    cluster_ = std::make_unique<model::Cluster>(ToNodeConfig(node));
+    FL_RETURN_IF_ERROR(StartProcess(ToNodeConfig(node)));
+    FL_RETURN_IF_ERROR(Apply());
+    now_ += absl::Hours(1);
+    (void)reconciler_->Advance(now_);
+  }
+  FL_RETURN_IF_ERROR(Empty(flow_fd_.get(), "fl_flow"));
+  FL_RETURN_IF_ERROR(Empty(affinity_fd_.get(), "fl_affinity"));
+  for (auto& filter : filters_) {
+    for (uint32_t i = 0; i < filter.size(); ++i) filter[i] = 0;
+  }
+  aged_ = 0;
+  FL_RETURN_IF_ERROR(WriteNodePods(node));
+  FL_ASSIGN_OR_RETURN(counters_, ReadCounters());
+  return StartProcess(ToNodeConfig(node));
+}
+
+absl::Status World::Apply() {
+  now_ += absl::Seconds(1);
+  reconcile::ApplyResult result = reconciler_->Apply(cluster_.get(), now_);
+  (void)reconciler_->Advance(now_);
+  if (result.ok()) return absl::OkStatus();
+  return result.failures.front().status;
+}
+
+absl::Status World::Restart(const reference::State& objects) {
+  FL_RETURN_IF_ERROR(StartProcess(cluster_->node()));
+  for (const auto& [key, service] : objects.services()) {
+    cluster_->PutService(service);
+  }
+  for (const auto& [key, slice] : objects.slices()) {
+    cluster_->PutEndpointSlice(slice);
+  }
+  return Apply();
+}
+
+absl::Status World::WriteNodePods(const reference::Node& node) {
+  fl_node value = {};
+  for (const IpPrefix& range : node.own_pods) {
+    const bool v4 = range.family() == IpFamily::kIpv4;
+    (v4 ? value.pods4 : value.pods6) = datapath::ToPrefix(range);
+  }
+  const uint32_t zero = 0;
+  if (bpf_map_update_elem(node_fd_.get(), &zero, &value, BPF_ANY) != 0) {
+    return ErrnoStatus(errno, "write", "fl_node");
+  }
+  return absl::OkStatus();
+}
+
+absl::Status World::SetNode(const reference::Node& node) {
+  cluster_->SetNode(ToNodeConfig(node));
+  return WriteNodePods(node);
+}
+
+absl::StatusOr<std::array<uint64_t, FL_COUNTER_MAX>> World::ReadCounters() {
+  static const auto cpus = static_cast<size_t>(libbpf_num_possible_cpus());
+  std::array<uint64_t, FL_COUNTER_MAX> sums = {};
+  std::array<uint32_t, FL_COUNTER_MAX> keys;
+  std::vector<fl_counter> values(FL_COUNTER_MAX * cpus);
+  uint32_t next, count = FL_COUNTER_MAX;
+  if (bpf_map_lookup_batch(counter_fd_.get(), nullptr, &next, keys.data(),
+                           values.data(), &count, nullptr) != 0 &&
+      errno != ENOENT) {
+    return ErrnoStatus(errno, "read", "fl_counter");
+  }
+  for (uint32_t i = 0; i < count; ++i) {
+    for (size_t cpu = 0; cpu < cpus; ++cpu) {
+      sums[keys[i]] += values[i * cpus + cpu].packets;
+    }
+  }
+  return sums;
+}
+
+absl::StatusOr<Outcome> World::Run(Direction direction,
+                                   const packet::Bytes& frame, uint32_t mark,
+                                   bool own) {
+  __sk_buff in = {}, out = {};
+  in.mark = mark;
+  in.ingress_ifindex = own ? 0 : 1;
+  Outcome outcome;
+  outcome.frame.resize(frame.size() + 256);
+  LIBBPF_OPTS(bpf_test_run_opts, options);
+  options.data_in = frame.data();
+  options.data_size_in = static_cast<uint32_t>(frame.size());
+  options.data_out = outcome.frame.data();
+  options.data_size_out = static_cast<uint32_t>(outcome.frame.size());
+  options.ctx_in = &in;
+  options.ctx_size_in = sizeof(in);
+  options.ctx_out = &out;
+  options.ctx_size_out = sizeof(out);
+  if (bpf_prog_test_run_opts(program_fd_[static_cast<int>(direction)],
+                             &options) != 0) {
+    return ErrnoStatus(errno, "run", "a frame");
+  }
+  outcome.frame.resize(options.data_size_out);
+  outcome.action = static_cast<int>(options.retval);
+  outcome.mark = out.mark;
+  FL_ASSIGN_OR_RETURN(const auto counters, ReadCounters());
+  for (uint32_t id = 0; id < FL_COUNTER_MAX; ++id) {
+    for (uint64_t i = counters_[id]; i < counters[id]; ++i) {
+      outcome.counted.push_back(id);
+    }
+  }
+  counters_ = counters;
+  return outcome;
+}
+
+absl::StatusOr<bool> World::Age(uint32_t seconds) {
+  timespec up;
+  clock_gettime(CLOCK_MONOTONIC, &up);
+  if (aged_ + seconds + 60 > up.tv_sec) return false;
+  aged_ += seconds;
+  now_ += absl::Seconds(seconds);
+  (void)reconciler_->Advance(now_);
+  FL_RETURN_IF_ERROR((SetBack<fl_flow_key, fl_flow>(
+      flow_fd_.get(), "fl_flow", &fl_flow::last_seen, seconds)));
+  FL_RETURN_IF_ERROR((SetBack<fl_affinity_key, fl_affinity>(
+      affinity_fd_.get(), "fl_affinity", &fl_affinity::last_used, seconds)));
+  return true;
+}
+
+}  // namespace fairlead::differential

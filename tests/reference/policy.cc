@@ -1,0 +1,226 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "tests/reference/policy.h"
+
+#include <algorithm>
+
+namespace fairlead::reference {
+namespace {
+
+bool Holds(const std::vector<IpPrefix>& prefixes, const IpAddress& address) {
+  for (const IpPrefix& prefix : prefixes) {
+    if (prefix.family() == address.family() && prefix.Contains(address)) {
+      return true;
+    }
+  }
+  return false;
+}
+
+bool Names(const std::vector<std::string>& names, const std::string& name) {
+  return !name.empty() &&
+         std::find(names.begin(), names.end(), name) != names.end();
+}
+
+// Section 4: the hints that are followed, if any.
+enum class Mode { kNone, kSameNode, kSameZone };
+
+Mode ModeOf(const Node& node, const std::vector<Candidate>& all) {
+  bool every_node = true, every_zone = true;
+  bool some_node = false, some_zone = false;
+  for (const Candidate& c : all) {
+    if (!c.ready) continue;
+    every_node = every_node && !c.node_hints.empty();
+    every_zone = every_zone && !c.zone_hints.empty();
+    some_node = some_node || Names(c.node_hints, node.name);
+    some_zone = some_zone || Names(c.zone_hints, node.zone);
+  }
+  if (every_node && some_node) return Mode::kSameNode;
+  if (every_zone && some_zone) return Mode::kSameZone;
+  return Mode::kNone;
+}
+
+bool IsAvailable(const Node& node, Mode mode, const Candidate& c) {
+  if (mode == Mode::kSameNode) return Names(c.node_hints, node.name);
+  if (mode == Mode::kSameZone) return Names(c.zone_hints, node.zone);
+  return true;
+}
+
+bool IsExternallyAccessible(const kube::Service& s, const kube::ServicePort& p,
+                            IpFamily family) {
+  auto of_family = [family](const std::vector<IpAddress>& all) {
+    return std::any_of(all.begin(), all.end(), [family](const IpAddress& ip) {
+      return ip.family() == family;
+    });
+  };
+  return p.node_port != 0 || of_family(s.load_balancer_vips) ||
+         of_family(s.external_ips);
+}
+
+// Section 7. A range of zero bits is no restriction.
+bool MayUseLoadBalancer(const State& state, const kube::Service& s,
+                        const IpAddress& client) {
+  if (state.node.flaw == Flaw::kSourceRange) return true;
+  bool restricted = false, holds_node = false, vip = false;
+  for (const IpPrefix& range : s.source_ranges) {
+    if (range.family() != client.family()) continue;
+    if (range.bits() == 0) return true;
+    restricted = true;
+    if (range.Contains(client)) return true;
+    for (const Node::Address& own : state.node.addresses) {
+      holds_node = holds_node || (own.address.family() == range.family() &&
+                                  range.Contains(own.address));
+    }
+  }
+  for (const IpAddress& ip : s.load_balancer_vips) vip = vip || ip == client;
+  return !restricted || (holds_node && vip);
+}
+
+// Section 6, without hairpins.
+bool TranslatesSource(const Node& node, FrontendKind kind,
+                      bool external_local, Client client) {
+  const bool pod = client == Client::kPod || client == Client::kRemotePod;
+  if (kind == FrontendKind::kClusterIp) {
+    if (node.masquerade_all) return true;
+    return !node.pods.empty() && !pod;
+  }
+  if (!external_local) {
+    return !(node.flaw == Flaw::kMasquerade && pod);
+  }
+  return client == Client::kHost;
+}
+
+Ruling Drop(Ruling ruling, Reason reason) {
+  ruling.kind = Ruling::Kind::kDrop;
+  ruling.reason = reason;
+  return ruling;
+}
+
+Ruling Reject(Ruling ruling, Reason reason) {
+  ruling.kind = Ruling::Kind::kReject;
+  ruling.reason = reason;
+  return ruling;
+}
+
+bool IsNodePortAddress(const Node& node, const IpAddress& address) {
+  for (const Node::Address& own : node.addresses) {
+    if (own.address == address) return own.node_port;
+  }
+  return false;
+}
+
+std::optional<FrontendOwner> FindFrontend(const State& state,
+                                          const L4Address& destination) {
+  if (auto owner = state.OwnerOf(destination)) return owner;
+  if (!IsNodePortAddress(state.node, destination.address)) return std::nullopt;
+  return state.OwnerOf(
+      {IpAddress::Unspecified(destination.address.family()), destination.port,
+       destination.protocol});
+}
+
+const kube::ServicePort& PortOf(const kube::Service& service,
+                                const std::string& name) {
+  return *std::find_if(
+      service.ports.begin(), service.ports.end(),
+      [&name](const kube::ServicePort& p) { return p.name == name; });
+}
+
+}  // namespace
+
+Client ClientKind(const Node& node, const IpAddress& source) {
+  if (Holds(node.pods, source)) {
+    return node.own_pods.empty() || Holds(node.own_pods, source)
+               ? Client::kPod
+               : Client::kRemotePod;
+  }
+  for (const Node::Address& own : node.addresses) {
+    if (own.address == source) return Client::kHost;
+  }
+  return Client::kOutside;
+}
+
+bool IsOwnAddress(const Node& node, const IpAddress& address) {
+  for (const Node::Address& own : node.addresses) {
+    if (own.address == address) return true;
+  }
+  return false;
+}
+
+// Section 14: in the range that ClusterIPs are taken from, a port that a
+// Service doesn't have is refused, an address that none has is dropped.
+Ruling RuleOnStray(const State& state, const IpAddress& destination) {
+  if (!Holds(state.node.service_cidrs, destination)) return {};
+  return state.IsServiceAddress(destination)
+             ? Reject({}, Reason::kNoService)
+             : Drop({}, Reason::kNoService);
+}
+
+// A hairpin is (its answer would not come back); what this host itself serves
+// isn't (section 14).
+bool IsMasqueraded(const State& state, const Ruling& ruling,
+                   const IpAddress& client, const IpAddress& endpoint) {
+  if (client == endpoint) return true;
+  return ruling.masquerade && !IsOwnAddress(state.node, endpoint);
+}
+
+EndpointSets SetsOf(const State& state, const ServicePortId& port) {
+  const kube::Service& service = state.services().at(port.service);
+  const bool external = IsExternallyAccessible(
+      service, PortOf(service, port.port), port.family);
+  const std::vector<Candidate> all = state.CandidatesOf(port);
+  const Mode mode = ModeOf(state.node, all);
+  const bool fallback = state.node.flaw != Flaw::kTerminating;
+  EndpointSets sets;
+  std::set<L4Address> last_cluster, last_local;
+  for (const Candidate& c : all) {
+    const bool last = c.serving && c.terminating && fallback;
+    sets.any = sets.any || c.ready || last;
+    if (c.ready && IsAvailable(state.node, mode, c)) {
+      sets.cluster.insert(c.address);
+    }
+    if (c.ready && c.local) sets.local.insert(c.address);
+    if (last) last_cluster.insert(c.address);
+    if (last && c.local) last_local.insert(c.address);
+  }
+  if (sets.cluster.empty()) sets.cluster = last_cluster;
+  if (sets.local.empty()) sets.local = last_local;
+  if (service.internal_local && !external) sets.cluster.clear();
+  if (!service.internal_local && !(service.external_local && external)) {
+    sets.local.clear();
+  }
+  return sets;
+}
+
+Ruling RuleOnNewFlow(const State& state, const IpAddress& client,
+                     const L4Address& destination,
+                     std::optional<Client> told) {
+  const std::optional<FrontendOwner> owner = FindFrontend(state, destination);
+  if (!owner) return RuleOnStray(state, destination.address);
+  const kube::Service& service = state.services().at(owner->port.service);
+  const Client kind = told.value_or(ClientKind(state.node, client));
+
+  Ruling ruling;
+  ruling.port = owner->port;
+  if (owner->kind == FrontendKind::kLoadBalancer &&
+      !MayUseLoadBalancer(state, service, client)) {
+    return Drop(ruling, Reason::kSourceRange);
+  }
+  // Section 5. This cluster's own clients take the short circuit past
+  // externalTrafficPolicy.
+  const bool inside = kind == Client::kPod || kind == Client::kHost;
+  const bool local = owner->kind == FrontendKind::kClusterIp
+                         ? service.internal_local
+                         : service.external_local && !inside;
+  const EndpointSets sets = SetsOf(state, owner->port);
+  ruling.endpoints = local ? sets.local : sets.cluster;
+  if (ruling.endpoints.empty()) {
+    return sets.any ? Drop(ruling, Reason::kNoLocalEndpoint)
+                    : Reject(ruling, Reason::kNoEndpoint);
+  }
+  ruling.kind = Ruling::Kind::kForward;
+  ruling.masquerade = TranslatesSource(state.node, owner->kind,
+                                       service.external_local, kind);
+  ruling.affinity_seconds =
+      static_cast<uint32_t>(absl::ToInt64Seconds(service.affinity));
+  return ruling;
+}
+
+}  // namespace fairlead::reference

@@ -1,0 +1,67 @@
+// SPDX-License-Identifier: Apache-2.0
+// What becomes of the first packet of a flow, by the cluster's state alone
+// (sections 2 to 8 of the specification). Pure functions.
+#ifndef FAIRLEAD_TESTS_REFERENCE_POLICY_H_
+#define FAIRLEAD_TESTS_REFERENCE_POLICY_H_
+
+#include <optional>
+#include <set>
+#include <string>
+
+#include "tests/reference/state.h"
+
+namespace fairlead::reference {
+
+enum class Client { kPod, kRemotePod, kHost, kOutside };
+
+Client ClientKind(const Node& node, const IpAddress& source);
+
+enum class Reason {
+  kNone,
+  kNoEndpoint,
+  kNoLocalEndpoint,
+  kSourceRange,
+  kNoFlow,         // not a first packet, and there is no flow
+  kNoService,      // in the Services' range, but nobody's port or address
+  kMalformed,
+  kFragment,
+  kTupleClash,  // answers of two flows could not be told apart
+  kNoSourcePort,
+};
+
+struct Ruling {
+  enum class Kind { kNotOurs, kForward, kReject, kDrop };
+  Kind kind = Kind::kNotOurs;
+  Reason reason = Reason::kNone;
+  ServicePortId port;                 // unless kNotOurs
+  std::set<L4Address> endpoints;      // kForward: one of these
+  bool masquerade = false;            // a hairpin is, in any case
+  uint32_t affinity_seconds = 0;
+};
+
+// `kind`: if it isn't told by the client's address.
+Ruling RuleOnNewFlow(const State& state, const IpAddress& client,
+                     const L4Address& destination,
+                     std::optional<Client> kind = std::nullopt);
+
+// For what has no ports at all, and is addressed to `destination`.
+Ruling RuleOnStray(const State& state, const IpAddress& destination);
+
+// Masqueraded, after the endpoint was chosen?
+bool IsMasqueraded(const State& state, const Ruling& ruling,
+                   const IpAddress& client, const IpAddress& endpoint);
+
+bool IsOwnAddress(const Node& node, const IpAddress& address);
+
+// The two sets of endpoints of a service port on this node, each empty if the
+// port doesn't use it.
+struct EndpointSets {
+  std::set<L4Address> cluster;
+  std::set<L4Address> local;
+  bool any = false;  // somewhere one takes traffic
+};
+EndpointSets SetsOf(const State& state, const ServicePortId& port);
+
+}  // namespace fairlead::reference
+
+#endif  // FAIRLEAD_TESTS_REFERENCE_POLICY_H_
