@@ -337,7 +337,8 @@ absl::StatusOr<std::string> Episode::Compare(Direction direction,
   for (uint32_t id : outcome->counted) ++tally_->counted[kCounterNames[id]];
   const bool ingress = direction == Direction::kIngress;
   std::string line = StrCat(ingress ? "in  " : "out ", Describe(wire),
-                            mark ? " marked" : "", own ? " own" : "", " : ", Counted(*outcome));
+                            mark ? " marked" : "", own ? " own" : "", " : ",
+                            Counted(*outcome));
   std::string why;
   for (const Alternative& alternative : alternatives) {
     const std::string one =
