@@ -42,8 +42,6 @@ uint32_t DropCounter(Reason reason) {
       return FL_COUNTER_DROP_FRAGMENT;
     case Reason::kTupleClash:
       return FL_COUNTER_DROP_TUPLE_CLASH;
-    case Reason::kNoSourcePort:
-      return FL_COUNTER_DROP_NO_PORT;
     default:
       return FL_COUNTER_MAX;
   }
@@ -69,6 +67,9 @@ uint32_t CounterOf(const Alternative& alternative, const Wire& wire) {
     case Kind::kReject:
       if (alternative.reason == Reason::kNoFlow) {
         return FL_COUNTER_REJECT_NO_FLOW;
+      }
+      if (alternative.reason == Reason::kNoSourcePort) {
+        return FL_COUNTER_REJECT_NO_PORT;
       }
       if (alternative.reason == Reason::kNoService) {
         return FL_COUNTER_REJECT_NO_SERVICE;
@@ -153,7 +154,7 @@ absl::Status Episode::BeginEmpty(const reference::Node& node) {
 }
 
 absl::Status Episode::Begin(uint64_t seed, const std::set<int>& skipped) {
-  FL_RETURN_IF_ERROR(BeginEmpty(DefaultNode()));
+  FL_RETURN_IF_ERROR(BeginEmpty(world_->node()));
   Draw draw(Mix(seed, ~uint64_t{0}));
   int number = 0;  // objects count downwards
   for (int i = 0; i < kServices; ++i) {
@@ -478,6 +479,16 @@ absl::StatusOr<std::string> Episode::Strangers(Draw* draw) {
   Wire wire = draw->Packet(state_);
   if (draw->Chance(30)) draw->LaterFlags(&wire.packet);
   const IpFamily family = wire.packet.src.address.family();
+  if (!flows_.all().empty() && draw->Chance(30)) {
+    // A client past its Service.
+    const reference::Flow& flow = *draw->Of(flows_.all());
+    if (flow.overtaken) return std::string();  // a known fault
+    wire.packet.src = flow.client;
+    wire.packet.dst = flow.endpoint;
+    wire.packet.syn = wire.packet.IsTcp();
+    wire.packet.ack = wire.packet.fin = wire.packet.rst = false;
+    return Travel(wire);
+  }
   if (draw->Chance(50)) {
     for (const IpAddress& ip : state_.node.masquerade) {
       if (ip.family() == family) wire.packet.dst.address = ip;
@@ -489,6 +500,12 @@ absl::StatusOr<std::string> Episode::Strangers(Draw* draw) {
   if (draw->Chance(60)) return GoOut(wire, 0, nullptr, /*own=*/true);
   std::swap(wire.packet.src, wire.packet.dst);
   const uint32_t mark = draw->Chance(20) ? kMark : 0;
+  // A masqueraded flow's answers always come in first.
+  const Alternatives known =
+      flows_.Egress(wire.packet, false, nullptr, false);
+  for (const Alternative& a : known) {
+    if (a.flow && a.flow->masquerade) return std::string();
+  }
   return GoOut(wire, mark, nullptr, /*own=*/false);
 }
 
@@ -502,7 +519,7 @@ absl::StatusOr<std::string> Episode::Step(uint64_t seed, int number) {
   }
   FL_RETURN_IF_ERROR(Publish());
   if (what < 12) {
-    FL_RETURN_IF_ERROR(Age(50));
+    FL_RETURN_IF_ERROR(Age(draw.Chance(50) ? 20 : 50));
     return std::string();
   }
   if (what < 35) return OfKnownFlow(&draw, /*answer=*/false);

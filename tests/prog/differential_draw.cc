@@ -152,6 +152,7 @@ kube::Endpoint Draw::Endpoint(IpFamily family) {
     e.ready = false;
     e.terminating = true;
     e.serving = condition < 19;
+    e.ready = Chance(10);  // as publishNotReadyAddresses has it
   }
   if (Chance(50)) {
     e.zone_hints.push_back(Chance(60) ? "zone-a" : "zone-b");

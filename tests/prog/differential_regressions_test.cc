@@ -162,8 +162,8 @@ void RestartMovesAContestedNodePort(Story* story) {
 void OneWayUdpLosesItsTuple(Story* story) {
   story->TwoServices(kUdp);
   story->Send(kOutside, 40000, kVipA, 80, kUdp);
-  for (int i = 0; i < 4; ++i) {
-    story->Age(50);
+  for (int i = 0; i < 8; ++i) {
+    story->Age(25);
     story->Send(kOutside, 40000, kVipA, 80, kUdp);
   }
   story->Send(kOutside, 40000, kVipB, 80, kUdp);
@@ -177,8 +177,8 @@ void OneWayUdpLosesItsSourcePort(Story* story) {
   for (Port i = 0; i < ports; ++i) {
     story->Send(kOutside, 40000 + i, kVipA, 80, kUdp);
   }
-  for (int round = 0; round < 4; ++round) {
-    story->Age(50);
+  for (int round = 0; round < 8; ++round) {
+    story->Age(25);
     for (Port i = 0; i < ports; ++i) {
       story->Send(kOutside, 40000 + i, kVipA, 80, kUdp);
     }
@@ -238,6 +238,30 @@ void AnOvertakenSourcePortIsFreedByItsOldFlow(Story* story) {
   }
 }
 
+// What is left of a flow whose source port was taken over must not take that
+// port from its new owner.
+void ADirectConnectionTakesTheNewcomersSourcePort(Story* story) {
+  story->TwoServices(kTcp);
+  const reference::Node node = DefaultNode();
+  const Port ports = node.source_port_max - node.source_port_min + 1;
+  for (Port i = 0; i < ports; ++i) {
+    story->Send(kOutside, 40000 + i, kVipA, 80, kTcp);
+    story->Send(kOutside, 40000 + i, kVipA, 80, kTcp, "R");
+  }
+  story->Age(150);
+  for (Port i = 0; i < ports; ++i) {
+    story->Send(kOutside, 41000 + i, kVipA, 80, kTcp);
+  }
+  for (Port i = 0; i < ports; ++i) {
+    story->Send(kOutside, 40000 + i, kEndpoint, 8080, kTcp);
+  }
+  for (size_t i = 0; i < story->episode().flows().all().size(); ++i) {
+    if (!story->episode().flows().all()[i]->overtaken) {
+      story->Answer(i, "SA");
+    }
+  }
+}
+
 // Section 10: another Service's use of the endpoint doesn't count.
 void UdpOutlivesItsService(Story* story) {
   story->TwoServices(kUdp);
@@ -290,6 +314,8 @@ const Row kRows[] = {
      AnOvertakenFlowTakesTheNewcomersEntries},
     {"AnOvertakenSourcePortIsFreedByItsOldFlow", nullptr,
      AnOvertakenSourcePortIsFreedByItsOldFlow},
+    {"ADirectConnectionTakesTheNewcomersSourcePort", nullptr,
+     ADirectConnectionTakesTheNewcomersSourcePort},
     {"UdpOutlivesItsService", kCleanUp, UdpOutlivesItsService},
     {"UdpOutlivesItsEndpoint", kCleanUp, UdpOutlivesItsEndpoint},
     {"UdpEndsWithTheLastEndpoint", nullptr, UdpEndsWithTheLastEndpoint},

@@ -14,6 +14,7 @@ namespace {
 
 // What the suite can spare; scripts/differential runs for longer.
 constexpr absl::Duration kSearch = absl::Seconds(35);
+constexpr absl::Duration kShortSearch = absl::Seconds(8);
 constexpr absl::Duration kCanary = absl::Seconds(5);
 
 World& SharedWorld() {
@@ -49,11 +50,27 @@ TEST(Differential, ProductAndReferenceAgree) {
   for (const char* name :
        {"FORWARD_NEW", "FORWARD_HIT", "REPLY_HIT", "SOURCE_TRANSLATED",
         "NOT_OURS", "REJECT_RST", "REJECT_UNREACHABLE", "REJECT_NO_FLOW",
-        "DROP_POLICY", "DROP_SOURCE_RANGE", "DROP_NO_FLOW", "DROP_NO_PORT",
+        "DROP_POLICY", "DROP_SOURCE_RANGE", "DROP_NO_FLOW", "REJECT_NO_PORT",
         "DROP_TUPLE_CLASH", "DROP_MALFORMED", "DROP_FRAGMENT",
         "DROP_NO_SERVICE", "REJECT_NO_SERVICE", "ICMP_TRANSLATED"}) {
     EXPECT_GT(tally.counted[name], 0u) << name;
   }
+}
+
+// Nothing is known of pods' addresses, nor of the Services'.
+TEST(Differential, ProductAndReferenceAgreeWithoutRanges) {
+  reference::Node node = DefaultNode();
+  node.pods.clear();
+  node.service_cidrs.clear();
+  auto world = World::Create(node);
+  ASSERT_TRUE(world.ok()) << world.status();
+  Tally tally;
+  auto difference = RunFor(world->get(), /*seed=*/1, kShortSearch,
+                           reference::Flaw::kNone, &tally);
+  ASSERT_TRUE(difference.ok()) << difference.status();
+  EXPECT_FALSE(difference->has_value())
+      << (difference->has_value() ? (*difference)->text : "");
+  EXPECT_GT(tally.packets, 10'000u);
 }
 
 class Canary : public testing::TestWithParam<reference::Flaw> {};

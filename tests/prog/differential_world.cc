@@ -118,7 +118,7 @@ absl::StatusOr<std::unique_ptr<World>> World::Create(
                       harness::BpffsScope::Create());
   datapath::PinLayout layout(bpffs.path() + "/fairlead");
   FL_RETURN_IF_ERROR(layout.CreateDirectories());
-  std::unique_ptr<World> world(new World(std::move(bpffs), layout));
+  std::unique_ptr<World> world(new World(std::move(bpffs), layout, node));
   FL_ASSIGN_OR_RETURN(
       world->programs_,
       datapath::Programs::Load(layout, ToConfig(node),

@@ -46,7 +46,7 @@ struct Outcome {
 
 class World {
  public:
-  // Loads the programs: a second or two.
+  // Loads the programs, with this node's ranges: a second or two.
   [[nodiscard]] static absl::StatusOr<std::unique_ptr<World>> Create(
       const reference::Node& node);
   ~World();
@@ -56,6 +56,8 @@ class World {
   // Empty maps, no objects, this node.
   [[nodiscard]] absl::Status Reset(const reference::Node& node);
 
+  // What it was created with.
+  const reference::Node& node() const { return node_; }
   model::Cluster& cluster() { return *cluster_; }
   // What has changed in the cluster, into the kernel.
   [[nodiscard]] absl::Status Apply();
@@ -74,14 +76,18 @@ class World {
   [[nodiscard]] absl::StatusOr<bool> Age(uint32_t seconds);
 
  private:
-  World(harness::BpffsScope bpffs, datapath::PinLayout layout)
-      : bpffs_(std::move(bpffs)), layout_(std::move(layout)) {}
+  World(harness::BpffsScope bpffs, datapath::PinLayout layout,
+        reference::Node node)
+      : bpffs_(std::move(bpffs)),
+        layout_(std::move(layout)),
+        node_(std::move(node)) {}
   absl::Status OpenMaps();
   absl::Status StartProcess(model::NodeConfig node);
   absl::StatusOr<std::array<uint64_t, FL_COUNTER_MAX>> ReadCounters();
 
   harness::BpffsScope bpffs_;
   datapath::PinLayout layout_;
+  reference::Node node_;
   std::unique_ptr<datapath::Programs> programs_;
   std::unique_ptr<datapath::KernelMaps> maps_;
   absl::Status WriteNodePods(const reference::Node& node);

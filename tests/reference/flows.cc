@@ -10,9 +10,11 @@ using Kind = Alternative::Kind;
 using Shape = Packet::Shape;
 
 // docs/design/packet-path.md; netfilter's defaults or longer.
-constexpr int64_t kUdpSilence = 180;
+constexpr int64_t kUdpSilence = 120;
+constexpr int64_t kUdpUnansweredSilence = 30;
 constexpr int64_t kResetSilence = 10;
 constexpr int64_t kFinishedSilence = 120;
+constexpr int64_t kTcpUnansweredSilence = 120;
 constexpr int64_t kTcpSilence = 432000;
 constexpr int64_t kFragmentSeconds = 30;
 
@@ -86,7 +88,9 @@ void Flows::StateChanged() {
 // serves its very service port. TCP goes on anyway, but a first packet that is
 // seen again needn't.
 bool Flows::IsServed(const Flow& flow) const {
-  if (flow.client.protocol != Protocol::kUdp) return ServesAny(flow.endpoint);
+  if (flow.client.protocol != Protocol::kUdp) {
+    return TakesNewFlows(flow.endpoint);
+  }
   const Ruling ruling =
       RuleOnNewFlow(*state_, flow.client.address, flow.frontend);
   return ruling.kind != Ruling::Kind::kNotOurs && ruling.port == flow.port &&
@@ -137,11 +141,13 @@ int64_t Flows::Silence(const Flow& flow) const {
 bool Flows::IsDead(const Flow& flow) const {
   int64_t limit = kTcpSilence;
   if (flow.client.protocol == Protocol::kUdp) {
-    limit = kUdpSilence;
+    limit = flow.answered ? kUdpSilence : kUdpUnansweredSilence;
   } else if (flow.client_rst || flow.endpoint_rst) {
     limit = kResetSilence;
   } else if (flow.client_fin && flow.endpoint_fin) {
     limit = kFinishedSilence;
+  } else if (!flow.answered) {
+    limit = kTcpUnansweredSilence;
   }
   return Silence(flow) >= limit;
 }
@@ -241,8 +247,8 @@ Alternatives Flows::Continue(const Packet& packet,
     return anew;
   }
   if (!packet.IsTcp()) {
-    if (IsDead(*flow)) return anew;
-    if (!flow->stale) return {known};
+    if (Silence(*flow) >= kUdpSilence) return anew;
+    if (!flow->stale && !flow->doubtful) return {known};
     if (ServesAny(flow->endpoint)) anew.push_back(known);
     return anew;
   }
@@ -330,7 +336,7 @@ void Flows::AddEndpoint(const Packet& packet, const Ruling& ruling,
   const int ports =
       state_->node.source_port_max - state_->node.source_port_min + 1;
   if (forward.masquerade && perhaps >= ports) {
-    out->push_back(Dropped(Reason::kNoSourcePort));
+    out->push_back(Rejected(Reason::kNoSourcePort));
     if (ports_in_use >= ports) return;
   }
   if (perhaps_clash) out->push_back(Dropped(Reason::kTupleClash));
@@ -437,10 +443,15 @@ Flows::FlowPointer Flows::IngressTook(const Packet& packet,
     return nullptr;
   }
   FlowPointer flow = alternative.flow;
+  if (alternative.kind == Kind::kPass && packet.IsTcp() &&
+      packet.IsInitial()) {
+    MakePlace(packet);
+  }
   if (!flow) {
     if (FlowPointer old = FindForward(packet.src, packet.dst)) Remove(old);
     if (alternative.kind == Kind::kForward) flow = Open(packet, alternative);
-    if (alternative.kind == Kind::kDrop) {
+    if (alternative.kind == Kind::kDrop ||
+        alternative.kind == Kind::kReject) {
       // An endpoint may have been remembered before it turned out.
       const Ruling ruling =
           RuleOnNewFlow(*state_, packet.src.address, packet.dst);
@@ -457,6 +468,18 @@ Flows::FlowPointer Flows::IngressTook(const Packet& packet,
     NoteFragment(packet, false, later);
   }
   return flow;
+}
+
+// A client that connects to an endpoint by its own address: a flow with the
+// same two ends that is over must not translate its answers.
+void Flows::MakePlace(const Packet& packet) {
+  FlowPointer flow = FindReply(packet.dst, packet.src);
+  if (!flow) return;
+  if (IsOver(*flow) || IsDead(*flow)) {
+    Remove(flow);
+  } else {
+    flow->doubtful = MayBeDead(*flow);
+  }
 }
 
 Flows::FlowPointer Flows::Open(const Packet& packet,

@@ -162,6 +162,7 @@ class Flows {
                    Alternatives* out) const;
   Alternatives WithoutPorts(const Packet& packet, bool egress) const;
   void Remove(const FlowPointer& flow);
+  void MakePlace(const Packet& packet);
   FlowPointer Open(const Packet& packet, const Alternative& alternative);
   void NoteFragment(const Packet& packet, bool egress,
                     const Alternative& alternative);
