@@ -217,7 +217,19 @@ Alternatives Flows::Ingress(const Packet& packet) const {
     if (flow->doubtful) Append(Start(packet, flow.get()), &out);
     return out;
   }
-  return flow ? Continue(packet, flow) : Start(packet, nullptr);
+  Alternatives out =
+      flow ? Continue(packet, flow) : Start(packet, nullptr);
+  AddRemains(packet, &out);
+  return out;
+}
+
+void Flows::AddRemains(const Packet& packet, Alternatives* out) const {
+  for (const FlowPointer& flow : remains_) {
+    if (flow->endpoint == packet.src && flow->source == packet.dst) {
+      out->push_back(
+          {.kind = Kind::kReply, .to = flow->client, .flow = flow});
+    }
+  }
 }
 
 // Goes where an answer would, and changes nothing.
@@ -229,6 +241,8 @@ Alternatives Flows::IngressError(const Packet& packet) const {
   } else if (FlowPointer flow = FindForward(packet.src, packet.dst)) {
     if (!flow->doubtful) out.clear();
     out.push_back({.kind = Kind::kForward, .to = flow->endpoint, .flow = flow});
+  } else {
+    AddRemains(packet, &out);
   }
   return out;
 }
@@ -485,9 +499,9 @@ void Flows::MakePlace(const Packet& packet) {
 Flows::FlowPointer Flows::Open(const Packet& packet,
                                const Alternative& alternative) {
   // Only one that is dead can be in the way.
-  std::erase_if(flows_, [&](const FlowPointer& other) {
-    return other->client == packet.src && other->endpoint == alternative.to;
-  });
+  while (FlowPointer other = FindReply(alternative.to, packet.src)) {
+    Remove(other);
+  }
   auto flow = std::make_shared<Flow>();
   flow->client = packet.src;
   flow->frontend = packet.dst;
@@ -506,6 +520,9 @@ Flows::FlowPointer Flows::Open(const Packet& packet,
 }
 
 void Flows::Remove(const FlowPointer& flow) {
+  if (flow->masquerade && (MayBeDead(*flow) || flow->stale)) {
+    remains_.push_back(flow);
+  }
   flows_.erase(std::find(flows_.begin(), flows_.end(), flow));
 }
 

@@ -162,6 +162,7 @@ class Flows {
                    Alternatives* out) const;
   Alternatives WithoutPorts(const Packet& packet, bool egress) const;
   void Remove(const FlowPointer& flow);
+  void AddRemains(const Packet& packet, Alternatives* out) const;
   void MakePlace(const Packet& packet);
   FlowPointer Open(const Packet& packet, const Alternative& alternative);
   void NoteFragment(const Packet& packet, bool egress,
@@ -172,6 +173,9 @@ class Flows {
   const State* state_;
   int64_t now_ = 1'000'000;
   std::vector<FlowPointer> flows_;
+  // Flows that are over, of which something may be left: a source port that
+  // nobody has needed since still leads to the old client.
+  std::vector<FlowPointer> remains_;
   std::map<AffinityKey, Affinity> affinity_;
   std::map<FragmentKey, Fragment> fragments_;
 };
