@@ -194,43 +194,45 @@ static __always_inline __u32 fl_flow_is_over(const struct fl_flow *a,
 	       (a->state == FL_FLOW_CLOSING && d->state == FL_FLOW_CLOSING);
 }
 
-/* May this packet go where A says? Established TCP always may: a removed
- * endpoint's connections end by themselves. A SYN or a datagram only if a new
- * one could go there. */
-static __noinline int fl_flow_serves_new(const struct fl_flow *a,
-					 const struct fl_packet *pkt)
+/* What neither A nor its backend could settle alone. A function of its own, as
+ * it is rare. */
+static __noinline int fl_flow_serves_by_reply(const struct fl_flow *a,
+					      const struct fl_packet *pkt)
 {
-	__u64 now_ns = bpf_ktime_get_coarse_ns();
-	struct fl_backend *backend;
 	struct fl_flow_key key;
 	struct fl_flow *d;
 
-	backend = fl_backend_same(a->backend_id, a->backend_generation);
-	if (!backend)
-		return 0;
-	if (pkt->tuple.proto == FL_IPPROTO_UDP) {
-		if (backend->state != FL_BACKEND_ON &&
-		    backend->state != FL_BACKEND_DRAIN)
-			return 0;
-		if (fl_likely(!fl_flow_idle(a, now_ns, FL_FLOW_IDLE_UDP)))
-			return 1;
-	} else if (backend->state != FL_BACKEND_ON) {
-		return 0;
-	}
 	fl_flow_key_d(&key, &pkt->tuple, &a->addr, a->port);
 	d = fl_flow_find(&key);
 	/* The answers alone keep a flow of datagrams alive. */
 	if (pkt->tuple.proto == FL_IPPROTO_UDP)
-		return d && !fl_flow_idle(d, now_ns, FL_FLOW_IDLE_UDP);
+		return d && !fl_flow_idle(d, bpf_ktime_get_coarse_ns(),
+					  FL_FLOW_IDLE_UDP);
 	return !fl_flow_is_over(a, d);
 }
 
+/* May this packet go where A says? Established TCP always may: a removed
+ * endpoint's connections end by themselves. A SYN or a datagram only if a new
+ * one could go there. */
 static __always_inline __u32 fl_flow_serves(const struct fl_flow *a,
 					    const struct fl_packet *pkt)
 {
-	if (pkt->tuple.proto != FL_IPPROTO_UDP && !fl_is_opening(pkt))
+	__u32 udp = pkt->tuple.proto == FL_IPPROTO_UDP;
+	struct fl_backend *backend;
+	__u8 state;
+
+	if (!udp && !fl_is_opening(pkt))
 		return 1;
-	return fl_flow_serves_new(a, pkt);
+	backend = fl_backend_same(a->backend_id, a->backend_generation);
+	if (!backend)
+		return 0;
+	state = backend->state;
+	if (state != FL_BACKEND_ON && !(udp && state == FL_BACKEND_DRAIN))
+		return 0;
+	if (udp && !fl_flow_idle(a, bpf_ktime_get_coarse_ns(),
+				 FL_FLOW_IDLE_UDP))
+		return 1;
+	return fl_flow_serves_by_reply(a, pkt);
 }
 
 /* The packet goes where `flow` says. The entry is read once: an LRU may give

@@ -100,18 +100,16 @@ __noinline int fl_rewrite_sctp_port(struct __sk_buff *ctx,
 }
 
 /* One side of the tuple becomes pkt->to, to_port; 0: done. A UDP checksum of
- * zero ("none") stays zero, and none becomes zero by accident. A function of its
- * own for the verifier, which checks it once. */
-__noinline int fl_rewrite(struct __sk_buff *ctx, const struct fl_packet *pkt,
-			  enum fl_side side)
+ * zero ("none") stays zero, and none becomes zero by accident. */
+static __always_inline int fl_rewrite(struct __sk_buff *ctx,
+				      const struct fl_packet *pkt,
+				      enum fl_side side)
 {
 	struct fl_addr from, to;
 	__be16 old_port;
 	__u32 csum;
 	__u64 flags;
 
-	if (!pkt)
-		return -1;
 	to = pkt->to;
 	from = side == FL_SIDE_DST ? pkt->tuple.dst : pkt->tuple.src;
 	old_port = side == FL_SIDE_DST ? pkt->tuple.dport : pkt->tuple.sport;
