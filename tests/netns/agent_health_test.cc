@@ -127,7 +127,7 @@ TEST_F(AgentHealthTest, ANodeThatIsGoingGetsNoNewTraffic) {
   EXPECT_EQ(body["status"].size(), 2u);
   put_node("", R"("taints":[{"key":"ToBeDeletedByClusterAutoscaler",)"
                R"("effect":"NoSchedule"}])");
-  EXPECT_TRUE(healthz("503")) << Log();
+  EXPECT_TRUE(healthz("503 Service Unavailable")) << Log();
   EXPECT_EQ(Body(Get(10256, "/healthz"))["nodeEligible"], false);
   EXPECT_EQ(Body(Get(10256, "/healthz"))["healthy"], true);
   EXPECT_THAT(Get(10256, "/livez"), HasSubstr("200 OK"));
@@ -135,7 +135,7 @@ TEST_F(AgentHealthTest, ANodeThatIsGoingGetsNoNewTraffic) {
   EXPECT_TRUE(healthz("200 OK"));
   put_node(R"(},"deletionTimestamp":"2026-01-01T00:00:00Z","annotations":{)",
            "");
-  EXPECT_TRUE(healthz("503"));
+  EXPECT_TRUE(healthz("503 Service Unavailable"));
   EXPECT_THAT(Get(10256, "/livez"), HasSubstr("200 OK"));
   EXPECT_EQ(Connect(), "10.244.0.1");
   EXPECT_GE(Metric("kubeproxy_proxy_healthz_total{code=\"503\"}"), 3);

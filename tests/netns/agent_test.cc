@@ -77,7 +77,7 @@ TEST_F(AgentTest, ForwardsWithoutAnApiServer) {
   // An agent that starts now keeps what it finds.
   ASSERT_EQ(StopAgent(SIGKILL), -SIGKILL);
   StartAgent();
-  EXPECT_THAT(Get(10256, "/healthz"), HasSubstr("503"));
+  EXPECT_THAT(Get(10256, "/healthz"), HasSubstr("503 Service Unavailable"));
   EXPECT_EQ(Connect(), "10.244.0.1");
   PutEndpoints("web", {2});
   ASSERT_OK(api_->Start());

@@ -19,9 +19,11 @@
 #include "tests/harness/scopes.h"
 #include "tests/prog/packet.h"
 #include "tests/reference/state.h"
+#include "userspace/agent/udp_serving.h"
 #include "userspace/datapath/kernel_maps.h"
 #include "userspace/datapath/loader.h"
 #include "userspace/datapath/pin_layout.h"
+#include "userspace/datapath/udp_state.h"
 #include "userspace/model/cluster.h"
 #include "userspace/reconcile/reconciler.h"
 
@@ -82,6 +84,7 @@ class World {
         layout_(std::move(layout)),
         node_(std::move(node)) {}
   absl::Status OpenMaps();
+  absl::Status CleanUpUdp(const std::vector<std::string>& services);
   absl::Status StartProcess(model::NodeConfig node);
   absl::StatusOr<std::array<uint64_t, FL_COUNTER_MAX>> ReadCounters();
 
@@ -95,6 +98,10 @@ class World {
   UniqueFd counter_fd_, flow_fd_, affinity_fd_, node_fd_;
   datapath::MmapArray<uint64_t> filters_[2];
   int program_fd_[2] = {-1, -1};
+  std::unique_ptr<datapath::UdpState> udp_;
+  agent::UdpServing serving_;
+  bool first_apply_ = true;
+  bool cleans_up_udp_ = false;
   std::unique_ptr<model::Cluster> cluster_;
   std::unique_ptr<reconcile::Reconciler> reconciler_;
   absl::Duration now_ = absl::Seconds(1000);

@@ -91,9 +91,7 @@ bool Flows::IsServed(const Flow& flow) const {
   if (flow.client.protocol != Protocol::kUdp) {
     return TakesNewFlows(flow.endpoint);
   }
-  const Ruling ruling =
-      RuleOnNewFlow(*state_, flow.client.address, flow.frontend);
-  return ruling.kind != Ruling::Kind::kNotOurs && ruling.port == flow.port &&
+  return OwnerOfFlow(*state_, flow.frontend) == flow.port &&
          state_->KeepersOf(flow.port).contains(flow.endpoint);
 }
 

@@ -123,7 +123,9 @@ Categories AddEndpoints(const std::vector<JoinedEndpoint>& joined,
   for (size_t i = 0; i < joined.size(); ++i) {
     const bool cluster = categories.cluster[i];
     const bool local = categories.local[i];
-    if (!cluster && !local && !traits[i].serving) continue;
+    // Ready without serving is a contradiction; it still takes traffic.
+    const bool keeps_flows = traits[i].serving || traits[i].ready;
+    if (!cluster && !local && !keeps_flows) continue;
     desired->endpoints.push_back({joined[i].address, cluster, local});
   }
   return categories;
