@@ -15,7 +15,14 @@ namespace {
 struct Reference {
   fl_packet_kind kind = FL_PACKET_OTHER;
   fl_flow_key tuple = {};
+  size_t l3_off = 0;
 };
+
+constexpr uint8_t kTcp = 6, kUdp = 17, kSctp = 132;
+
+bool HasPorts(uint8_t proto) {
+  return proto == kTcp || proto == kUdp || proto == kSctp;
+}
 
 // Reads with an index that is checked at each byte.
 class Reader {
@@ -25,14 +32,23 @@ class Reader {
   Reference Parse() {
     int ethertype = U16(12);
     at_ = 14;
-    if (ethertype != 0x0800 && ethertype != 0x86dd) return {};
-    v6_ = ethertype == 0x86dd;
+    for (int tags = 0; tags < FL_VLAN_MAX; tags++) {
+      if ((ethertype != 0x8100 && ethertype != 0x88a8) || !Have(4)) break;
+      ethertype = U16(at_ + 2);
+      at_ += 4;
+    }
     Reference out;
+    out.l3_off = at_;
+    if (ethertype != 0x0800 && ethertype != 0x86dd) return out;
+    v6_ = ethertype == 0x86dd;
     out.kind = Network();
     out.tuple = tuple_;
     if (out.kind != FL_PACKET_FLOW) return out;
-    if (tuple_.proto == 6 || tuple_.proto == 17) {
-      out.kind = Ports(tuple_.proto == 6 ? 20 : 8);
+    if (HasPorts(tuple_.proto)) {
+      // SCTP: a chunk's header, too.
+      out.kind = Ports(tuple_.proto == kTcp    ? 20
+                       : tuple_.proto == kSctp ? 16
+                                               : 8);
     } else if (tuple_.proto == (v6_ ? 58 : 1)) {
       out.kind = Error();
     } else {
@@ -106,7 +122,7 @@ class Reader {
     at_ += 8;
     fl_packet_kind kind = Network();
     if (kind == FL_PACKET_TRUNCATED) return kind;
-    if (kind != FL_PACKET_FLOW || (tuple_.proto != 6 && tuple_.proto != 17)) {
+    if (kind != FL_PACKET_FLOW || !HasPorts(tuple_.proto)) {
       return FL_PACKET_OTHER;
     }
     if (Ports(8) == FL_PACKET_TRUNCATED) return FL_PACKET_TRUNCATED;
@@ -142,11 +158,11 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* input, size_t size) {
   __be16 ethertype;
   memcpy(&ethertype, data + 12, sizeof(ethertype));
   fl_packet packet;
-  fl_parse(&cursor, ethertype, &packet);
+  fl_parse(&cursor, fl_skip_vlan(&cursor, ethertype), &packet);
 
   Reference want = Reader(data, size).Parse();
   Check(packet.kind == want.kind, "kind");
-  Check(packet.l3_off == 14, "l3_off");
+  Check(packet.l3_off == want.l3_off, "l3_off");
   if (packet.kind == FL_PACKET_FLOW || packet.kind == FL_PACKET_ICMP_ERROR) {
     Check(memcmp(&packet.tuple, &want.tuple, sizeof(want.tuple)) == 0, "tuple");
     Check(packet.l4_off + 8u <= size, "l4_off is in the frame");
