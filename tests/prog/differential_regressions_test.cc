@@ -37,9 +37,7 @@ World& SharedWorld() {
 class Story {
  public:
   Story() : episode_(&SharedWorld(), reference::Flaw::kNone, &tally_) {
-    reference::Node node = DefaultNode();
-    node.cleans_up_udp = true;
-    Note(episode_.BeginEmpty(node));
+    Note(episode_.BeginEmpty(DefaultNode()));
   }
 
   // Services "a" and "b": ClusterIP .1 or .2, one port "p".
