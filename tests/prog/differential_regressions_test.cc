@@ -37,7 +37,9 @@ World& SharedWorld() {
 class Story {
  public:
   Story() : episode_(&SharedWorld(), reference::Flaw::kNone, &tally_) {
-    Note(episode_.BeginEmpty(DefaultNode()));
+    reference::Node node = DefaultNode();
+    node.cleans_up_udp = true;
+    Note(episode_.BeginEmpty(node));
   }
 
   // Services "a" and "b": ClusterIP .1 or .2, one port "p".

@@ -91,9 +91,10 @@ bool Flows::IsServed(const Flow& flow) const {
   if (flow.client.protocol != Protocol::kUdp) {
     return TakesNewFlows(flow.endpoint);
   }
-  // Another Service may have the frontend by now, with the same endpoint.
-  const std::optional<ServicePortId> port = OwnerOfFlow(*state_, flow.frontend);
-  return port && state_->KeepersOf(*port).contains(flow.endpoint);
+  const Ruling ruling =
+      RuleOnNewFlow(*state_, flow.client.address, flow.frontend);
+  return ruling.kind != Ruling::Kind::kNotOurs && ruling.port == flow.port &&
+         state_->KeepersOf(flow.port).contains(flow.endpoint);
 }
 
 // ---- finding flows ----

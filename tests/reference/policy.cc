@@ -144,18 +144,6 @@ bool IsOwnAddress(const Node& node, const IpAddress& address) {
   return false;
 }
 
-std::optional<ServicePortId> OwnerOfFlow(const State& state,
-                                         const L4Address& destination) {
-  auto owner = state.OwnerOf(destination);
-  if (!owner) {
-    owner = state.OwnerOf(
-        {IpAddress::Unspecified(destination.address.family()),
-         destination.port, destination.protocol});
-  }
-  if (!owner) return std::nullopt;
-  return owner->port;
-}
-
 // Section 14: in the range that ClusterIPs are taken from, a port that a
 // Service doesn't have is refused, an address that none has is dropped.
 Ruling RuleOnStray(const State& state, const IpAddress& destination) {

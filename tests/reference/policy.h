@@ -44,11 +44,6 @@ Ruling RuleOnNewFlow(const State& state, const IpAddress& client,
                      const L4Address& destination,
                      std::optional<Client> kind = std::nullopt);
 
-// Whose is a flow to `destination` (section 10)? A NodePort's is the Service's
-// that has the port, whether or not the address still takes NodePorts.
-std::optional<ServicePortId> OwnerOfFlow(const State& state,
-                                         const L4Address& destination);
-
 // For what has no ports at all, and is addressed to `destination`.
 Ruling RuleOnStray(const State& state, const IpAddress& destination);
 
