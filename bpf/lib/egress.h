@@ -63,8 +63,7 @@ fl_egress_reply(struct __sk_buff *ctx, struct fl_packet *pkt)
 	if (fl_unlikely(fl_egress_is_direct(pkt, flow))) {
 		a = pkt->tuple;
 		fl_flow_key_a(&a, &flow->addr, flow->port);
-		fl_flow_forget_reply(&a, &pkt->tuple.src, pkt->tuple.sport);
-		bpf_map_delete_elem(&fl_flow, &a);
+		fl_flow_forget(&a, &pkt->tuple.src, pkt->tuple.sport);
 		return FL_COUNTER_NOT_OURS;
 	}
 	fl_flow_follow(pkt, flow);

@@ -247,11 +247,10 @@ static __always_inline void fl_flow_follow(struct fl_packet *pkt,
 	pkt->masquerade = flow->flags & FL_FLOW_MASQ;
 }
 
-/* Removes C and D of the flow with A's key `a` to this backend: its source port
- * is free again at once. */
-static __always_inline void fl_flow_forget_reply(const struct fl_flow_key *a,
-						 const struct fl_addr *backend,
-						 __be16 port)
+/* Removes all entries of the flow with A's key `a` to this backend: its source
+ * port is free again at once. What another flow has by now stays. */
+static __noinline int fl_flow_forget(const struct fl_flow_key *a,
+				     const struct fl_addr *backend, __be16 port)
 {
 	struct fl_addr masquerade;
 	struct fl_flow_key key, c;
@@ -259,29 +258,19 @@ static __always_inline void fl_flow_forget_reply(const struct fl_flow_key *a,
 
 	fl_flow_key_d(&key, a, backend, port);
 	d = fl_flow_find(&key);
-	if (!d || !fl_flow_is_reply_of(d, a))
-		return;
-	if (d->source_port) {
-		masquerade = fl_masquerade_addr(!fl_addr_is_v4(backend));
-		c = key;
-		fl_flow_key_c(&c, &masquerade, d->source_port);
-		reply = fl_flow_find(&c);
-		/* Its port may be another flow's by now. */
-		if (reply && reply->port == a->sport &&
-		    fl_addr_equal(&reply->addr, &a->src))
-			bpf_map_delete_elem(&fl_flow, &c);
+	if (d && fl_flow_is_reply_of(d, a)) {
+		if (d->source_port) {
+			masquerade = fl_masquerade_addr(
+				!fl_addr_is_v4(backend));
+			c = key;
+			fl_flow_key_c(&c, &masquerade, d->source_port);
+			reply = fl_flow_find(&c);
+			if (reply && reply->port == a->sport &&
+			    fl_addr_equal(&reply->addr, &a->src))
+				bpf_map_delete_elem(&fl_flow, &c);
+		}
+		bpf_map_delete_elem(&fl_flow, &key);
 	}
-	bpf_map_delete_elem(&fl_flow, &key);
-}
-
-/* Removes all entries of the flow that starts with A, which a new one
- * replaces. */
-static __noinline int fl_flow_forget(const struct fl_flow_key *a,
-				     const struct fl_flow *flow)
-{
-	struct fl_addr backend = flow->addr;
-
-	fl_flow_forget_reply(a, &backend, flow->port);
 	bpf_map_delete_elem(&fl_flow, a);
 	return 0;
 }

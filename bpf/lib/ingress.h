@@ -337,8 +337,7 @@ __noinline int fl_ingress_direct(const struct fl_packet *pkt)
 	if (a && !fl_flow_is_over(a, d) &&
 	    !fl_flow_expired(d, key.proto, bpf_ktime_get_coarse_ns()))
 		return 0;
-	fl_flow_forget_reply(&key, &pkt->tuple.dst, pkt->tuple.dport);
-	bpf_map_delete_elem(&fl_flow, &key);
+	fl_flow_forget(&key, &pkt->tuple.dst, pkt->tuple.dport);
 	return 0;
 }
 
@@ -362,6 +361,7 @@ static __always_inline enum fl_counter_id
 fl_ingress_route(struct __sk_buff *ctx, struct fl_packet *pkt)
 {
 	__u32 frontend = fl_frontend_possible(pkt);
+	struct fl_addr backend;
 	struct fl_flow *flow;
 
 	if (fl_likely(!frontend && !fl_is_masquerade(pkt)))
@@ -379,10 +379,12 @@ fl_ingress_route(struct __sk_buff *ctx, struct fl_packet *pkt)
 		fl_flow_follow(pkt, flow);
 		return FL_COUNTER_FORWARD_HIT;
 	}
-	if (flow)
-		fl_flow_forget(&pkt->tuple, flow);
-	else if (!frontend)
+	if (flow) {
+		backend = flow->addr;
+		fl_flow_forget(&pkt->tuple, &backend, flow->port);
+	} else if (!frontend) {
 		return fl_ingress_not_ours(pkt);
+	}
 	return (enum fl_counter_id)fl_ingress_new(pkt);
 }
 
