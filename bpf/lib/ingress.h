@@ -183,9 +183,10 @@ __noinline int fl_flow_open(const struct fl_packet *pkt, struct fl_flow *value)
 		if (taken && fl_tuple_taken(taken, pkt))
 			goto undo;
 		if (taken && !fl_flow_is_reply_of(taken, &pkt->tuple)) {
-			/* Over: nor may its A come back to life. */
+			/* Over: nor may its A come back to life, or its C
+			 * keep a port. */
 			fl_flow_key_a(&key, &taken->addr, taken->port);
-			bpf_map_delete_elem(&fl_flow, &key);
+			fl_flow_forget(&key, &pkt->to, pkt->to_port);
 			fl_flow_key_d(&key, &pkt->tuple, &pkt->to,
 				      pkt->to_port);
 		}

@@ -341,6 +341,27 @@ TEST_P(TcRows, TupleClash) {
               (udp() && late.counters[0] == "DROP_TUPLE_CLASH"));
 }
 
+// A tuple that is taken over takes its source port along, though an answer that
+// came no further than ingress has made the old flow's C look alive.
+TEST_P(TcRows, ATakenOverTupleGivesItsSourcePortBack) {
+  OneBackend(FL_SERVICE_MASQ_OUTSIDE);
+  run().AddFrontend({.address = w().vip,
+                     .port = 443,
+                     .protocol = proto(),
+                     .backends = {1},
+                     .flags = FL_SERVICE_MASQ_OUTSIDE,
+                     .id = 2});
+  (void)Run(Hook::kIngress, Flow(w().client, kPort, w().vip, 80));
+  fl_flow_key d = Key(FL_HOOK_EGRESS, w().backend1, 8080, w().client, kPort);
+  fl_flow flow = *run().Flow(d);
+  flow.last_seen = 0;
+  run().SetFlow(d, flow);
+  EXPECT_EQ(
+      Run(Hook::kIngress, Flow(w().client, kPort, w().vip, 443)).counters[0],
+      "FORWARD_NEW");
+  EXPECT_EQ(run().FlowCount(), 3);
+}
+
 TEST_P(TcRows, SourcePortsRunOut) {
   OneBackend(FL_SERVICE_MASQ_OUTSIDE);
   constexpr int kPorts = kSourcePortMax - kSourcePortMin + 1;
