@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 // The types of the served kinds as data: one source for unknown-field checks,
-// defaults, strategic merge, server-side apply and OpenAPI.
+// defaults, strategic merge, server-side apply, OpenAPI and protobuf.
 //
 // Threads: immutable after start; share freely. Types live as long as their
 // SchemaSet.
 #ifndef FAIRLEAD_CONTROL_API_SCHEMA_H_
 #define FAIRLEAD_CONTROL_API_SCHEMA_H_
 
+#include <cstdint>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -54,6 +55,11 @@ struct Field {
   std::vector<std::string> list_map_keys;
   std::string default_json;  // "" for none; JSON text
   std::vector<std::string> one_of;  // allowed values; empty: any
+  // Protobuf: the field's number, 0 for none (the field is JSON only). When
+  // JSON shows an embedded message's fields as the type's own, `outer` is the
+  // number of that message and `number` counts inside it; else 0.
+  uint32_t number = 0;
+  uint32_t outer = 0;
 };
 
 struct Type {
@@ -64,6 +70,9 @@ struct Type {
   bool atomic = false;  // server-side apply takes the object as one value
   std::vector<Field> fields;    // of kObject, in the API's order
   const Type* element = nullptr;  // of kMap and kList
+  // The fields that have numbers, as protobuf writes them: by `outer` (or
+  // `number` where that is 0), then `number`.
+  std::vector<const Field*> by_number;
 
   // Null when this type has no such field.
   const Field* Find(std::string_view field) const;

@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "control/api/schema_set.h"
 
+#include <algorithm>
 #include <utility>
 
 #include "absl/container/flat_hash_set.h"
 #include "absl/memory/memory.h"
+#include "absl/strings/numbers.h"
 #include "absl/strings/str_split.h"
 #include "userspace/base/status.h"
 #include "userspace/base/strings.h"
@@ -65,6 +67,49 @@ std::string_view NextWord(std::string_view* line) {
   return word;
 }
 
+// Protobuf's own limit.
+constexpr uint32_t kMaxNumber = (1u << 29) - 1;
+
+bool ParseNumber(std::string_view text, uint32_t* out) {
+  return absl::SimpleAtoi(Absl(text), out) && *out > 0 && *out <= kMaxNumber;
+}
+
+// "7" or "1.7".
+bool ParseNumbers(std::string_view text, Field* field) {
+  size_t dot = text.find('.');
+  if (dot == std::string_view::npos) return ParseNumber(text, &field->number);
+  return ParseNumber(text.substr(0, dot), &field->outer) &&
+         ParseNumber(text.substr(dot + 1), &field->number);
+}
+
+std::pair<uint32_t, uint32_t> WireOrder(const Field& field) {
+  if (field.outer != 0) return {field.outer, field.number};
+  return {field.number, 0};
+}
+
+// Fills in by_number.
+absl::Status OrderByNumber(Type* type) {
+  for (const Field& field : type->fields) {
+    if (field.number != 0) type->by_number.push_back(&field);
+  }
+  auto& order = type->by_number;
+  std::sort(order.begin(), order.end(), [](const Field* a, const Field* b) {
+    return WireOrder(*a) < WireOrder(*b);
+  });
+  for (size_t i = 1; i < order.size(); ++i) {
+    auto [outer, inner] = WireOrder(*order[i]);
+    auto [last_outer, last_inner] = WireOrder(*order[i - 1]);
+    // A number is one field's, or one embedded message's.
+    if (outer != last_outer) continue;
+    if (inner == last_inner || inner == 0 || last_inner == 0) {
+      return absl::InvalidArgumentError(
+          StrCat("type ", type->name, ": ", order[i - 1]->name, " and ",
+                 order[i]->name, " have the same number"));
+    }
+  }
+  return absl::OkStatus();
+}
+
 }  // namespace
 
 std::vector<std::string_view> EmbeddedSchemas() {
@@ -118,6 +163,9 @@ class SchemaParser {
             StrCat("type ", name, " is used but not described"));
       }
     }
+    for (Type& type : set_->types_) {
+      FL_RETURN_IF_ERROR(OrderByNumber(&type));
+    }
     return absl::OkStatus();
   }
 
@@ -158,6 +206,10 @@ class SchemaParser {
     field.name = std::string(name);
     FL_ASSIGN_OR_RETURN(field.type, Expression(NextWord(&line)));
     for (std::string_view word; !(word = NextWord(&line)).empty();) {
+      if (word.front() == '@') {
+        if (ParseNumbers(word.substr(1), &field)) continue;
+        return absl::InvalidArgumentError(StrCat("bad number ", word));
+      }
       size_t equals = word.find('=');
       std::string_view key = word.substr(0, equals);
       std::string_view value = equals == std::string_view::npos

@@ -54,6 +54,42 @@ Item
   EXPECT_EQ(item->Find("nope"), nullptr);
 }
 
+TEST(SchemaSet, OrdersFieldsByTheirNumbers) {
+  auto set = SchemaSet::Parse({R"(package a x.a
+Pair
+  late string @12
+  none string
+  outer string @3
+  second* string @2.2 required
+  first* string @2.1
+)"});
+  ASSERT_TRUE(set.ok()) << set.status();
+  std::vector<std::string> names;
+  for (const Field* field : (*set)->Find("x.a.Pair")->by_number) {
+    names.push_back(field->name);
+  }
+  EXPECT_THAT(names, ElementsAre("first", "second", "outer", "late"));
+  const Field* second = (*set)->Find("x.a.Pair")->Find("second");
+  EXPECT_EQ(second->outer, 2u);
+  EXPECT_EQ(second->number, 2u);
+  EXPECT_TRUE(second->required);
+}
+
+TEST(SchemaSet, RefusesBadNumbers) {
+  for (const char* word : {"@", "@0", "@-1", "@x", "@1.", "@.1", "@1.0",
+                           "@536870912", "@1.2.3"}) {
+    EXPECT_THAT(ParseError(std::string("package a x.a\nT\n  f string ") + word),
+                HasSubstr("bad number"))
+        << word;
+  }
+  EXPECT_THAT(
+      ParseError("package a x.a\nT\n  f string @1\n  g string @1\n"),
+      HasSubstr("have the same number"));
+  EXPECT_THAT(
+      ParseError("package a x.a\nT\n  f string @1.1\n  g string @1\n"),
+      HasSubstr("have the same number"));
+}
+
 TEST(SchemaSet, NamesTheLineOfAnError) {
   EXPECT_THAT(ParseError("package a x.a\nT\n  f Missing\n"),
               HasSubstr("x.a.Missing is used but not described"));
