@@ -1,0 +1,99 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Compares what two kubectl commands printed."""
+
+import difflib
+import re
+
+from volatile import blank_text
+
+# Objects of kinds that Fairlead doesn't serve: their lines in lists are left
+# out of the recorded side.
+UNSERVED_ROW = re.compile(
+    r"(^|[ /])(ss-0|ss|web2|reg-token|cj|np|ing)( |$)|statefulset|"
+    r"horizontalpodautoscaler|openshift", re.M)
+
+
+def _cells(text):
+    """Columns are as wide as their widest cell, which may be blanked."""
+    return [re.sub(r" {2,}", "  ", line).rstrip()
+            for line in text.split("\n")]
+
+
+def _is_table(lines):
+    return bool(lines) and bool(
+        re.match(r"(NAME|EVENT|NAMESPACE|LAST SEEN)\b", lines[0]))
+
+
+def _documents(lines):
+    """Items of a YAML list sorted, as their names are drawn at random."""
+    if "items:" not in lines:
+        return lines
+    start = lines.index("items:") + 1
+    end = start
+    while end < len(lines) and (lines[end].startswith(("- ", "  ", "\t"))):
+        end += 1
+    items, current = [], []
+    for line in lines[start:end]:
+        if line.startswith("- ") and current:
+            items.append(current)
+            current = []
+        current.append(line)
+    items.append(current)
+    return lines[:start] + sum(sorted(items), []) + lines[end:]
+
+
+def normal(command, text):
+    """The lines to compare. Order within a table isn't compared where names
+    are drawn; repeated lines of a watch count once, as the number of status
+    writes on the way is a matter of timing."""
+    text = blank_text(text)
+    if "custom-columns" in command and "resourceVersion" in command:
+        text = re.sub(r" +\d+$", " RV", text, flags=re.M)
+    pods = "kube-api-access" in text or re.search(
+        r"\bpods?\b|\bdrain|events", command)
+    if pods:
+        text = re.sub(r"\bnode-[123]\b", "NODE", text)
+        text = re.sub(r"\bzone-[ab]\b", "ZONE", text)
+    lines = _cells(text)
+    if " -w" in command or "--watch" in command or \
+            "rollout status" in command:
+        once = []
+        for line in lines:
+            if line not in once or line.startswith((" ", "{", "}")):
+                once.append(line)
+        lines = once
+        if "rollout status" in command:
+            lines = [re.sub(r"\d+( out of| old)", r"N\1", line)
+                     for line in lines]
+            lines = list(dict.fromkeys(lines))
+            last = [line for line in lines if "Waiting for" not in line]
+            return last  # how far it was on the way is a matter of timing
+        return lines
+    if _is_table(lines):
+        return lines[:1] + sorted(lines[1:])
+    if "drain" in command or "get all" in command or "jsonpath" in command:
+        return sorted(lines)
+    return _documents(lines)
+
+
+def without_unserved(text):
+    return "\n".join(line for line in text.split("\n")
+                     if not UNSERVED_ROW.search(line))
+
+
+def compare(command, recorded, ours, unserved=()):
+    """[] when alike, else a diff's lines."""
+    out = []
+    for name in ("stdout", "stderr"):
+        theirs, mine = getattr(recorded, name), getattr(ours, name)
+        if unserved and re.match(
+                r"(NAME|EVENT|LAST SEEN)|(\S+/\S+\n)", theirs):
+            theirs, mine = without_unserved(theirs), without_unserved(mine)
+        one, other = normal(command, theirs), normal(command, mine)
+        if one != other:
+            out += [f"{name} {line}" for line in difflib.unified_diff(
+                one, other, "recorded", "fairlead", n=0, lineterm="")
+                if not line.startswith(("---", "+++", "@@"))]
+    if recorded.code != ours.code:
+        out.append(f"exit -{recorded.code} +{ours.code}")
+    return out

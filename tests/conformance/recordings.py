@@ -1,0 +1,134 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Reads recorded kubectl commands and request/answer pairs.
+
+A folder of recordings has ORDER.txt (name, tab, command line) and for each
+name NAME.out.txt (what kubectl printed) and NAME.http.jsonl[.gz] (one exchange
+a line). ../manifests holds the files that the commands read. errors/ holds
+lists of exchanges, tables/ and discovery/ bodies with an index.json.
+"""
+
+import base64
+import dataclasses
+import gzip
+import json
+import pathlib
+import re
+
+
+@dataclasses.dataclass
+class Printed:
+    stdout: str
+    stderr: str
+    code: int
+
+
+@dataclasses.dataclass
+class Exchange:
+    """One request and its answer; bodies are bytes, headers lower-case."""
+    method: str
+    path: str
+    request_headers: dict
+    request_body: bytes
+    status: int
+    headers: dict
+    body: bytes
+    pieces: bool = False  # the answer came piece by piece: a watch
+    note: str = ""
+
+
+@dataclasses.dataclass
+class Command:
+    name: str
+    line: str
+    folder: pathlib.Path
+
+    def printed(self):
+        text = (self.folder / f"{self.name}.out.txt").read_text()
+        match = re.search(r"^--- stdout\n(.*?)--- stderr\n(.*?)"
+                          r"^--- exit (\d+)\s*\Z", text, re.S | re.M)
+        return Printed(match[1], match[2], int(match[3]))
+
+    def exchanges(self):
+        path = self.folder / f"{self.name}.http.jsonl"
+        if path.exists():
+            lines = path.read_text().splitlines()
+        else:
+            packed = path.with_name(path.name + ".gz")
+            if not packed.exists():
+                return []
+            lines = gzip.decompress(packed.read_bytes()).decode().splitlines()
+        return [_from_jsonl(json.loads(line)) for line in lines if line]
+
+
+def _bytes(holder):
+    if "body_base64" in holder:
+        return base64.b64decode(holder["body_base64"])
+    return (holder.get("body") or "").encode()
+
+
+def _lower(headers):
+    return {name.lower(): value[0] if isinstance(value, list) else value
+            for name, value in headers.items()}
+
+
+def _from_jsonl(entry):
+    request, answer = entry["request"], entry["response"]
+    pieces = answer.get("pieces")
+    body = b"".join(map(_bytes, pieces)) if pieces else _bytes(answer)
+    return Exchange(request["method"], request["path"],
+                    _lower(request.get("headers", {})), _bytes(request),
+                    answer["status"], _lower(answer.get("headers", {})), body,
+                    pieces is not None)
+
+
+def commands(folder):
+    folder = pathlib.Path(folder)
+    out = []
+    for line in (folder / "ORDER.txt").read_text().splitlines():
+        if line:
+            name, command = line.split("\t", 1)
+            out.append(Command(name, command, folder))
+    return out
+
+
+def _status_code(line):
+    return int(line.split()[1])
+
+
+def cases(folder):
+    """errors/: [(name, [Exchange])], by name."""
+    out = []
+    for path in sorted(pathlib.Path(folder).glob("*.json")):
+        exchanges = []
+        for entry in json.loads(path.read_text())["exchanges"]:
+            request = entry["request"]
+            body = request.get("body") or ""
+            if isinstance(body, dict):
+                body = json.dumps(body)
+            exchanges.append(Exchange(
+                request["method"], request["path"],
+                _lower(request.get("headers", {})), body.encode(),
+                _status_code(entry["status_line"]),
+                {key.lower(): value for key, value in entry["headers"]},
+                (entry.get("body") or "").encode(), False,
+                entry.get("note", "")))
+        out.append((path.stem, exchanges))
+    return out
+
+
+def indexed(folder):
+    """tables/ and discovery/: [(file name, Exchange)] in recorded order."""
+    folder = pathlib.Path(folder)
+    out = []
+    for entry in json.loads((folder / "index.json").read_text()):
+        request = entry["request"]
+        path = folder / entry["file"]
+        out.append((entry["file"], Exchange(
+            request["method"], request["path"],
+            _lower(request.get("headers", {})),
+            (request.get("body") or "").encode(),
+            _status_code(entry["status_line"]),
+            {key.lower(): value for key, value in entry["headers"]},
+            path.read_bytes() if path.exists() else b"",
+            entry["file"].endswith(".jsonl"))))
+    return out

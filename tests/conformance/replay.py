@@ -1,0 +1,278 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Sends recorded requests to a fresh controller and compares the answers.
+
+Later requests hold what earlier answers gave: uids, resourceVersions, names
+that the server completed. So the recorded value and ours are paired wherever
+two answers are compared, and each request is rewritten by the pairs.
+"""
+
+import json
+import re
+import tempfile
+
+import cluster
+import protobuf_tree
+import recordings
+import steps
+import volatile
+
+# Headers that clients act on.
+HEADERS = ("content-type", "warning", "retry-after", "cache-control", "allow",
+           "location")
+# Not sent again: they belong to the recorded connection.
+DROPPED = {"host", "content-length", "connection", "accept-encoding",
+           "transfer-encoding", "if-none-match", "authorization"}
+PAIRED = ("uid", "resourceVersion", "name", "clusterIP", "continue",
+          "pod-template-hash")
+WATCH_SECONDS = 1.5
+
+
+class Pairs:
+    """Recorded value -> ours, learnt from answers."""
+
+    def __init__(self):
+        self.known = {}
+        self.pattern = None
+
+    def learn(self, recorded, ours):
+        if isinstance(recorded, dict) and isinstance(ours, dict):
+            for key in recorded.keys() & ours.keys():
+                one, other = recorded[key], ours[key]
+                if key in PAIRED and isinstance(one, str) and \
+                        isinstance(other, str) and len(one) > 2:
+                    if one != other and (key != "name" or volatile.blank_text(
+                            one) == volatile.blank_text(other)):
+                        self.known[one] = other
+                        self.pattern = None
+                else:
+                    self.learn(one, other)
+        elif isinstance(recorded, list) and isinstance(ours, list):
+            for one, other in zip(recorded, ours):
+                self.learn(one, other)
+
+    def rewrite(self, text):
+        if not self.known:
+            return text
+        if self.pattern is None:
+            self.pattern = re.compile(
+                r"(?<![\w.])(" + "|".join(re.escape(k) for k in sorted(
+                    self.known, key=len, reverse=True)) + r")(?![\w.])")
+        return self.pattern.sub(lambda m: self.known[m[1]], text)
+
+
+def parse(body, content_type):
+    """("json", value), ("events", [values]), ("protobuf", tree),
+    ("text", str)"""
+    if body.startswith(protobuf_tree.MAGIC):
+        try:
+            return "protobuf", protobuf_tree.tree(body)
+        except ValueError:
+            return "text", body.hex()
+    text = body.decode(errors="replace")
+    if "json" in content_type:
+        try:
+            return "json", json.loads(text)
+        except ValueError:
+            pass
+        try:
+            return "events", [json.loads(line) for line in text.splitlines()
+                              if line]
+        except ValueError:
+            pass
+    return "text", text
+
+
+def _sorted_items(value):
+    """Lists by name: drawn names are in another order."""
+    if isinstance(value, dict):
+        for key in ("items", "rows"):
+            if isinstance(value.get(key), list):
+                value = dict(value)
+                value[key] = sorted(value[key], key=lambda v: json.dumps(
+                    v, sort_keys=True))
+    return value
+
+
+def _table_cells(value):
+    if isinstance(value, dict) and value.get("kind") == "Table":
+        for row in value.get("rows") or []:
+            row["cells"] = [volatile.blank_text(c) if isinstance(c, str)
+                            else c for c in row.get("cells", [])]
+    return value
+
+
+def compare_body(recorded, ours):
+    kind, one = recorded
+    other_kind, other = ours
+    if kind != other_kind:
+        return [f"body: {kind} | {other_kind} {str(other)[:80]}"]
+    if kind == "json":
+        return volatile.differences(
+            _sorted_items(_table_cells(volatile.blank(one))),
+            _sorted_items(_table_cells(volatile.blank(other))))
+    if kind == "protobuf":
+        return volatile.differences(
+            protobuf_tree.blank_tree(one, volatile.blank_text),
+            protobuf_tree.blank_tree(other, volatile.blank_text))
+    if kind == "events":
+        # How many events a change takes is a matter of timing; which types
+        # arrive isn't, nor what an event looks like.
+        def types(events):
+            return sorted({event.get("type") for event in events})
+        if types(one) != types(other):
+            return [f"event types: {types(one)} | {types(other)}"]
+        return []
+    one, other = volatile.blank_text(one), volatile.blank_text(other)
+    return [] if one == other else [f"body: {one[:120]!r} | {other[:120]!r}"]
+
+
+def send(api, exchange, pairs):
+    headers = {key: value for key, value in exchange.request_headers.items()
+               if key not in DROPPED}
+    path = pairs.rewrite(exchange.path)
+    if exchange.pieces:
+        events = exchange.body.count(b"\n")
+        return api.watch(path, headers, WATCH_SECONDS,
+                         lambda body: body.count(b"\n") >= events)
+    body = exchange.request_body
+    if body and not body.startswith(protobuf_tree.MAGIC):
+        try:
+            body = pairs.rewrite(body.decode()).encode()
+        except UnicodeDecodeError:
+            pass
+    return api.send(exchange.method, path, headers, body)
+
+
+def hold(api, exchange, pairs):
+    """Sends one request; lines that say how the answer differs."""
+    try:
+        status, headers, body = send(api, exchange, pairs)
+    except (OSError, cluster.http.client.HTTPException) as error:
+        return [f"no answer: {error!r}"]
+    out = []
+    if status != exchange.status:
+        out.append(f"status: {exchange.status} | {status}")
+    for name in HEADERS:
+        one, other = exchange.headers.get(name), headers.get(name)
+        if one != other:
+            out.append(f"{name}: {one!r} | {other!r}")
+    recorded = parse(exchange.body, exchange.headers.get("content-type", ""))
+    ours = parse(body, headers.get("content-type", ""))
+    if recorded[0] == ours[0]:
+        pairs.learn(recorded[1], ours[1])
+    if exchange.method == "HEAD":
+        return out
+    return out + compare_body(recorded, ours)
+
+
+def _discovery(path):
+    return re.match(r"/(api|apis|openapi/v[23])(\?|/?$)", path) or \
+        re.match(r"/openapi/", path)
+
+
+def replay_commands(options, results):
+    with tempfile.TemporaryDirectory() as temp:
+        controller = cluster.Controller(options.controller, temp)
+        nodes = cluster.NodeScript(controller.port)
+        pairs = Pairs()
+        try:
+            for command in recordings.commands(
+                    options.recordings / "kubectl-1.32"):
+                if not any(word in command.line for word in steps.UNSETTLED):
+                    cluster.settle(controller.api, 4)
+                lines = []
+                for exchange in command.exchanges():
+                    if exchange.status == 101:
+                        continue  # an upgraded stream
+                    if _discovery(exchange.path):
+                        continue  # held by the parts discovery and openapi
+                    found = hold(controller.api, exchange, pairs)
+                    if found:
+                        lines.append(f"{exchange.method} {exchange.path}")
+                        lines += ["  " + line for line in found]
+                results.add("replay", command.name, command.line, lines)
+        finally:
+            nodes.close()
+            controller.close()
+
+
+def replay_cases(options, results):
+    """errors/: each case with its own objects, one controller for all."""
+    with tempfile.TemporaryDirectory() as temp:
+        controller = cluster.Controller(options.controller, temp)
+        nodes = cluster.NodeScript(controller.port)
+        try:
+            for name, exchanges in recordings.cases(
+                    options.recordings / "errors"):
+                pairs = Pairs()
+                for exchange in exchanges:
+                    _namespace(controller.api, exchange.path)
+                for number, exchange in enumerate(exchanges, 1):
+                    found = hold(controller.api, exchange, pairs)
+                    results.add("errors", f"{name}/{number}",
+                                f"{exchange.method} {exchange.path}"
+                                + (f" ({exchange.note})" if exchange.note
+                                   else ""), found)
+        finally:
+            nodes.close()
+            controller.close()
+
+
+def _namespace(api, path):
+    match = re.search(r"/namespaces/([a-z0-9-]+)/", path)
+    if match and not match[1].startswith(("nope", "no-such", "missing")):
+        api.json("POST", "/api/v1/namespaces",
+                 {"metadata": {"name": match[1]}})
+
+
+def replay_index(options, results, part):
+    with tempfile.TemporaryDirectory() as temp:
+        controller = cluster.Controller(options.controller, temp)
+        pairs = Pairs()
+        try:
+            if part == "tables":
+                _create_table_objects(options, controller.api)
+            for name, exchange in recordings.indexed(
+                    options.recordings / part):
+                found = hold(controller.api, exchange, pairs)
+                results.add(part, name,
+                            f"{exchange.method} {exchange.path}", found)
+        finally:
+            controller.close()
+
+
+def _create_table_objects(options, api):
+    """The objects whose Tables were recorded, as they were then."""
+    api.json("POST", "/api/v1/namespaces", {"metadata": {"name": "tab"}})
+    for path in sorted((options.recordings / "tables").glob("*-objects.json")):
+        answer = json.loads(path.read_text())
+        version = answer["apiVersion"]
+        base = "/api/v1" if version == "v1" else f"/apis/{version}"
+        plural = path.name.split("-")[0]
+        for item in answer.get("items", []):
+            meta = item["metadata"]
+            where = f"/namespaces/{meta['namespace']}" if \
+                "namespace" in meta else ""
+            status = item.get("status")
+            sent = dict(item, metadata={
+                k: v for k, v in meta.items()
+                if k in ("name", "namespace", "labels", "annotations")})
+            sent.setdefault("apiVersion", version)
+            for drawn in ("clusterIP", "clusterIPs"):
+                if sent.get("spec", {}).get(drawn) not in (None, "None"):
+                    pass
+            api.json("POST", f"{base}{where}/{plural}", sent)
+            if status:
+                api.json("PATCH", f"{base}{where}/{plural}/{meta['name']}"
+                         "/status", {"status": status},
+                         "application/merge-patch+json")
+
+
+def run(options, parts, results):
+    if "replay" in parts:
+        replay_commands(options, results)
+    if "errors" in parts:
+        replay_cases(options, results)
+    for part in ("tables", "discovery"):
+        if part in parts:
+            replay_index(options, results, part)

@@ -1,0 +1,47 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What was done between the recorded commands without being recorded, and
+while they ran. Found from what the recorded answers hold: an object that is
+in an answer and that no recorded command made."""
+
+UNBOUND = ('{"apiVersion":"v1","kind":"Pod","metadata":{"name":"unbound"},'
+           '"spec":{"nodeSelector":{"no":"where"},"containers":[{"name":"c",'
+           '"image":"registry.example/c:1"}]}}')
+
+
+def _deployment(name):
+    return (f"kubectl create deployment {name} --image=registry.example/x:1"
+            " --replicas=2")
+
+
+# Command's name -> shell commands before it.
+BEFORE = {
+    "logs-pod-not-scheduled": [f"echo '{UNBOUND}' | kubectl create -f -"],
+    "delete-deployment-foreground": [_deployment("d1"), _deployment("d2"),
+                                     _deployment("d3")],
+    # The last commands were recorded once more in a clean namespace.
+    "create-unknown-field-warn": [
+        "kubectl delete deploy,svc,pod,cm --all --wait=false --now"],
+    "describe-service": ["kubectl apply -f web.yaml"],
+}
+
+# Command's name -> [(seconds after it began, shell command)].
+DURING = {
+    "get-pods-watch": [(1.0, "kubectl scale deploy plain --replicas=3"),
+                       (3.0, "kubectl scale deploy plain --replicas=2")],
+    "get-deployment-watch-wide": [
+        (1.0, "kubectl scale deploy plain --replicas=3"),
+        (3.0, "kubectl scale deploy plain --replicas=2")],
+    "get-services-watch-only": [
+        (1.0, "kubectl create service clusterip tmp --tcp=1:1 --dry-run=client"
+              " -o yaml | sed 's/name: 1-1/name: \"\"/' | kubectl create "
+              "--validate=false -f -; kubectl label svc tmp z=1; "
+              "kubectl delete svc tmp")],
+    "get-services-watch-o-json": [
+        (1.0, "kubectl label svc s-cip z=1; kubectl label svc s-cip z-")],
+    "wait-delete": [(0.7, "kubectl delete pod one --wait=false")],
+}
+
+# These show a cluster on its way; before all others it comes to rest.
+UNSETTLED = ("rollout status", "kubectl wait", "kubectl diff")
+
+WATCH_SECONDS = 6.0  # for commands that the recorder stopped
