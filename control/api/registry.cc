@@ -11,6 +11,7 @@
 #include "absl/strings/str_format.h"
 #include "control/api/api_status.h"
 #include "control/api/json_access.h"
+#include "control/api/object_fields.h"
 #include "userspace/base/status.h"
 #include "userspace/base/strings.h"
 
@@ -67,6 +68,27 @@ bool SpecDiffers(const Json& a, const Json& b) {
   for (const auto& [key, value] : b.items()) {
     if (covered(key) && !a.contains(key)) return true;
   }
+  return false;
+}
+
+// Whether nothing but times of managedFields differs; those of `before` are
+// then the object's.
+bool IsNoOp(const Json& before, Json& object) {
+  if (object == before) return true;
+  const Json& old = List(before, {"metadata", "managedFields"});
+  Json& metadata = Sub(object, "metadata");
+  auto own = metadata.find("managedFields");
+  if (own == metadata.end() || own->size() != old.size()) return false;
+  for (size_t i = 0; i < old.size(); ++i) {
+    if (Get((*own)[i], "time") == Get(old[i], "time")) continue;
+    Json entry = (*own)[i];
+    entry["time"] = Get(old[i], "time");
+    if (entry["time"].is_null()) entry.erase("time");
+    if (entry != old[i]) return false;
+  }
+  Json rewritten = std::exchange(*own, old);
+  if (object == before) return true;
+  object["metadata"]["managedFields"] = std::move(rewritten);
   return false;
 }
 
@@ -137,6 +159,7 @@ Registry::Registry(EventLoop* loop, store::Store* store, const KindTable* kinds,
     served->head = StrCat("{\"kind\":", Quote(kind.resource.kind),
                           ",\"apiVersion\":",
                           Quote(kind.resource.ApiVersion()), ",");
+    if (kind.schema != nullptr) served->empty = EmptyObject(*kind.schema);
     by_kind_[&kind] = served.get();
     by_prefix_[served->prefix] = served.get();
     served_.push_back(std::move(served));
@@ -245,7 +268,7 @@ void Registry::Run(std::shared_ptr<Operation> operation) {
       Abort(op);
       return op.done(AlreadyExists(op.kind(), op.name));
     }
-    if (op.before.has_value() && op.plan.object == *op.before) {
+    if (op.before.has_value() && IsNoOp(*op.before, op.plan.object)) {
       ++counters_.no_ops;
       Abort(op);
       return op.done(Outcome{std::move(op.plan.object), false, false,
@@ -271,7 +294,12 @@ absl::Status Registry::Complete(Operation& op) {
   const Kind& kind = op.kind();
   Json& object = op.plan.object;
   const Json* before = op.before_or_null();
+  Json owners = Get(object, {"metadata", "managedFields"});
   FL_RETURN_IF_ERROR(SetMetadata(op));
+  // Owned is what the writer asked for, with its defaults; what the server
+  // makes of it from here on is nobody's.
+  if (kind.set_defaults) kind.set_defaults(object);
+  owners = Track(op, owners);
   if (kind.prepare) kind.prepare(op.plan.verb, object, before);
   if (kind.set_defaults) kind.set_defaults(object);
   FL_RETURN_IF_ERROR(Admit(op));
@@ -285,7 +313,15 @@ absl::Status Registry::Complete(Operation& op) {
     object["metadata"]["generation"] =
         Int(Get(*before, {"metadata", "generation"})) + 1;
   }
+  if (!owners.empty()) object["metadata"]["managedFields"] = std::move(owners);
   return absl::OkStatus();
+}
+
+Json Registry::Track(const Operation& op, const Json& sent) const {
+  if (op.plan.applied) return sent;
+  const Json* before = op.before_or_null();
+  return TrackUpdate(op.kind(), before == nullptr ? op.served->empty : *before,
+                     op.plan.object, sent, op.plan.manager, Now());
 }
 
 // The fields of metadata that are the server's, whatever a client sent.

@@ -23,6 +23,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "control/api/kind.h"
+#include "control/api/managed_fields.h"
 #include "control/store/store.h"
 #include "control/store/watch_cache.h"
 #include "userspace/base/clock.h"
@@ -41,6 +42,8 @@ struct Served {
   // {"kind":"Service","apiVersion":"v1", : goes before an object's text,
   // in place of its first brace.
   std::string head;
+  // What an object has before anybody has given it anything.
+  Json empty;
 
   // Writers that wait for the one under way, by key.
   absl::flat_hash_map<std::string, std::deque<std::function<void()>>> waiting;
@@ -88,6 +91,11 @@ class Registry {
     // through prepare, defaults, admission and validation.
     bool final = false;
     WriteVerb verb = WriteVerb::kUpdate;
+    // Whose the fields become. Not of a final object: that keeps the owners
+    // that it has.
+    FieldManager manager;
+    // managedFields are done (server-side apply) and stay as they are.
+    bool applied = false;
   };
   // Called when no other write to the key is under way; `before` is null when
   // there is no such object.
@@ -122,6 +130,8 @@ class Registry {
   [[nodiscard]] absl::Status Complete(Operation& operation);
   [[nodiscard]] absl::Status SetMetadata(Operation& operation);
   [[nodiscard]] absl::Status Admit(Operation& operation);
+  // metadata.managedFields as they will be.
+  Json Track(const Operation& operation, const Json& sent) const;
   void Abort(Operation& operation);
   void Commit(std::shared_ptr<Operation> operation);
   void OnCommitted(Operation& operation,

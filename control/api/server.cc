@@ -232,7 +232,7 @@ class ApiServer::Impl {
         [object](const Json* before) -> absl::StatusOr<Registry::Plan> {
           if (before != nullptr) return Registry::Plan{};
           return Registry::Plan{Registry::Plan::Action::kPut, object, false,
-                                WriteVerb::kCreate};
+                                WriteVerb::kCreate, {"kube-apiserver", ""}};
         },
         [this](const absl::StatusOr<Registry::Outcome>& outcome) {
           --bootstrapping_;

@@ -99,7 +99,8 @@ absl::StatusOr<Plan> PlanScale(const ApiRequest& request, const Json* before) {
                    {FieldInvalid("spec.replicas", wanted.dump(),
                                  "must be greater than or equal to 0")});
   }
-  Plan plan{Plan::Action::kPut, *before, false, WriteVerb::kUpdate};
+  Plan plan{Plan::Action::kPut, *before, false, WriteVerb::kUpdate,
+            ManagerOf(request)};
   Sub(plan.object, "spec")["replicas"] = Int(wanted);
   return plan;
 }

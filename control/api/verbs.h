@@ -73,6 +73,7 @@ class Verbs {
   void Create(ApiRequestRef request, ResponderRef responder);
   void Update(ApiRequestRef request, ResponderRef responder);
   void Patch(ApiRequestRef request, ResponderRef responder);
+  void Apply(ApiRequestRef request, ResponderRef responder);
   void Delete(ApiRequestRef request, ResponderRef responder);
   void DeleteCollection(ApiRequestRef request, ResponderRef responder);
 
@@ -100,6 +101,9 @@ struct WriteOptions {
 // `options_kind`: "CreateOptions", for the error's text.
 [[nodiscard]] absl::StatusOr<WriteOptions> ParseWriteOptions(
     const Query& query, std::string_view options_kind);
+
+// Who makes the write of a request.
+FieldManager ManagerOf(const ApiRequest& request);
 
 // A deletion as a step of Registry::Write.
 struct DeleteOptions {

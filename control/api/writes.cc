@@ -5,10 +5,12 @@
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_join.h"
 #include "control/api/api_status.h"
+#include "control/api/go_format.h"
 #include "control/api/json_access.h"
 #include "control/api/verbs.h"
 #include "userspace/base/status.h"
 #include "userspace/base/strings.h"
+#include "userspace/kube/yaml.h"
 
 namespace fairlead::api {
 namespace {
@@ -98,6 +100,42 @@ absl::StatusOr<PatchKind> PatchKindOf(std::string_view content_type) {
                      "415: Unsupported Media Type", "{}", ""});
 }
 
+bool IsApply(const ApiRequest& request) {
+  std::string_view type = request.Header("content-type");
+  return type.substr(0, type.find(';')) == "application/apply-patch+yaml";
+}
+
+// `fieldManager` and `force` depend on the kind of patch.
+absl::Status CheckPatchOptions(const Query& query, bool apply) {
+  FieldErrors errors;
+  if (apply && query.Get("fieldManager").empty()) {
+    errors.push_back(
+        FieldRequired("fieldManager", "is required for apply patch"));
+  }
+  if (!apply && query.Has("force")) {
+    errors.push_back(FieldForbidden(
+        "force", "may not be specified for non-apply patch"));
+  }
+  if (errors.empty()) return absl::OkStatus();
+  return Invalid("PatchOptions", "meta.k8s.io", "", errors);
+}
+
+// The body of an apply: JSON as kubectl sends it, or any YAML.
+absl::StatusOr<Json> ParseConfig(std::string_view body) {
+  if (body.starts_with('{')) {
+    if (absl::StatusOr<Json> json = ParseJson(body); json.ok()) return json;
+  }
+  absl::StatusOr<std::vector<Json>> documents = kube::JsonFromYaml(body);
+  if (!documents.ok()) {
+    return BadRequest(
+        StrCat("error decoding YAML: ", documents.status().message()));
+  }
+  if (documents->size() != 1 || !documents->front().is_object()) {
+    return BadRequest("error decoding YAML: not one object");
+  }
+  return std::move(documents->front());
+}
+
 WriteVerb VerbOf(const ApiRequest& request) {
   return request.subresource == "status" ? WriteVerb::kUpdateStatus
                                          : WriteVerb::kUpdate;
@@ -142,6 +180,12 @@ absl::StatusOr<WriteOptions> ParseWriteOptions(const Query& query,
     return Invalid(options_kind, "meta.k8s.io", "", errors);
   }
   return out;
+}
+
+FieldManager ManagerOf(const ApiRequest& request) {
+  return {ManagerName(request.query.Get("fieldManager"),
+                      request.Header("user-agent")),
+          request.subresource};
 }
 
 absl::Status CheckIdentity(const Kind& kind, std::string_view ns,
@@ -232,9 +276,10 @@ void Verbs::Create(ApiRequestRef request, ResponderRef responder) {
                        "name or generateName is required")}));
   }
   // A name that is taken is an error only after all others (Registry).
-  auto planner = [object = std::move(object)](
-                     const Json*) -> absl::StatusOr<Plan> {
-    return Plan{Plan::Action::kPut, object, false, WriteVerb::kCreate};
+  auto planner = [object = std::move(object), manager = ManagerOf(*request)](
+                     const Json*) mutable -> absl::StatusOr<Plan> {
+    return Plan{Plan::Action::kPut, object, false, WriteVerb::kCreate,
+                std::move(manager)};
   };
   registry_->Write(
       request->served, request->ns, name, options->dry_run, std::move(planner),
@@ -259,14 +304,16 @@ void Verbs::Update(ApiRequestRef request, ResponderRef responder) {
     FL_RETURN_IF_ERROR(CheckIdentity(kind, request->ns, request->name, false,
                                      object, before));
     if (before != nullptr) {
-      return Plan{Plan::Action::kPut, object, false, VerbOf(*request)};
+      return Plan{Plan::Action::kPut, object, false, VerbOf(*request),
+                  ManagerOf(*request)};
     }
     if (!kind.put_creates || !request->subresource.empty()) {
       return NotFound(kind, request->name);
     }
     FL_RETURN_IF_ERROR(
         CheckNamespace(registry_, kind, request->ns, request->name));
-    return Plan{Plan::Action::kPut, object, false, WriteVerb::kCreate};
+    return Plan{Plan::Action::kPut, object, false, WriteVerb::kCreate,
+                ManagerOf(*request)};
   };
   registry_->Write(
       request->served, request->ns, request->name, options->dry_run,
@@ -278,6 +325,7 @@ void Verbs::Update(ApiRequestRef request, ResponderRef responder) {
 }
 
 void Verbs::Patch(ApiRequestRef request, ResponderRef responder) {
+  if (IsApply(*request)) return Apply(request, responder);
   auto fail = [&](const absl::Status& status) {
     SendError(*request, *responder, status);
   };
@@ -287,6 +335,10 @@ void Verbs::Patch(ApiRequestRef request, ResponderRef responder) {
   absl::StatusOr<PatchKind> kind =
       PatchKindOf(request->Header("content-type"));
   if (!kind.ok()) return fail(kind.status());
+  if (absl::Status status = CheckPatchOptions(request->query, false);
+      !status.ok()) {
+    return fail(status);
+  }
   absl::StatusOr<Json> patch = ParsePatch(*kind, request->http.body);
   if (!patch.ok()) return fail(patch.status());
   auto warnings = std::make_shared<std::vector<std::string>>();
@@ -307,7 +359,7 @@ void Verbs::Patch(ApiRequestRef request, ResponderRef responder) {
     FL_RETURN_IF_ERROR(CheckIdentity(row, request->ns, request->name, true,
                                      object, before));
     return Plan{Plan::Action::kPut, std::move(object), false,
-                VerbOf(*request)};
+                VerbOf(*request), ManagerOf(*request)};
   };
   registry_->Write(request->served, request->ns, request->name,
                    options->dry_run, std::move(planner),
@@ -315,6 +367,50 @@ void Verbs::Patch(ApiRequestRef request, ResponderRef responder) {
                        absl::StatusOr<Registry::Outcome> outcome) {
                      FinishWrite(*request, *responder, std::move(*warnings),
                                  std::move(outcome));
+                   });
+}
+
+void Verbs::Apply(ApiRequestRef request, ResponderRef responder) {
+  auto fail = [&](const absl::Status& status) {
+    SendError(*request, *responder, status);
+  };
+  absl::StatusOr<WriteOptions> options =
+      ParseWriteOptions(request->query, "PatchOptions");
+  if (!options.ok()) return fail(options.status());
+  if (absl::Status status = CheckPatchOptions(request->query, true);
+      !status.ok()) {
+    return fail(status);
+  }
+  absl::StatusOr<Json> config = ParseConfig(request->http.body);
+  if (!config.ok()) return fail(config.status());
+  auto planner = [this, request, config = *std::move(config)](
+                     const Json* before) -> absl::StatusOr<Plan> {
+    const Kind& kind = request->kind();
+    if (before == nullptr && !request->subresource.empty()) {
+      return NotFound(kind, request->name);
+    }
+    ApplyRequest apply{&config, ManagerOf(*request),
+                       request->query.Bool("force")};
+    FL_ASSIGN_OR_RETURN(
+        Json object, ApplyConfig(kind, before, apply, registry_->Now()));
+    std::vector<std::string> ignored;
+    absl::Status conforms = ConformToSchema(kind.schema, object, &ignored);
+    if (!conforms.ok()) return BadRequest(Std(conforms.message()));
+    FL_RETURN_IF_ERROR(CheckIdentity(kind, request->ns, request->name, true,
+                                     object, before));
+    if (before == nullptr) {
+      FL_RETURN_IF_ERROR(
+          CheckNamespace(registry_, kind, request->ns, request->name));
+    }
+    return Plan{Plan::Action::kPut, std::move(object), false,
+                before == nullptr ? WriteVerb::kCreate : VerbOf(*request),
+                apply.manager, true};
+  };
+  registry_->Write(request->served, request->ns, request->name,
+                   options->dry_run, std::move(planner),
+                   [this, request, responder](
+                       absl::StatusOr<Registry::Outcome> outcome) {
+                     FinishWrite(*request, *responder, {}, std::move(outcome));
                    });
 }
 

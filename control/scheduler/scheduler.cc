@@ -53,7 +53,7 @@ class Scheduler::Impl {
  public:
   explicit Impl(const Context& context)
       : context_(context),
-        client_(context.transport, "fairlead-controller/scheduler"),
+        client_(context.transport, "kube-scheduler/fairlead"),
         recorder_(context.loop, &client_, "default-scheduler", "",
                   *context.clock),
         queue_(

@@ -60,7 +60,7 @@ NodeNetwork NetworkOf(const Json& node) {
 Kubelet::Kubelet(EventLoop* loop, kube::Transport* transport, Options options)
     : loop_(loop),
       options_(std::move(options)),
-      client_(transport, "fairlead-kubelet"),
+      client_(transport, "kubelet/fairlead"),
       events_(loop, &client_, "kubelet", options_.node_name),
       node_(loop, &client_, &options_),
       pods_(loop, transport, PodsOf(options_.node_name)),
