@@ -55,7 +55,8 @@ class Shell::Impl : public std::enable_shared_from_this<Impl> {
       : context_(context),
         name_(std::move(name)),
         plan_(std::move(plan)),
-        client_(context.transport, StrCat("kube-controller-manager/fairlead-", name_)),
+        client_(context.transport,
+                StrCat("kube-controller-manager/fairlead-", name_)),
         recorder_(context.loop, &client_, name_, "", *context.clock) {}
 
   void Open(int parallel) {

@@ -95,5 +95,51 @@ TEST_F(RecordedApplyTest, AnswersAreAsRecorded) {
   }
 }
 
+// What an apply says of the status is not the main endpoint's to write, so it
+// differs from the object each time; only its time would change.
+TEST_F(RecordedApplyTest, ANewTimeAloneIsNoChange) {
+  const std::string path =
+      "/api/v1/namespaces/default/services/s?fieldManager=me";
+  kube::Headers apply = {{"Content-Type", "application/apply-patch+yaml"}};
+  const std::string config =
+      "apiVersion: v1\nkind: Service\nmetadata: {name: s}\n"
+      "spec: {ports: [{port: 80}]}\n"
+      "status: {conditions: [{type: X, status: 'True', reason: R, "
+      "message: '', lastTransitionTime: '2026-01-01T00:00:00Z'}]}\n";
+  ASSERT_EQ(Do("PATCH", path, config, apply).status, 201);
+  Answer old = Patch(path, "json-patch",
+                     R"([{"op":"replace","path":"/metadata/managedFields/0/time",)"
+                     R"("value":"2020-01-01T00:00:00Z"}])");
+  ASSERT_EQ(old.status, 200) << old.body;
+  Answer again = Do("PATCH", path, config, apply);
+  ASSERT_EQ(again.status, 200);
+  EXPECT_EQ(again.json()["metadata"], old.json()["metadata"]);
+}
+
+TEST_F(RecordedApplyTest, OptionsAndTypesThatAreRefused) {
+  const std::string path = "/api/v1/namespaces/default/configmaps/c";
+  struct Row {
+    std::string query, type, body;
+    int status;
+    std::string words;
+  };
+  const std::string body = "apiVersion: v1\nkind: ConfigMap\n";
+  for (const Row& row : std::vector<Row>{
+           {"?fieldManager=a", "application/apply-patch+cbor", body, 415, ""},
+           {"?fieldManager=a", "application/apply-patch+yaml", "kind: [", 400,
+            "error decoding YAML"},
+           {"?fieldManager=a", "application/apply-patch+yaml",
+            "metadata: {name: c}", 400, "Incorrect version specified"},
+           {"?force=true", "application/merge-patch+json", "{}", 422,
+            "force: Forbidden: may not be specified for non-apply patch"},
+           {"/status?fieldManager=a", "application/apply-patch+yaml", body, 404,
+            ""}}) {
+    Answer answer = Do("PATCH", path + row.query, row.body,
+                       {{"Content-Type", row.type}});
+    EXPECT_EQ(answer.status, row.status) << row.query << answer.body;
+    EXPECT_NE(answer.body.find(row.words), std::string::npos) << answer.body;
+  }
+}
+
 }  // namespace
 }  // namespace fairlead::api
