@@ -72,8 +72,9 @@ std::string CanonicalKey(const std::string& key) {
   if (key[0] != 'k' && key[0] != 'v') return "";
   absl::StatusOr<FieldSet> value = ParseJson(rest);
   if (!value.ok() || (key[0] == 'k' && !value->is_object())) return "";
-  return StrCat(key.substr(0, 2), value->dump(-1, ' ', false,
-                                              FieldSet::error_handler_t::replace));
+  return StrCat(key.substr(0, 2),
+                value->dump(-1, ' ', false,
+                            FieldSet::error_handler_t::replace));
 }
 
 }  // namespace

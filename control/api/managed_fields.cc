@@ -267,9 +267,10 @@ absl::Status CheckConfig(const Kind& kind, const Json& config) {
   }
   std::vector<std::string> problems = ApplyProblems(*kind.schema, config);
   if (problems.empty()) return absl::OkStatus();
-  std::string text = problems.size() == 1
-                         ? problems[0]
-                         : StrCat("errors:\n  ", absl::StrJoin(problems, "\n  "));
+  std::string text =
+      problems.size() == 1
+          ? problems[0]
+          : StrCat("errors:\n  ", absl::StrJoin(problems, "\n  "));
   return InternalError(StrCat(
       "failed to create typed patch object (",
       Text(config, {"metadata", "namespace"}), "/",
@@ -362,8 +363,8 @@ class Applier {
     own_.fields = FieldsOf(type, *request_.config);
     DropUntracked(kind_, own_.subresource, own_.fields);
     entries.push_back(own_);
-    Json object =
-        Pruned(type, MergeApplied(type, live_, *request_.config), last, entries);
+    Json object = Pruned(type, MergeApplied(type, live_, *request_.config),
+                         last, entries);
     FieldChanges changes =
         TrackedChanges(kind_, own_.subresource, live_, object);
     FL_RETURN_IF_ERROR(CheckConflicts(entries, changes.changed));
@@ -431,7 +432,8 @@ std::string ManagerName(std::string_view field_manager,
 Json TrackUpdate(const Kind& kind, const Json& before, const Json& after,
                  const Json& sent, const FieldManager& manager,
                  const std::string& now) {
-  if (kind.schema == nullptr || (manager.subresource.empty() && IsReset(sent))) {
+  if (kind.schema == nullptr ||
+      (manager.subresource.empty() && IsReset(sent))) {
     return Json::array();
   }
   Entries entries = EntriesToUpdate(before, sent, manager.subresource);

@@ -433,9 +433,9 @@ Json EmptyObject(const Type& type) {
   Json out = Json::object();
   for (const Field& field : type.fields) {
     if (field.presence != Presence::kAlways) continue;
-    out[field.name] = field.type != nullptr && field.type->shape == Shape::kObject
-                          ? EmptyObject(*field.type)
-                          : Json();
+    bool object =
+        field.type != nullptr && field.type->shape == Shape::kObject;
+    out[field.name] = object ? EmptyObject(*field.type) : Json();
   }
   return out;
 }
