@@ -13,7 +13,7 @@
 
 #include <linux/types.h>
 
-#define FL_ABI_VERSION 2
+#define FL_ABI_VERSION 3
 
 #ifdef __cplusplus
 #define FL_ABI_ASSERT(cond, text) static_assert(cond, text)
@@ -128,7 +128,8 @@ enum fl_backend_state {
 	FL_BACKEND_OFF = 3,   /* unhealthy: as DRAIN, UDP flows move on */
 };
 
-/* ---- fl_flow: LRU hash, tuple as seen at a hook -> translation ---- */
+/* ---- fl_flow: array (mmapable) of buckets, tuple as seen at a hook ->
+ * translation; flow_table.h says how an entry is found ---- */
 
 enum fl_hook {
 	FL_HOOK_INGRESS = 0, /* tc ingress translates the destination */
@@ -148,7 +149,7 @@ struct fl_flow_key {
 	__u8 proto;
 	__u8 hook; /* enum fl_hook */
 	__u16 pad;
-};
+} __attribute__((aligned(8)));
 FL_ABI_LAYOUT(fl_flow_key, 40, pad, 38);
 
 /* What to do with a packet that matches: at ingress, write addr:port to its
@@ -167,8 +168,31 @@ struct fl_flow {
 	__u16 created; /* minutes, modulo 65536 */
 	/* D of a masqueraded flow: the source port towards the backend. */
 	__be16 source_port;
-};
+} __attribute__((aligned(8)));
 FL_ABI_LAYOUT(fl_flow, 40, source_port, 38);
+
+struct fl_flow_entry {
+	struct fl_flow_key key;
+	struct fl_flow flow;
+};
+FL_ABI_LAYOUT(fl_flow_entry, 80, flow, 40);
+
+#define FL_FLOW_WAYS 8 /* entries a bucket */
+struct fl_flow_bucket {
+	__u64 mark[FL_FLOW_WAYS];
+	struct fl_flow_entry entry[FL_FLOW_WAYS];
+};
+FL_ABI_LAYOUT(fl_flow_bucket, 704, entry, 64);
+
+/* ---- fl_flow_secret: array of one, random, made with fl_flow; programs have
+ * it in fl_config ---- */
+
+struct fl_flow_hashing {
+	__u32 secret[10];
+	__u32 mask; /* buckets - 1 */
+	__u32 pad;
+};
+FL_ABI_LAYOUT(fl_flow_hashing, 48, pad, 44);
 
 enum fl_flow_state {
 	FL_FLOW_NEW = 0,	 /* no answer seen yet */
@@ -343,8 +367,9 @@ struct fl_config {
 	__u64 host_netns;    /* cookie of the agent's own network namespace */
 	__u32 pod_detection; /* enum fl_pod_detection */
 	__u32 pad;
+	struct fl_flow_hashing flows; /* the loader's to fill in */
 };
-FL_ABI_LAYOUT(fl_config, 192, pad, 188);
+FL_ABI_LAYOUT(fl_config, 240, flows, 192);
 
 /* Sizes that the programs know; the other maps' are set at load. */
 #define FL_FILTER_BITS (1u << 21)
@@ -358,7 +383,7 @@ FL_ABI_LAYOUT(fl_config, 192, pad, 188);
 #define FL_ABI_STRUCTS(X)                                                   \
 	X(fl_addr) X(fl_service_key) X(fl_service) X(fl_frontend)           \
 	X(fl_backend)                                                       \
-	X(fl_flow_key) X(fl_flow) X(fl_peer) X(fl_socket_key) X(fl_socket)  \
+	X(fl_flow_key) X(fl_flow) X(fl_flow_entry) X(fl_flow_bucket) X(fl_peer) X(fl_socket_key) X(fl_socket)  \
 	X(fl_affinity_key) X(fl_affinity) X(fl_source_range_key)            \
 	X(fl_node_addr) X(fl_node) X(fl_device) X(fl_counter) X(fl_event) X(fl_config)
 

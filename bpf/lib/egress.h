@@ -55,7 +55,8 @@ static __always_inline __u32 fl_egress_is_direct(const struct fl_packet *pkt,
 static __always_inline enum fl_counter_id
 fl_egress_reply(struct __sk_buff *ctx, struct fl_packet *pkt)
 {
-	struct fl_flow *flow = fl_flow_find(&pkt->tuple);
+	int position = fl_flow_seek(&pkt->tuple);
+	struct fl_flow *flow = fl_flow_at(position);
 	struct fl_flow_key a;
 
 	if (!flow)
@@ -69,7 +70,7 @@ fl_egress_reply(struct __sk_buff *ctx, struct fl_packet *pkt)
 	fl_flow_follow(pkt, flow);
 	if (pkt->malformed)
 		return FL_COUNTER_DROP_MALFORMED;
-	fl_flow_track(flow, pkt);
+	fl_flow_track(flow, position, pkt);
 	return fl_rewrite(ctx, pkt, FL_SIDE_SRC) ? FL_COUNTER_DROP_REWRITE :
 						   FL_COUNTER_REPLY_HIT;
 }

@@ -15,12 +15,13 @@
 #define FAIRLEAD_BPF_LIB_FLOW_H_
 
 #include "bpf/lib/config.h"
+#include "bpf/lib/flow_table.h"
 #include "bpf/lib/maps.h"
 #include "bpf/lib/parse.h"
 #include "bpf/lib/select.h"
 
 /* Silence after which an entry may be taken over by another flow (never: is
- * removed; that is the LRU's work): what people know from netfilter. UDP also
+ * removed; a full table makes room by itself): what people know from netfilter. UDP also
  * chooses its endpoint anew. */
 #define FL_FLOW_IDLE_UDP 120
 #define FL_FLOW_IDLE_UDP_NEW 30 /* no answer seen */
@@ -28,12 +29,6 @@
 #define FL_FLOW_IDLE_CLOSED 10
 #define FL_FLOW_IDLE_CLOSING 120
 #define FL_FLOW_IDLE_TCP 432000
-
-static __always_inline struct fl_flow *
-fl_flow_find(const struct fl_flow_key *key)
-{
-	return (struct fl_flow *)bpf_map_lookup_elem(&fl_flow, key);
-}
 
 /* Seconds are compared as nanoseconds: a multiplication for a division. */
 static __always_inline __u32 fl_flow_idle(const struct fl_flow *flow,
@@ -77,6 +72,16 @@ static __always_inline struct fl_addr fl_masquerade_addr(__u32 ipv6)
 	return addr;
 }
 
+static __always_inline __u32 fl_is_masquerade_addr(const struct fl_addr *addr,
+						   __u32 ipv6)
+{
+	const volatile struct fl_addr *own = ipv6 ? &fl_config.masquerade6 :
+						    &fl_config.masquerade4;
+
+	return addr->w[3] == own->w[3] && addr->w[2] == own->w[2] &&
+	       addr->w[1] == own->w[1] && addr->w[0] == own->w[0];
+}
+
 /* The keys of C and D, given A's key and the backend. */
 static __always_inline void fl_flow_key_d(struct fl_flow_key *key,
 					  const struct fl_flow_key *a,
@@ -104,12 +109,11 @@ static __always_inline void fl_flow_key_a(struct fl_flow_key *key,
 	key->hook = FL_HOOK_INGRESS;
 }
 
-/* From D's. */
-static __always_inline void fl_flow_key_c(struct fl_flow_key *key,
-					  const struct fl_addr *masquerade,
+/* From D's: the answer to this node's address and source port. */
+static __always_inline void fl_flow_key_c(struct fl_flow_key *key, __u32 ipv6,
 					  __be16 port)
 {
-	key->dst = *masquerade;
+	key->dst = fl_masquerade_addr(ipv6);
 	key->dport = port;
 	key->hook = FL_HOOK_INGRESS;
 }
@@ -123,43 +127,49 @@ static __always_inline __u32 fl_flow_is_reply_of(const struct fl_flow *d,
 }
 
 /* What A's packets show, its other entries are told: they are used by others to
- * see whether the flow is over. `a` is A's key. */
+ * see whether the flow is over. `a` is A's key, `position` its place. */
 static __noinline int fl_flow_tell(const struct fl_flow_key *a,
-				   const struct fl_flow *flow)
+				   const struct fl_flow *flow, int position)
 {
 	struct fl_flow_key key = {};
-	struct fl_addr masquerade;
 	struct fl_flow *d, *c;
+	int at;
 
 	fl_flow_key_d(&key, a, &flow->addr, flow->port);
-	d = fl_flow_find(&key);
+	at = fl_flow_seek(&key);
+	d = fl_flow_at(at);
 	if (!d || !fl_flow_is_reply_of(d, a))
 		return 0;
 	d->last_seen = flow->last_seen;
 	if (flow->state == FL_FLOW_CLOSED)
 		d->state = FL_FLOW_CLOSED;
+	fl_flow_keep(at, d->state, flow->last_seen);
+	/* Datagrams don't say that they have been answered. */
+	if (d->state == FL_FLOW_ESTABLISHED && flow->state == FL_FLOW_NEW)
+		fl_flow_keep(position, FL_FLOW_ESTABLISHED, flow->last_seen);
 	if (!d->source_port)
 		return 0;
-	masquerade = fl_masquerade_addr(!fl_addr_is_v4(&flow->addr));
-	fl_flow_key_c(&key, &masquerade, d->source_port);
-	c = fl_flow_find(&key);
+	fl_flow_key_c(&key, !fl_addr_is_v4(&flow->addr), d->source_port);
+	at = fl_flow_seek(&key);
+	c = fl_flow_at(at);
 	if (!c)
 		return 0;
 	c->last_seen = flow->last_seen;
 	/* Half closed: its port isn't kept for days. */
 	if (flow->state >= FL_FLOW_CLOSING && c->state < flow->state)
 		c->state = flow->state;
+	fl_flow_keep(at, c->state, flow->last_seen);
 	return 0;
 }
 
 /* Follows TCP, liberally: whatever comes, the packet is forwarded. Writes
  * only what has changed, so that a busy flow's entry stays shared between
  * CPUs' caches. */
-static __always_inline void fl_flow_track(struct fl_flow *flow,
+static __always_inline void fl_flow_track(struct fl_flow *flow, int position,
 					  const struct fl_packet *pkt)
 {
 	__u64 now_ns = bpf_ktime_get_coarse_ns();
-	__u32 tell = 0;
+	__u32 keep = 0, tell = 0;
 	__u8 state = flow->state;
 
 	if (pkt->tcp_flags & FL_TCP_RST)
@@ -172,14 +182,18 @@ static __always_inline void fl_flow_track(struct fl_flow *flow,
 		state = FL_FLOW_ESTABLISHED;
 	if (state != flow->state) {
 		flow->state = state;
+		keep = 1;
 		tell = state >= FL_FLOW_CLOSING;
 	}
 	if (fl_unlikely(fl_flow_idle(flow, now_ns, FL_FLOW_TOUCH_SECONDS))) {
 		flow->last_seen = now_ns / FL_SECOND_NS;
+		keep = 1;
 		tell = 1;
 	}
+	if (fl_unlikely(keep))
+		fl_flow_keep(position, state, flow->last_seen);
 	if (fl_unlikely(tell && !(flow->flags & FL_FLOW_REPLY)))
-		fl_flow_tell(&pkt->tuple, flow);
+		fl_flow_tell(&pkt->tuple, flow, position);
 }
 
 /* Is the connection over, by what both directions have shown? */
@@ -235,8 +249,8 @@ static __always_inline __u32 fl_flow_serves(const struct fl_flow *a,
 	return fl_flow_serves_by_reply(a, pkt);
 }
 
-/* The packet goes where `flow` says. The entry is read once: an LRU may give
- * it to another flow at any time. */
+/* The packet goes where `flow` says. The entry is read once: it may be given
+ * to another flow at any time. */
 static __always_inline void fl_flow_follow(struct fl_packet *pkt,
 					   const struct fl_flow *flow)
 {
@@ -252,26 +266,22 @@ static __always_inline void fl_flow_follow(struct fl_packet *pkt,
 static __noinline int fl_flow_forget(const struct fl_flow_key *a,
 				     const struct fl_addr *backend, __be16 port)
 {
-	struct fl_addr masquerade;
-	struct fl_flow_key key, c;
-	struct fl_flow *d, *reply;
+	struct fl_flow_key key;
+	struct fl_flow *flow;
+	__be16 source_port;
 
 	fl_flow_key_d(&key, a, backend, port);
-	d = fl_flow_find(&key);
-	if (d && fl_flow_is_reply_of(d, a)) {
-		if (d->source_port) {
-			masquerade = fl_masquerade_addr(
-				!fl_addr_is_v4(backend));
-			c = key;
-			fl_flow_key_c(&c, &masquerade, d->source_port);
-			reply = fl_flow_find(&c);
-			if (reply && reply->port == a->sport &&
-			    fl_addr_equal(&reply->addr, &a->src))
-				bpf_map_delete_elem(&fl_flow, &c);
-		}
-		bpf_map_delete_elem(&fl_flow, &key);
+	flow = fl_flow_find(&key);
+	if (flow && fl_flow_is_reply_of(flow, a)) {
+		source_port = flow->source_port;
+		fl_flow_remove(&key);
+		fl_flow_key_c(&key, !fl_addr_is_v4(&key.src), source_port);
+		flow = source_port ? fl_flow_find(&key) : 0;
+		if (flow && flow->port == a->sport &&
+		    fl_addr_equal(&flow->addr, &a->src))
+			fl_flow_remove(&key);
 	}
-	bpf_map_delete_elem(&fl_flow, a);
+	fl_flow_remove(a);
 	return 0;
 }
 

@@ -21,13 +21,11 @@
 static __always_inline __u32 fl_is_masquerade(const struct fl_packet *pkt)
 {
 	__u16 port = bpf_ntohs(pkt->tuple.dport);
-	struct fl_addr addr;
 
 	if (port < fl_config.source_port_min ||
 	    port > fl_config.source_port_max)
 		return 0;
-	addr = fl_masquerade_addr(pkt->ipv6);
-	return fl_addr_equal(&addr, &pkt->tuple.dst);
+	return fl_is_masquerade_addr(&pkt->tuple.dst, pkt->ipv6);
 }
 
 /* ---- opening a flow ---- */
@@ -78,33 +76,22 @@ static __noinline int fl_flow_evict(const struct fl_flow_key *c)
 		return 0;
 	frontend = flow->addr;
 	port = flow->port;
-	bpf_map_delete_elem(&fl_flow, &key);
+	fl_flow_remove(&key);
 	fl_flow_key_a(&key, &frontend, port);
-	bpf_map_delete_elem(&fl_flow, &key);
+	fl_flow_remove(&key);
 	return 0;
 }
 
-enum fl_port_state {
-	FL_PORT_TAKEN = 0,
-	FL_PORT_OURS = 1,  /* was free, and is written now */
-	FL_PORT_STALE = 2, /* its flow has been silent for so long: it is over */
-};
-
-/* Writes C if nobody has its port. (A global function is verified once, and
- * not in each round of the loop around it.) */
-__noinline int fl_masquerade_try(const struct fl_flow_key *c,
-				 const struct fl_flow *value)
+/* Has the flow with this C been silent for so long that it is over? */
+__noinline int fl_masquerade_stale(const struct fl_flow_key *c)
 {
 	struct fl_flow *flow;
 
-	if (!c || !value)
-		return FL_PORT_TAKEN;
-	if (!bpf_map_update_elem(&fl_flow, c, value, BPF_NOEXIST))
-		return FL_PORT_OURS;
+	if (!c)
+		return 0;
 	flow = fl_flow_find(c);
 	return flow && fl_flow_expired(flow, c->proto,
-				       bpf_ktime_get_coarse_ns()) ?
-		       FL_PORT_STALE : FL_PORT_TAKEN;
+				       bpf_ktime_get_coarse_ns());
 }
 
 /* Writes C with a port that no other flow to this backend has; 0: all taken.
@@ -120,13 +107,11 @@ fl_masquerade_alloc(struct fl_flow_key *c, const struct fl_flow *value,
 
 	for (i = 0; i < FL_PORT_TRIES && i < span; i++) {
 		c->dport = bpf_htons(fl_config.source_port_min + at);
-		switch (fl_masquerade_try(c, value)) {
-		case FL_PORT_OURS:
+		if (fl_flow_seek(c) < 0 &&
+		    fl_flow_put(c, value, 1) == FL_FLOW_MADE)
 			return c->dport;
-		case FL_PORT_STALE:
+		if (fl_masquerade_stale(c))
 			stale = c->dport;
-			break;
-		}
 		at++;
 		if (at >= span)
 			at = 0;
@@ -135,7 +120,7 @@ fl_masquerade_alloc(struct fl_flow_key *c, const struct fl_flow *value,
 		return 0;
 	c->dport = stale;
 	fl_flow_evict(c);
-	return bpf_map_update_elem(&fl_flow, c, value, BPF_ANY) ? 0 : stale;
+	return fl_flow_put(c, value, 0) == FL_FLOW_MADE ? stale : 0;
 }
 
 /* C; the port of pkt's flow towards pkt->to, or 0. `key` is D's, and is so
@@ -144,14 +129,13 @@ static __always_inline __be16 fl_masquerade_open(const struct fl_packet *pkt,
 						 struct fl_flow_key *key,
 						 struct fl_flow *value)
 {
-	struct fl_addr masquerade = fl_masquerade_addr(pkt->ipv6);
 	__be16 port;
 
 	value->addr = pkt->tuple.src;
 	value->port = pkt->tuple.sport;
 	value->flags = FL_FLOW_REPLY | FL_FLOW_MASQ;
 	value->source_port = 0;
-	fl_flow_key_c(key, &masquerade, 0);
+	fl_flow_key_c(key, pkt->ipv6, 0);
 	port = fl_masquerade_alloc(key, value, bpf_get_prandom_u32());
 	fl_flow_key_d(key, &pkt->tuple, &pkt->to, pkt->to_port);
 	return port;
@@ -160,25 +144,30 @@ static __always_inline __be16 fl_masquerade_open(const struct fl_packet *pkt,
 /* All entries of pkt's flow to pkt->to; what makes it exist, A, comes last.
  * DROP_TUPLE_CLASH: another flow has D. (Global functions are verified once,
  * whatever they are called with.) */
-__noinline int fl_flow_open(const struct fl_packet *pkt, struct fl_flow *value)
+__noinline int fl_flow_open(const struct fl_packet *pkt)
 {
+	struct fl_flow value = {};
 	struct fl_flow_key key = {};
 	struct fl_flow *taken;
 	__be16 port = 0;
 
-	if (!pkt || !value)
+	if (!pkt)
 		return FL_COUNTER_DROP_MAP_FULL;
+	value.service_id = pkt->service_id;
+	value.backend_id = pkt->backend_id;
+	value.backend_generation = pkt->backend_generation;
+	fl_flow_stamp(&value);
 	fl_flow_key_d(&key, &pkt->tuple, &pkt->to, pkt->to_port);
 	if (pkt->masquerade) {
-		port = fl_masquerade_open(pkt, &key, value);
+		port = fl_masquerade_open(pkt, &key, &value);
 		if (!port)
 			return FL_COUNTER_REJECT_NO_PORT;
 	}
-	value->addr = pkt->tuple.dst;
-	value->port = pkt->tuple.dport;
-	value->flags = FL_FLOW_REPLY | pkt->masquerade;
-	value->source_port = port;
-	if (bpf_map_update_elem(&fl_flow, &key, value, BPF_NOEXIST)) {
+	value.addr = pkt->tuple.dst;
+	value.port = pkt->tuple.dport;
+	value.flags = FL_FLOW_REPLY | pkt->masquerade;
+	value.source_port = port;
+	if (fl_flow_put(&key, &value, 1) != FL_FLOW_MADE) {
 		taken = fl_flow_find(&key);
 		if (taken && fl_tuple_taken(taken, pkt))
 			goto undo;
@@ -190,36 +179,34 @@ __noinline int fl_flow_open(const struct fl_packet *pkt, struct fl_flow *value)
 			fl_flow_key_d(&key, &pkt->tuple, &pkt->to,
 				      pkt->to_port);
 		}
-		if (bpf_map_update_elem(&fl_flow, &key, value, BPF_ANY))
+		if (fl_flow_put(&key, &value, 0) == FL_FLOW_FULL)
 			goto undo;
 	}
-	value->addr = pkt->to;
-	value->port = pkt->to_port;
-	value->flags = pkt->masquerade;
-	value->source_port = 0;
-	if (bpf_map_update_elem(&fl_flow, &pkt->tuple, value, BPF_ANY))
+	value.addr = pkt->to;
+	value.port = pkt->to_port;
+	value.flags = pkt->masquerade;
+	value.source_port = 0;
+	/* Another CPU may have made it: with the same D. */
+	if (fl_flow_put(&pkt->tuple, &value, 1) == FL_FLOW_FULL)
 		return FL_COUNTER_DROP_MAP_FULL;
 	return FL_COUNTER_FORWARD_NEW;
 undo:
 	if (port) {
-		struct fl_addr masquerade = fl_masquerade_addr(pkt->ipv6);
-
-		fl_flow_key_c(&key, &masquerade, port);
-		bpf_map_delete_elem(&fl_flow, &key);
+		fl_flow_key_c(&key, pkt->ipv6, port);
+		fl_flow_remove(&key);
 	}
 	return FL_COUNTER_DROP_TUPLE_CLASH;
 }
 
-/* FORWARD_NEW: pkt->to is a backend that is ON, and `value` says which.
- * REJECT_RST: there is none. The second time, affinity has had its say. */
+/* FORWARD_NEW: pkt->to is a backend that is ON. REJECT_RST: there is none. The
+ * second time, affinity has had its say. */
 __noinline int fl_choose(struct fl_packet *pkt,
 			 const struct fl_service *service,
-			 const struct fl_selection *selection,
-			 struct fl_flow *value, __u32 again)
+			 const struct fl_selection *selection, __u32 again)
 {
 	struct fl_choice choice;
 
-	if (!pkt || !service || !selection || !value)
+	if (!pkt || !service || !selection)
 		return FL_COUNTER_REJECT_RST;
 	choice = again ? fl_select_random(selection, fl_flow_random(pkt, again)) :
 			 fl_select(service, selection, &pkt->tuple.src,
@@ -229,8 +216,7 @@ __noinline int fl_choose(struct fl_packet *pkt,
 	pkt->to = choice.backend->addr;
 	pkt->to_port = choice.backend->port;
 	pkt->backend_id = choice.id;
-	value->backend_id = choice.id;
-	value->backend_generation = choice.generation;
+	pkt->backend_generation = choice.generation;
 	return FL_COUNTER_FORWARD_NEW;
 }
 
@@ -272,35 +258,10 @@ fl_ingress_masquerades(const struct fl_packet *pkt,
 	       !(fl_node_addr_flags(&pkt->to) & FL_NODE_ADDR_LOCAL);
 }
 
-/* Admitted: finds an endpoint and opens the flow. */
-static __always_inline enum fl_counter_id
-fl_ingress_start(struct fl_packet *pkt, const struct fl_service *service,
-		 enum fl_client client)
-{
-	enum fl_counter_id verdict = FL_COUNTER_DROP_TUPLE_CLASH;
-	struct fl_flow value = {};
-	int i;
-
-	value.service_id = service->id;
-	fl_flow_stamp(&value);
-	for (i = 0; i < FL_CLASH_TRIES; i++) {
-		verdict = (enum fl_counter_id)fl_choose(
-			pkt, service, fl_service_selection(service, client),
-			&value, i);
-		if (verdict != FL_COUNTER_FORWARD_NEW)
-			return verdict;
-		pkt->masquerade = fl_ingress_masquerades(pkt, service, client) ?
-					  FL_FLOW_MASQ : 0;
-		verdict = (enum fl_counter_id)fl_flow_open(pkt, &value);
-		if (verdict != FL_COUNTER_DROP_TUPLE_CLASH)
-			break;
-	}
-	return verdict;
-}
-
-/* No flow, or one that this packet can't use any more. FORWARD_NEW: follow
- * pkt->to; REJECT_*: not yet answered. */
-__noinline int fl_ingress_new(struct fl_packet *pkt)
+/* A packet that has no flow, or one that it can't use any more. FORWARD_NEW: it
+ * may go to pkt->to; REJECT_*: not yet answered. `again`: how many endpoints
+ * have turned out to be taken for its tuple. */
+__noinline int fl_ingress_decide(struct fl_packet *pkt, __u32 again)
 {
 	struct fl_service service;
 	enum fl_counter_id verdict;
@@ -316,7 +277,29 @@ __noinline int fl_ingress_new(struct fl_packet *pkt)
 	verdict = fl_ingress_admit(pkt, &service, client);
 	if (verdict != FL_COUNTER_FORWARD_NEW)
 		return verdict;
-	return fl_ingress_start(pkt, &service, client);
+	verdict = (enum fl_counter_id)fl_choose(
+		pkt, &service, fl_service_selection(&service, client), again);
+	pkt->masquerade = fl_ingress_masquerades(pkt, &service, client) ?
+				  FL_FLOW_MASQ : 0;
+	return verdict;
+}
+
+/* FORWARD_NEW: its flow is open, follow pkt->to. */
+__noinline int fl_ingress_new(struct fl_packet *pkt)
+{
+	int verdict = FL_COUNTER_NOT_OURS, i;
+
+	if (!pkt)
+		return verdict;
+	for (i = 0; i < FL_CLASH_TRIES; i++) {
+		verdict = fl_ingress_decide(pkt, i);
+		if (verdict != FL_COUNTER_FORWARD_NEW)
+			break;
+		verdict = fl_flow_open(pkt);
+		if (verdict != FL_COUNTER_DROP_TUPLE_CLASH)
+			break;
+	}
+	return verdict;
 }
 
 /* A first packet straight to a backend (or one that was translated already, at
@@ -362,27 +345,27 @@ static __always_inline enum fl_counter_id
 fl_ingress_route(struct __sk_buff *ctx, struct fl_packet *pkt)
 {
 	__u32 frontend = fl_frontend_possible(pkt);
-	struct fl_addr backend;
 	struct fl_flow *flow;
+	int position;
 
 	if (fl_likely(!frontend && !fl_is_masquerade(pkt)))
 		return fl_ingress_not_ours(pkt);
-	flow = fl_flow_find(&pkt->tuple);
+	position = fl_flow_seek(&pkt->tuple);
+	flow = fl_flow_at(position);
 	if (flow && pkt->malformed)
 		return FL_COUNTER_DROP_MALFORMED;
 	if (flow && (flow->flags & FL_FLOW_REPLY)) {
-		fl_flow_track(flow, pkt);
+		fl_flow_track(flow, position, pkt);
 		fl_flow_follow(pkt, flow);
 		return FL_COUNTER_REPLY_HIT;
 	}
 	if (flow && fl_flow_serves(flow, pkt)) {
-		fl_flow_track(flow, pkt);
+		fl_flow_track(flow, position, pkt);
 		fl_flow_follow(pkt, flow);
 		return FL_COUNTER_FORWARD_HIT;
 	}
 	if (flow) {
-		backend = flow->addr;
-		fl_flow_forget(&pkt->tuple, &backend, flow->port);
+		fl_flow_forget(&pkt->tuple, &flow->addr, flow->port);
 	} else if (!frontend) {
 		return fl_ingress_not_ours(pkt);
 	}

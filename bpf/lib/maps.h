@@ -47,8 +47,9 @@ FL_MAP(fl_frontend, BPF_MAP_TYPE_ARRAY, __u32, struct fl_frontend,
 FL_MAP(fl_slot, BPF_MAP_TYPE_ARRAY, __u32, __u32, 1 << 20, BPF_F_MMAPABLE);
 FL_MAP(fl_backend, BPF_MAP_TYPE_ARRAY, __u32, struct fl_backend, 1 << 18,
        BPF_F_MMAPABLE);
-FL_MAP(fl_flow, BPF_MAP_TYPE_LRU_HASH, struct fl_flow_key, struct fl_flow,
-       1 << 18, 0);
+/* 1 << 18 entries. */
+FL_MAP(fl_flow, BPF_MAP_TYPE_ARRAY, __u32, struct fl_flow_bucket, 1 << 15,
+       BPF_F_MMAPABLE);
 FL_MAP(fl_peer, BPF_MAP_TYPE_ARRAY, __u32, struct fl_peer, FL_PEER_ENTRIES,
        BPF_F_MMAPABLE);
 FL_MAP(fl_socket, BPF_MAP_TYPE_LRU_HASH, struct fl_socket_key,

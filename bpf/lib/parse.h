@@ -63,7 +63,9 @@ struct fl_packet {
 	struct fl_addr to;
 	__u32 service_id;
 	__u32 backend_id;
+	__u32 backend_generation;
 	__u32 ifindex; /* the device's */
+	__u32 pad2;
 };
 
 /* The first packet of a connection (a datagram is none). */

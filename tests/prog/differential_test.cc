@@ -13,8 +13,8 @@ namespace fairlead::differential {
 namespace {
 
 // What the suite can spare; scripts/differential runs for longer.
-constexpr absl::Duration kSearch = absl::Seconds(8);
-constexpr absl::Duration kShortSearch = absl::Seconds(8);
+constexpr absl::Duration kSearch = absl::Seconds(45);
+constexpr absl::Duration kShortSearch = absl::Seconds(15);
 constexpr absl::Duration kCanary = absl::Seconds(5);
 
 World& SharedWorld() {

@@ -90,6 +90,20 @@ absl::Status SetBack(int fd, std::string_view name, uint32_t V::*seconds,
   return absl::OkStatus();
 }
 
+absl::Status SetBackFlows(datapath::FlowTable* flows, uint32_t by) {
+  std::vector<std::pair<fl_flow_key, fl_flow>> entries;
+  FL_RETURN_IF_ERROR(
+      flows->ForEach([&](const fl_flow_key& key, const fl_flow& flow) {
+        entries.emplace_back(key, flow);
+        return true;
+      }));
+  for (auto& [key, flow] : entries) {
+    flow.last_seen -= by;
+    FL_RETURN_IF_ERROR(flows->Update(key, flow));
+  }
+  return absl::OkStatus();
+}
+
 IpAddress Ip(std::string_view text) { return *IpAddress::Parse(text); }
 IpPrefix Prefix(std::string_view text) { return *IpPrefix::Parse(text); }
 
@@ -125,7 +139,7 @@ absl::StatusOr<std::unique_ptr<World>> World::Create(
       world->programs_,
       datapath::Programs::Load(layout, ToConfig(node),
                                {.services = 1024, .slots = 4096,
-                                .backends = 1024, .flows = 16384,
+                                .backends = 1024, .flows = 4096,
                                 .sockets = 1024, .affinities = 16384,
                                 .source_ranges = 1024}));
   FL_RETURN_IF_ERROR(world->OpenMaps());
@@ -150,7 +164,7 @@ absl::Status World::OpenMaps() {
     return map.max_entries;
   };
   FL_RETURN_IF_ERROR(open("fl_counter", &counter_fd_).status());
-  FL_RETURN_IF_ERROR(open("fl_flow", &flow_fd_).status());
+  FL_ASSIGN_OR_RETURN(flows_, datapath::FlowTable::Open(layout_));
   FL_RETURN_IF_ERROR(open("fl_affinity", &affinity_fd_).status());
   FL_RETURN_IF_ERROR(open("fl_node", &node_fd_).status());
   const char* names[] = {"fl_filter_fe", "fl_filter_be"};
@@ -183,7 +197,7 @@ absl::Status World::Reset(const reference::Node& node) {
     now_ += absl::Hours(1);
     (void)reconciler_->Advance(now_);
   }
-  FL_RETURN_IF_ERROR(Empty(flow_fd_.get(), "fl_flow"));
+  FL_RETURN_IF_ERROR(flows_.Clear());
   FL_RETURN_IF_ERROR(Empty(affinity_fd_.get(), "fl_affinity"));
   for (auto& filter : filters_) {
     for (uint32_t i = 0; i < filter.size(); ++i) filter[i] = 0;
@@ -305,8 +319,7 @@ absl::StatusOr<bool> World::Age(uint32_t seconds) {
   aged_ += seconds;
   now_ += absl::Seconds(seconds);
   (void)reconciler_->Advance(now_);
-  FL_RETURN_IF_ERROR((SetBack<fl_flow_key, fl_flow>(
-      flow_fd_.get(), "fl_flow", &fl_flow::last_seen, seconds)));
+  FL_RETURN_IF_ERROR(SetBackFlows(&flows_, seconds));
   FL_RETURN_IF_ERROR((SetBack<fl_affinity_key, fl_affinity>(
       affinity_fd_.get(), "fl_affinity", &fl_affinity::last_used, seconds)));
   return true;

@@ -20,6 +20,7 @@
 #include "tests/prog/packet.h"
 #include "tests/reference/state.h"
 #include "userspace/agent/udp_serving.h"
+#include "userspace/datapath/flow_table.h"
 #include "userspace/datapath/kernel_maps.h"
 #include "userspace/datapath/loader.h"
 #include "userspace/datapath/pin_layout.h"
@@ -95,7 +96,8 @@ class World {
   std::unique_ptr<datapath::KernelMaps> maps_;
   absl::Status WriteNodePods(const reference::Node& node);
 
-  UniqueFd counter_fd_, flow_fd_, affinity_fd_, node_fd_;
+  UniqueFd counter_fd_, affinity_fd_, node_fd_;
+  datapath::FlowTable flows_;
   datapath::MmapArray<uint64_t> filters_[2];
   int program_fd_[2] = {-1, -1};
   std::unique_ptr<datapath::UdpState> udp_;

@@ -10,6 +10,7 @@
 
 #include "bpf/abi/filter.h"
 #include "userspace/base/status.h"
+#include "userspace/datapath/flow_table.h"
 #include "userspace/reconcile/plan.h"
 
 namespace fairlead::harness {
@@ -134,7 +135,10 @@ absl::Status ServiceWorld::Reset() {
   for (const fl_service_key& key : services) {
     FL_RETURN_IF_ERROR(maps().DeleteService(key));
   }
-  for (const char* map : {"fl_flow", "fl_socket", "fl_affinity",
+  FL_ASSIGN_OR_RETURN(datapath::FlowTable flows,
+                      datapath::FlowTable::Open(layout));
+  FL_RETURN_IF_ERROR(flows.Clear());
+  for (const char* map : {"fl_socket", "fl_affinity",
                           "fl_source_range", "fl_node_addr"}) {
     FL_RETURN_IF_ERROR(Empty(layout, map));
   }

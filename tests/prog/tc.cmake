@@ -1,6 +1,6 @@
 fl_library(packet SRCS packet.cc)
 if(FAIRLEAD_TESTS)
-  fl_library(tc_run SRCS tc_run.cc tc_rows.cc DEPS packet base tc_skel
+  fl_library(tc_run SRCS tc_run.cc tc_rows.cc DEPS packet base datapath tc_skel
     GTest::gtest)
 endif()
 fl_test(packet_test LABEL unit SRCS packet_test.cc DEPS packet)

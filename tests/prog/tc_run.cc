@@ -4,6 +4,7 @@
 #include <arpa/inet.h>
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
+#include <unistd.h>
 
 #include <cerrno>
 #include <cstdio>
@@ -101,14 +102,21 @@ fl_config TcRun::DefaultConfig() {
 TcRun::TcRun(const fl_config& config, int flows) {
   skeleton_ = tc__open();
   if (skeleton_ == nullptr) Die("open tc");
-  const_cast<fl_config&>(
+  const uint32_t buckets =
+      datapath::FlowBuckets(static_cast<uint32_t>(flows));
+  absl::StatusOr<fl_flow_hashing> hashing = datapath::NewFlowHashing(buckets);
+  if (!hashing.ok()) Die("random numbers");
+  auto& loaded = const_cast<fl_config&>(
       reinterpret_cast<const volatile fl_config&>(
-          skeleton_->rodata->fl_config)) = config;
+          skeleton_->rodata->fl_config));
+  loaded = config;
+  loaded.flows = *hashing;
   bpf_map__set_max_entries(skeleton_->maps.fl_service, 64);
   bpf_map__set_max_entries(skeleton_->maps.fl_slot, 1024);
   bpf_map__set_max_entries(skeleton_->maps.fl_backend, 64);
-  bpf_map__set_max_entries(skeleton_->maps.fl_flow, flows);
+  bpf_map__set_max_entries(skeleton_->maps.fl_flow, buckets);
   if (tc__load(skeleton_)) Die("load tc");
+  flows_ = {UniqueFd(dup(bpf_map__fd(skeleton_->maps.fl_flow))), *hashing};
   ring_ = ring_buffer__new(bpf_map__fd(skeleton_->maps.fl_event), OnEvent,
                            &events_, nullptr);
   if (ring_ == nullptr) Die("ring buffer");
@@ -122,7 +130,7 @@ TcRun::~TcRun() {
 void TcRun::Clear() {
   auto& maps = skeleton_->maps;
   Empty<fl_service_key>(maps.fl_service);
-  Empty<fl_flow_key>(maps.fl_flow);
+  if (!flows_.Clear().ok()) Die("empty fl_flow");
   Empty<fl_addr>(maps.fl_node_addr);
   Empty<fl_source_range_key>(maps.fl_source_range);
   Empty<fl_affinity_key>(maps.fl_affinity);
@@ -302,26 +310,19 @@ Result TcRun::Run(Hook hook, const packet::Bytes& frame, uint32_t mark,
 }
 
 std::optional<fl_flow> TcRun::Flow(const fl_flow_key& key) const {
-  fl_flow flow;
-  if (bpf_map_lookup_elem(bpf_map__fd(skeleton_->maps.fl_flow), &key, &flow)) {
-    return std::nullopt;
-  }
-  return flow;
+  absl::StatusOr<std::optional<fl_flow>> flow = flows_.Lookup(key);
+  if (!flow.ok()) Die("look up in fl_flow");
+  return *flow;
 }
 
 void TcRun::SetFlow(const fl_flow_key& key, const fl_flow& flow) {
-  Set(skeleton_->maps.fl_flow, key, flow);
+  if (!flows_.Update(key, flow).ok()) Die("write fl_flow");
 }
 
 int TcRun::FlowCount() const {
-  int count = 0, fd = bpf_map__fd(skeleton_->maps.fl_flow);
-  fl_flow_key key, next;
-  for (void* at = nullptr; bpf_map_get_next_key(fd, at, &next) == 0;
-       at = &key) {
-    key = next;
-    count++;
-  }
-  return count;
+  absl::StatusOr<uint64_t> count = flows_.Count();
+  if (!count.ok()) Die("count fl_flow");
+  return static_cast<int>(*count);
 }
 
 std::vector<fl_event> TcRun::Events() {

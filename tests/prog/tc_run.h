@@ -16,6 +16,7 @@
 
 #include "bpf/abi/types.h"
 #include "tests/prog/packet.h"
+#include "userspace/datapath/flow_table.h"
 
 struct tc;
 
@@ -100,6 +101,7 @@ class TcRun {
                  uint8_t protocol);
 
   ::tc* skeleton_ = nullptr;
+  datapath::FlowTable flows_;
   void* ring_ = nullptr;  // struct ring_buffer
   std::vector<fl_event> events_;
   uint32_t next_slot_ = 0;

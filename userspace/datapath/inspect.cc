@@ -191,7 +191,6 @@ absl::Status Inspector::OpenAll(const PinLayout& layout) {
       to.entries = map.max_entries;
     };
     if (name == "fl_service") take(services_);
-    if (name == "fl_flow") take(flows_);
     if (name == "fl_socket") take(sockets_);
     if (name == "fl_affinity") take(affinities_);
     if (name == "fl_source_range") take(source_ranges_);
@@ -200,7 +199,9 @@ absl::Status Inspector::OpenAll(const PinLayout& layout) {
     if (name == "fl_backend") take_array(backends_);
     if (name == "fl_peer") take_array(peers_);
     if (name == "fl_counter") counters_ = std::move(map.fd);
+    if (name == "fl_flow") capacities_.back().second *= FL_FLOW_WAYS;
   }
+  FL_ASSIGN_OR_RETURN(flows_, FlowTable::Open(layout));
   return absl::OkStatus();
 }
 
@@ -392,6 +393,7 @@ absl::Status Inspector::DumpRest(std::string_view map, RowSink fn) const {
 }
 
 absl::StatusOr<uint64_t> Inspector::Entries(std::string_view map) const {
+  if (map == "fl_flow") return flows_.Count();
   // Not by Dump(): writing the rows costs ten times what counting them does.
   uint64_t entries = 0;
   auto count = [&](const auto&, const auto&) {
@@ -400,7 +402,6 @@ absl::StatusOr<uint64_t> Inspector::Entries(std::string_view map) const {
   };
   absl::Status status;
   if (map == "fl_service") status = services_.ForEach(count);
-  if (map == "fl_flow") status = flows_.ForEach(count);
   if (map == "fl_socket") status = sockets_.ForEach(count);
   if (map == "fl_affinity") status = affinities_.ForEach(count);
   if (map == "fl_source_range") status = source_ranges_.ForEach(count);

@@ -20,6 +20,7 @@
 #include "absl/types/span.h"
 #include "bpf/abi/types.h"
 #include "userspace/base/ip_address.h"
+#include "userspace/datapath/flow_table.h"
 #include "userspace/datapath/pin_layout.h"
 #include "userspace/datapath/typed_map.h"
 
@@ -128,7 +129,7 @@ class Inspector {
     uint32_t entries = 0;
   };
   TypedMap<fl_service_key, fl_service> services_;
-  TypedMap<fl_flow_key, fl_flow> flows_;
+  FlowTable flows_;
   TypedMap<fl_socket_key, fl_socket> sockets_;
   TypedMap<fl_affinity_key, fl_affinity> affinities_;
   TypedMap<fl_source_range_key, uint32_t> source_ranges_;

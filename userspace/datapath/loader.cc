@@ -15,6 +15,7 @@
 #include "userspace/base/status.h"
 #include "userspace/base/strings.h"
 #include "userspace/base/unique_fd.h"
+#include "userspace/datapath/flow_table.h"
 
 namespace fairlead::datapath {
 namespace {
@@ -61,7 +62,6 @@ constexpr ResizableMap kResizable[] = {
     {"fl_service", &MapSizes::services},
     {"fl_slot", &MapSizes::slots},
     {"fl_backend", &MapSizes::backends},
-    {"fl_flow", &MapSizes::flows},
     {"fl_socket", &MapSizes::sockets},
     {"fl_affinity", &MapSizes::affinities},
     {"fl_source_range", &MapSizes::source_ranges},
@@ -76,6 +76,10 @@ bool IsInternal(const bpf_map* map) {
 }
 
 bool Resize(bpf_map* map, const MapSizes& sizes) {
+  if (std::string_view(bpf_map__name(map)) == "fl_flow") {
+    bpf_map__set_max_entries(map, FlowBuckets(sizes.flows));
+    return true;
+  }
   for (const ResizableMap& entry : kResizable) {
     if (entry.name != bpf_map__name(map)) continue;
     bpf_map__set_max_entries(map, sizes.*entry.size);
@@ -119,13 +123,19 @@ absl::Status Reuse(const PinLayout& layout, bpf_map* map, bool resizable) {
              "Services end)"));
 }
 
-absl::Status LoadObject(const PinLayout& layout, const MapSizes& sizes,
-                        bpf_object* object) {
+absl::Status PrepareMaps(const PinLayout& layout, const MapSizes& sizes,
+                         bpf_object* object) {
   bpf_map* map = nullptr;
   bpf_object__for_each_map(map, object) {
     if (IsInternal(map)) continue;
     FL_RETURN_IF_ERROR(Reuse(layout, map, Resize(map, sizes)));
   }
+  return absl::OkStatus();
+}
+
+// Loads, and pins the maps that aren't yet.
+absl::Status LoadObject(const PinLayout& layout, bpf_object* object) {
+  bpf_map* map = nullptr;
   Diagnosis diagnosis;
   if (int result = bpf_object__load(object); result != 0) {
     return WithContext(
@@ -174,8 +184,15 @@ absl::StatusOr<std::unique_ptr<Programs>> Programs::Load(
   }
   skeletons.socket->rodata->fl_config = config;
   skeletons.tc->rodata->fl_config = config;
-  FL_RETURN_IF_ERROR(LoadObject(layout, sizes, skeletons.socket->obj));
-  FL_RETURN_IF_ERROR(LoadObject(layout, sizes, skeletons.tc->obj));
+  FL_RETURN_IF_ERROR(PrepareMaps(layout, sizes, skeletons.socket->obj));
+  FL_RETURN_IF_ERROR(LoadObject(layout, skeletons.socket->obj));
+  FL_RETURN_IF_ERROR(PrepareMaps(layout, sizes, skeletons.tc->obj));
+  // A table that was there keeps its size.
+  FL_ASSIGN_OR_RETURN(
+      skeletons.tc->rodata->fl_config.flows,
+      PinnedFlowHashing(layout,
+                        bpf_map__max_entries(skeletons.tc->maps.fl_flow)));
+  FL_RETURN_IF_ERROR(LoadObject(layout, skeletons.tc->obj));
   return programs;
 }
 

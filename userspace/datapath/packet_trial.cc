@@ -27,7 +27,8 @@ struct PrivateMap {
   std::string_view name;
   uint32_t entries;  // 0: as it is
 };
-constexpr PrivateMap kPrivate[] = {{"fl_flow", 4096},
+constexpr uint32_t kFlowBuckets = 64;
+constexpr PrivateMap kPrivate[] = {{"fl_flow", kFlowBuckets},
                                    {"fl_affinity", 4096},
                                    {"fl_counter", 0},
                                    {"fl_event", 4096}};
@@ -59,11 +60,10 @@ absl::Status PrepareMap(const PinLayout& layout, bpf_map* map) {
   return absl::OkStatus();
 }
 
-template <typename K, typename V>
-absl::StatusOr<TypedMap<K, V>> CopyOf(const bpf_map* map) {
+absl::StatusOr<UniqueFd> FdOf(const bpf_map* map) {
   UniqueFd fd(fcntl(bpf_map__fd(map), F_DUPFD_CLOEXEC, 0));
   if (!fd.valid()) return ErrnoStatus(errno, "dup", bpf_map__name(map));
-  return TypedMap<K, V>(bpf_map__name(map), std::move(fd));
+  return fd;
 }
 
 template <typename K, typename V>
@@ -125,7 +125,9 @@ absl::Status PacketTrial::Open(const PinLayout& layout) {
   skeleton_->tc.reset(tc__open());
   struct tc* tc = skeleton_->tc.get();
   if (tc == nullptr) return ErrnoStatus(errno, "open BPF object", "tc");
+  FL_ASSIGN_OR_RETURN(fl_flow_hashing hashing, NewFlowHashing(kFlowBuckets));
   tc->rodata->fl_config = config_;
+  tc->rodata->fl_config.flows = hashing;
   bpf_map* map = nullptr;
   bpf_object__for_each_map(map, tc->obj) {
     FL_RETURN_IF_ERROR(PrepareMap(layout, map));
@@ -133,12 +135,11 @@ absl::Status PacketTrial::Open(const PinLayout& layout) {
   if (int result = bpf_object__load(tc->obj); result != 0) {
     return ErrnoStatus(-result, "load BPF object", "tc, for a trial");
   }
-  FL_ASSIGN_OR_RETURN(copy_.flows,
-                      (CopyOf<fl_flow_key, fl_flow>(tc->maps.fl_flow)));
-  FL_ASSIGN_OR_RETURN(
-      copy_.affinities,
-      (CopyOf<fl_affinity_key, fl_affinity>(tc->maps.fl_affinity)));
-  FL_RETURN_IF_ERROR(OpenLive(layout, "fl_flow", &live_.flows));
+  FL_ASSIGN_OR_RETURN(UniqueFd flows, FdOf(tc->maps.fl_flow));
+  copy_.flows = FlowTable(std::move(flows), hashing);
+  FL_ASSIGN_OR_RETURN(UniqueFd affinities, FdOf(tc->maps.fl_affinity));
+  copy_.affinities = {"fl_affinity", std::move(affinities)};
+  FL_ASSIGN_OR_RETURN(live_.flows, FlowTable::Open(layout));
   FL_RETURN_IF_ERROR(OpenLive(layout, "fl_affinity", &live_.affinities));
   FL_RETURN_IF_ERROR(OpenLive(layout, "fl_node_addr", &places_.addresses));
   FL_RETURN_IF_ERROR(OpenLive(layout, "fl_node", &places_.node));
@@ -147,7 +148,7 @@ absl::Status PacketTrial::Open(const PinLayout& layout) {
 }
 
 absl::Status PacketTrial::Clear() {
-  FL_RETURN_IF_ERROR(Empty(&copy_.flows));
+  FL_RETURN_IF_ERROR(copy_.flows.Clear());
   return Empty(&copy_.affinities);
 }
 

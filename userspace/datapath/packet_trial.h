@@ -25,6 +25,7 @@
 #include "bpf/abi/types.h"
 #include "userspace/base/ip_address.h"
 #include "userspace/datapath/client_kind.h"
+#include "userspace/datapath/flow_table.h"
 #include "userspace/datapath/pin_layout.h"
 #include "userspace/datapath/typed_map.h"
 
@@ -87,7 +88,7 @@ class PacketTrial {
  private:
   struct Skeleton;
   struct Tables {
-    TypedMap<fl_flow_key, fl_flow> flows;
+    FlowTable flows;
     TypedMap<fl_affinity_key, fl_affinity> affinities;
   };
   // Read only, by the programs as well.

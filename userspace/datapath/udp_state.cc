@@ -48,10 +48,9 @@ bool SameBackend(const fl_flow& a, const fl_flow& b) {
 absl::StatusOr<std::unique_ptr<UdpState>> UdpState::Open(
     const PinLayout& layout) {
   std::unique_ptr<UdpState> state(new UdpState());
-  FL_ASSIGN_OR_RETURN(PinnedMap flows, OpenPinnedMap(layout, "fl_flow"));
+  FL_ASSIGN_OR_RETURN(state->flows_, FlowTable::Open(layout));
   FL_ASSIGN_OR_RETURN(PinnedMap sockets, OpenPinnedMap(layout, "fl_socket"));
   FL_ASSIGN_OR_RETURN(PinnedMap peers, OpenPinnedMap(layout, "fl_peer"));
-  state->flows_ = {"fl_flow", std::move(flows.fd)};
   state->sockets_ = {"fl_socket", std::move(sockets.fd)};
   state->peers_ = std::move(peers.fd);
   state->peer_entries_ = peers.max_entries;

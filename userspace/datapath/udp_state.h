@@ -20,6 +20,7 @@
 #include "absl/status/statusor.h"
 #include "bpf/abi/types.h"
 #include "userspace/base/ip_address.h"
+#include "userspace/datapath/flow_table.h"
 #include "userspace/datapath/pin_layout.h"
 #include "userspace/datapath/typed_map.h"
 
@@ -58,7 +59,7 @@ class UdpState {
   absl::Status RemoveFlow(const fl_flow_key& key, const fl_flow& flow,
                           const std::vector<IpAddress>& masquerade);
 
-  TypedMap<fl_flow_key, fl_flow> flows_;
+  FlowTable flows_;
   TypedMap<fl_socket_key, fl_socket> sockets_;
   UniqueFd peers_;
   uint32_t peer_entries_ = 0;

@@ -1,0 +1,73 @@
+// SPDX-License-Identifier: Apache-2.0
+// The flow table from user space: the same algorithm as the programs'
+// (bpf/abi/flow_table.h) on the same memory.
+//
+// Pages are mapped window by window: a walk through a large table doesn't make
+// it this process' memory.
+//
+// Threads: const methods from any thread; the programs work on meanwhile. A
+// walk sees an entry that stays exactly once, and others or not; what it is
+// shown was whole at some moment. Owns its descriptor.
+#ifndef FAIRLEAD_USERSPACE_DATAPATH_FLOW_TABLE_H_
+#define FAIRLEAD_USERSPACE_DATAPATH_FLOW_TABLE_H_
+
+#include <cstdint>
+#include <optional>
+
+#include "absl/functional/function_ref.h"
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "bpf/abi/types.h"
+#include "userspace/base/unique_fd.h"
+#include "userspace/datapath/pin_layout.h"
+
+namespace fairlead::datapath {
+
+// The array's length for a table of at least `flows` entries.
+uint32_t FlowBuckets(uint32_t flows);
+
+// Where a table of `buckets` has its keys. The secret is random.
+[[nodiscard]] absl::StatusOr<fl_flow_hashing> NewFlowHashing(uint32_t buckets);
+// The same, with the secret that is pinned beside the table; made and pinned
+// if there is none yet.
+[[nodiscard]] absl::StatusOr<fl_flow_hashing> PinnedFlowHashing(
+    const PinLayout& layout, uint32_t buckets);
+
+class FlowTable {
+ public:
+  [[nodiscard]] static absl::StatusOr<FlowTable> Open(const PinLayout& layout);
+
+  FlowTable() = default;
+  // Of the map `fd` (kept), whose programs use `hashing`.
+  FlowTable(UniqueFd fd, const fl_flow_hashing& hashing)
+      : fd_(std::move(fd)), hashing_(hashing) {}
+
+  uint32_t buckets() const { return hashing_.mask + 1; }
+  uint32_t capacity() const { return buckets() * FL_FLOW_WAYS; }
+
+  [[nodiscard]] absl::StatusOr<std::optional<fl_flow>> Lookup(
+      const fl_flow_key& key) const;
+  // Inserts or overwrites, as a program does: what is in its way goes.
+  [[nodiscard]] absl::Status Update(const fl_flow_key& key,
+                                    const fl_flow& flow);
+  // OK if it isn't there.
+  [[nodiscard]] absl::Status Delete(const fl_flow_key& key);
+
+  // Until `fn` returns false.
+  [[nodiscard]] absl::Status ForEach(
+      absl::FunctionRef<bool(const fl_flow_key&, const fl_flow&)> fn) const;
+  [[nodiscard]] absl::StatusOr<uint64_t> Count() const;
+  // REQUIRES: no program runs.
+  [[nodiscard]] absl::Status Clear();
+
+ private:
+  class Window;
+  absl::Status Walk(absl::FunctionRef<bool(fl_flow_bucket&)> fn) const;
+
+  UniqueFd fd_;
+  fl_flow_hashing hashing_ = {};
+};
+
+}  // namespace fairlead::datapath
+
+#endif  // FAIRLEAD_USERSPACE_DATAPATH_FLOW_TABLE_H_
