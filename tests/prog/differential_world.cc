@@ -122,9 +122,6 @@ reference::Node DefaultNode() {
   node.masquerade = {Ip("203.0.113.7"), Ip("2001:db8:3::7")};
   node.source_port_min = 61000;
   node.source_port_max = 61004;
-  // It does, but at random histories the reference counts fewer source ports
-  // as taken afterwards (seed 778877): not traced yet, so let pass.
-  node.cleans_up_udp = false;
   return node;
 }
 

@@ -85,16 +85,19 @@ void Flows::StateChanged() {
 }
 
 // Section 10: a UDP flow goes on, whatever the policies, while its endpoint
-// serves its very service port. TCP goes on anyway, but a first packet that is
-// seen again needn't.
+// serves whoever has its frontend now; a NodePort's at whichever address it
+// was. TCP goes on anyway, but a first packet that is seen again needn't.
 bool Flows::IsServed(const Flow& flow) const {
   if (flow.client.protocol != Protocol::kUdp) {
     return TakesNewFlows(flow.endpoint);
   }
-  const Ruling ruling =
-      RuleOnNewFlow(*state_, flow.client.address, flow.frontend);
-  return ruling.kind != Ruling::Kind::kNotOurs && ruling.port == flow.port &&
-         state_->KeepersOf(flow.port).contains(flow.endpoint);
+  L4Address frontend = flow.frontend;
+  std::optional<FrontendOwner> owner = state_->OwnerOf(frontend);
+  if (!owner) {
+    frontend.address = IpAddress::Unspecified(frontend.address.family());
+    owner = state_->OwnerOf(frontend);
+  }
+  return owner && state_->KeepersOf(owner->port).contains(flow.endpoint);
 }
 
 // ---- finding flows ----
