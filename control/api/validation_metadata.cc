@@ -97,16 +97,16 @@ void ValidateFinalizers(const Json& metadata, const Json* before,
   const Json& finalizers = List(metadata, "finalizers");
   for (const Json& each : finalizers) {
     std::string_view name = Text(each);
-    Messages messages = CheckQualifiedName(name);
+    errors->InvalidEach("metadata.finalizers", name, CheckQualifiedName(name));
+  }
+  for (size_t i = 0; i < finalizers.size(); ++i) {
+    std::string_view name = Text(finalizers[i]);
     bool standard = name == "kubernetes" || name == "orphan" ||
                     name == "foregroundDeletion";
-    if (messages.empty() && !standard &&
-        name.find('/') == std::string_view::npos) {
-      messages.push_back(
-          "name is neither a standard finalizer name nor is it fully "
-          "qualified");
-    }
-    errors->InvalidEach("metadata.finalizers", name, messages);
+    if (standard || name.find('/') != std::string_view::npos) continue;
+    errors->Invalid(StrCat("metadata.finalizers[", i, "]"), name,
+                    "name is neither a standard finalizer name nor is it "
+                    "fully qualified");
   }
   if (before == nullptr ||
       Text(*before, {"metadata", "deletionTimestamp"}).empty()) {

@@ -200,9 +200,11 @@ class Rollout {
     }
     std::string shown = std::to_string(std::max(revision, next));
     if (Annotation(d_, kRevision) != shown) {
+      // As one of the status: so it has one owner with it.
       plan_.writes.push_back(
           PatchOf(kube::Deployments(), d_,
                   {{"metadata", {{"annotations", {{kRevision, shown}}}}}}));
+      plan_.writes.back().verb = Verb::kMergePatchStatus;
     }
     return !plan_.writes.empty();
   }

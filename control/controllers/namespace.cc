@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "control/controllers/namespace.h"
 
-#include <algorithm>
+#include <map>
 #include <nlohmann/json.hpp>
 
 #include "userspace/base/strings.h"
@@ -13,35 +13,100 @@ constexpr char kDefaultAccount[] = "default";
 // How soon to look again for what ends by itself (pods, finalizers).
 constexpr absl::Duration kLookAgain = absl::Milliseconds(500);
 
-Json ConditionFor(std::string_view remaining, absl::Time now) {
-  return {{"type", "NamespaceContentRemaining"},
-          {"status", "True"},
-          {"lastTransitionTime", Timestamp(now)},
-          {"reason", "SomeResourcesRemain"},
-          {"message", StrCat("Some resources are remaining: ", remaining)}};
+// What holds a namespace back, in words.
+struct Remains {
+  std::string resources;   // "pods. has 2 resource instances"
+  std::string finalizers;  // "example.com/hold in 1 resource instances"
+};
+
+Remains RemainsOf(const NamespaceFacts& facts) {
+  Remains out;
+  std::map<std::string, int> held;
+  auto add = [](std::string* text, const std::string& more) {
+    StrAppend(text, text->empty() ? "" : ", ", more);
+  };
+  for (const auto& [resource, objects] : facts.content) {
+    if (objects.empty()) continue;
+    add(&out.resources,
+        StrCat(resource->plural, ".", resource->group, " has ", objects.size(),
+               " resource instances"));
+    for (const Json& object : objects) {
+      const Json& finalizers = Get(object, {"metadata", "finalizers"});
+      if (!finalizers.is_array()) continue;
+      for (const Json& finalizer : finalizers) {
+        if (finalizer.is_string()) ++held[finalizer.get<std::string>()];
+      }
+    }
+  }
+  for (const auto& [finalizer, count] : held) {
+    add(&out.finalizers,
+        StrCat(finalizer, " in ", count, " resource instances"));
+  }
+  return out;
+}
+
+// The conditions of a namespace that is being deleted; times of those that say
+// what they said stay.
+Json DeletionConditions(const Json& object, const Remains& remains,
+                        absl::Time now) {
+  bool content = !remains.resources.empty();
+  bool held = !remains.finalizers.empty();
+  struct Row {
+    std::string type;
+    bool status;
+    std::string reason, message;
+  };
+  const Row rows[] = {
+      {"NamespaceDeletionDiscoveryFailure", false, "ResourcesDiscovered",
+       "All resources successfully discovered"},
+      {"NamespaceDeletionGroupVersionParsingFailure", false,
+       "ParsedGroupVersions", "All legacy kube types successfully parsed"},
+      {"NamespaceDeletionContentFailure", false, "ContentDeleted",
+       "All content successfully deleted, may be waiting on finalization"},
+      {"NamespaceContentRemaining", content,
+       content ? "SomeResourcesRemain" : "ContentRemoved",
+       content ? StrCat("Some resources are remaining: ", remains.resources)
+               : "All content successfully removed"},
+      {"NamespaceFinalizersRemaining", held,
+       held ? "SomeFinalizersRemain" : "ContentHasNoFinalizers",
+       held ? StrCat("Some content in the namespace has finalizers remaining: ",
+                     remains.finalizers)
+            : "All content-preserving finalizers finished"}};
+  Json out = Json::array();
+  for (const Row& row : rows) {
+    Json condition = {{"type", row.type},
+                      {"status", row.status ? "True" : "False"},
+                      {"lastTransitionTime", Timestamp(now)},
+                      {"reason", row.reason},
+                      {"message", row.message}};
+    const Json* before = Condition(object, row.type);
+    if (before != nullptr && Get(*before, {"status"}) == condition["status"]) {
+      condition["lastTransitionTime"] = Get(*before, {"lastTransitionTime"});
+    }
+    out.push_back(std::move(condition));
+  }
+  return out;
 }
 
 Plan PlanDeletion(const NamespaceFacts& facts, absl::Time now) {
   Plan plan;
-  std::string remaining;
   for (const auto& [resource, objects] : facts.content) {
-    if (objects.empty()) continue;
-    StrAppend(&remaining, remaining.empty() ? "" : ", ", resource->plural,
-              resource->group.empty() ? "." : StrCat(".", resource->group),
-              " has ", objects.size(), " resource instances");
     for (const Json& object : objects) {
       if (!IsTerminating(object)) {
         plan.writes.push_back(DeleteOf(*resource, object));
       }
     }
   }
-  if (!remaining.empty()) {
+  Remains remains = RemainsOf(facts);
+  if (!remains.resources.empty()) {
     plan.again = kLookAgain;
-    const Json* before = Condition(*facts.object, "NamespaceContentRemaining");
-    if (before == nullptr) {
+    Json conditions = DeletionConditions(*facts.object, remains, now);
+    // What goes at once is not worth a word: it is told of what is still there
+    // when looked at again.
+    if (plan.writes.empty() &&
+        conditions != Get(*facts.object, {"status", "conditions"})) {
       Json updated = *facts.object;
-      updated["status"]["conditions"] =
-          Json::array({ConditionFor(remaining, now)});
+      updated["status"]["conditions"] = std::move(conditions);
       plan.writes.push_back(StatusOf(kube::Namespaces(), updated, 1));
     }
     return plan;

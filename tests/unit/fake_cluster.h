@@ -108,7 +108,8 @@ class FakeCluster {
     Json after = *before;
     if (write.verb == Verb::kUpdateStatus) {
       after["status"] = write.body["status"];
-    } else if (write.verb == Verb::kMergePatch) {
+    } else if (write.verb == Verb::kMergePatch ||
+               write.verb == Verb::kMergePatchStatus) {
       after.merge_patch(write.body);
     } else {
       after = write.body;

@@ -345,9 +345,31 @@ TEST(NamespacePlan, IsEmptiedThenFinalized) {
   facts.content = {{&kube::Pods(), {PodOn("a", true), going}},
                    {&kube::ConfigMaps(), {}}};
   Plan plan = PlanNamespace(facts, kNow);
-  EXPECT_THAT(Log(plan), ElementsAre("delete pods default/a",
-                                     "update-status namespaces team"));
+  EXPECT_THAT(Log(plan), ElementsAre("delete pods default/a"));
   EXPECT_LT(plan.again, absl::Seconds(1));
+  // What is still there at the next look is told, once.
+  Json held = going;
+  held["metadata"]["finalizers"] = {"example.com/hold"};
+  facts.content = {{&kube::Pods(), {going, held}}};
+  plan = PlanNamespace(facts, kNow);
+  ASSERT_THAT(Log(plan), ElementsAre("update-status namespaces team"));
+  const Json told = plan.writes[0].body["status"]["conditions"];
+  ASSERT_EQ(told.size(), 5u);
+  EXPECT_EQ(told[3]["message"],
+            "Some resources are remaining: pods. has 2 resource instances");
+  EXPECT_EQ(told[4]["message"],
+            "Some content in the namespace has finalizers remaining: "
+            "example.com/hold in 1 resource instances");
+  EXPECT_EQ(told[4]["status"], "True");
+  facts.object = Share(plan.writes[0].body);
+  EXPECT_THAT(Log(PlanNamespace(facts, kNow + absl::Seconds(1))), IsEmpty());
+  facts.content = {{&kube::Pods(), {going}}};
+  plan = PlanNamespace(facts, kNow + absl::Seconds(1));
+  ASSERT_THAT(Log(plan), ElementsAre("update-status namespaces team"));
+  const Json& now = plan.writes[0].body["status"]["conditions"];
+  EXPECT_EQ(now[4]["status"], "False");
+  EXPECT_NE(now[4]["lastTransitionTime"], told[4]["lastTransitionTime"]);
+  EXPECT_EQ(now[3]["lastTransitionTime"], told[3]["lastTransitionTime"]);
   facts.content = {{&kube::Pods(), {}}};
   plan = PlanNamespace(facts, kNow);
   ASSERT_THAT(Log(plan), ElementsAre("finalize namespaces team"));
