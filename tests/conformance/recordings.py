@@ -95,8 +95,16 @@ def _status_code(line):
     return int(line.split()[1])
 
 
+def _first_version(exchanges):
+    """The oldest resourceVersion that the case's answers hold."""
+    found = [int(number) for exchange in exchanges
+             for number in re.findall(rb'"resourceVersion": ?"(\d+)"',
+                                      exchange.body)]
+    return min((number for number in found if number > 1000), default=0)
+
+
 def cases(folder):
-    """errors/: [(name, [Exchange])], by name."""
+    """errors/: [(name, [Exchange])], in the order in which they ran."""
     out = []
     for path in sorted(pathlib.Path(folder).glob("*.json")):
         exchanges = []
@@ -113,7 +121,7 @@ def cases(folder):
                 (entry.get("body") or "").encode(), False,
                 entry.get("note", "")))
         out.append((path.stem, exchanges))
-    return out
+    return sorted(out, key=lambda case: (_first_version(case[1]), case[0]))
 
 
 def indexed(folder):

@@ -45,7 +45,7 @@ FIELDS = {
     "pod-template-hash": "hash of the Go server's own print of a template",
     "controller-revision-hash": "the same",
     "topology.kubernetes.io/zone": "follows the node drawn",
-    "gitCommit": "the build", "buildDate": "the build",
+    "gitCommit": "the build", "gitVersion": "the build", "buildDate": "the build",
     "goVersion": "the build", "compiler": "the build",
     "serverAddressByClientCIDRs": "where the server listens",
 }
@@ -80,6 +80,9 @@ TEXT = [
     (r"\.[0-9a-f]{16}\b", ".EVENT", "an event's name holds a time"),
     (r"(?<![=\w.-])(?<!for )(?:\d+[dhms]){1,2}\b(?! \(\d+%)", "AGE",
      "the time of the run"),
+    (rf"\b(Bad_|x{{58}}){SAFE}{{5}}\b", r"\1RAND",
+     "suffixes are drawn at random"),
+    (r"(current: )\d+", r"\1RV", "counts this store's own writes"),
     (r"(LIVE|MERGED)-\d+/", r"\1/", "a temporary folder"),
     (r"/\S*/(LIVE|MERGED)(-\d+)?/", r"\1/", "a temporary folder"),
     (r"\"\S*kubectl-edit-\d+\.yaml\"", '"EDIT.yaml"', "a temporary file"),
