@@ -101,8 +101,8 @@ absl::Status Forbidden(const Kind& kind, std::string_view name,
                        std::string_view message) {
   return MakeStatus(
       {403, "Forbidden",
-       StrCat(GroupResource(kind), " ", Quote(name), " is forbidden: ",
-              message),
+       StrCat(GroupResource(kind), name.empty() ? "" : " ",
+              name.empty() ? "" : Quote(name), " is forbidden: ", message),
        DetailsText(name, kind.resource.group, kind.resource.plural), ""});
 }
 

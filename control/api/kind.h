@@ -51,6 +51,8 @@ struct Subresource {
 // What a write is: decides which parts of the body count.
 enum class WriteVerb { kCreate, kUpdate, kUpdateStatus };
 
+struct User;  // identity.h
+
 struct Kind {
   kube::Resource resource;
   std::string singular;
@@ -86,6 +88,11 @@ struct Kind {
   std::function<std::vector<std::string>(const Json& object,
                                          const Json* before)>
       warnings;
+
+  // Set for a kind that is a question: POST is answered with the object as
+  // this completes it, nothing is stored, and there is no other verb.
+  std::function<void(const User& user, absl::Time now, Json& object)>
+      review;
 };
 
 // Claims that span objects (cluster IPs, node ports), made inside a write.

@@ -9,6 +9,7 @@
 #include "control/api/defaults.h"
 #include "control/api/json_access.h"
 #include "control/api/normalize.h"
+#include "control/api/reviews.h"
 #include "control/api/schema_set.h"
 #include "control/api/tables.h"
 #include "control/api/validation.h"
@@ -242,6 +243,7 @@ KindTable MakeKindTable() {
   kinds.push_back(ReplicaSetRow(schemas));
   kinds.push_back(LeaseRow(schemas));
   kinds.push_back(EndpointSliceRow(schemas));
+  for (Kind& kind : ReviewKinds(schemas)) kinds.push_back(std::move(kind));
   return KindTable(std::move(kinds));
 }
 

@@ -415,6 +415,7 @@ void Paths::AddKind(const Kind& kind) {
 }  // namespace
 
 std::vector<std::string> VerbsOf(const Kind& kind) {
+  if (kind.review) return {"create"};
   std::vector<std::string> verbs = {"create", "delete"};
   if (!kind.no_delete_collection) verbs.push_back("deletecollection");
   for (const char* verb : {"get", "list", "patch", "update", "watch"}) {

@@ -32,6 +32,12 @@ constexpr char kCoordination[] =
 constexpr char kAutoscaling[] =
 #include "control/api/schemas/autoscaling_v1.fls"
     ;
+constexpr char kAuthorization[] =
+#include "control/api/schemas/authorization_v1.fls"
+    ;
+constexpr char kAuthentication[] =
+#include "control/api/schemas/authentication_v1.fls"
+    ;
 constexpr char kPolicy[] =
 #include "control/api/schemas/policy_v1.fls"
     ;
@@ -114,7 +120,7 @@ absl::Status OrderByNumber(Type* type) {
 
 std::vector<std::string_view> EmbeddedSchemas() {
   return {kMeta, kCore, kApps, kDiscovery, kCoordination, kAutoscaling,
-          kPolicy};
+          kPolicy, kAuthorization, kAuthentication};
 }
 
 // Types may be used before they are described, so a use makes an empty type

@@ -16,6 +16,7 @@
 #include "control/api/http.h"
 #include "control/api/http_server.h"
 #include "control/api/json_access.h"
+#include "control/api/identity.h"
 #include "control/api/local_transport.h"
 #include "control/api/registry.h"
 #include "control/api/verbs.h"
@@ -360,13 +361,32 @@ class ApiServer::Impl {
     responder.Send(TextResponse(404, "404 page not found\n"));
   }
 
+  // An administrator may act as somebody else, with that user's rights.
+  static absl::Status CheckImpersonated(const ApiRequest& request) {
+    if (request.Header("impersonate-user").empty()) return absl::OkStatus();
+    bool collection = request.name.empty();
+    return Authorize(UserOf(request.http),
+                     VerbOf(request.http.method, collection,
+                            request.query.Bool("watch")),
+                     request.kind(), request.subresource, request.ns,
+                     request.name);
+  }
+
   // Picks the verb. An error is answered by the caller.
   absl::Status Dispatch(const ApiRequestRef& request,
                         const ResponderRef& responder) {
+    FL_RETURN_IF_ERROR(CheckImpersonated(*request));
     if (!request->subresource.empty()) {
       return DispatchSubresource(request, responder);
     }
     const std::string& method = request->http.method;
+    if (request->kind().review) {
+      if (method != "POST" || !request->name.empty()) {
+        return MethodNotAllowed();
+      }
+      verbs_.Review(request, responder);
+      return absl::OkStatus();
+    }
     if (request->name.empty()) {
       return DispatchCollection(request, responder);
     }

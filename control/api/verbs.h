@@ -76,6 +76,8 @@ class Verbs {
   void Apply(ApiRequestRef request, ResponderRef responder);
   void Delete(ApiRequestRef request, ResponderRef responder);
   void DeleteCollection(ApiRequestRef request, ResponderRef responder);
+  // POST of a kind that is a question (Kind::review).
+  void Review(ApiRequestRef request, ResponderRef responder);
 
   // Sub-resources other than status (subresources.cc).
   void GetScale(ApiRequestRef request, ResponderRef responder);

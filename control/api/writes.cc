@@ -6,6 +6,7 @@
 #include "absl/strings/str_join.h"
 #include "control/api/api_status.h"
 #include "control/api/go_format.h"
+#include "control/api/identity.h"
 #include "control/api/json_access.h"
 #include "control/api/verbs.h"
 #include "userspace/base/status.h"
@@ -287,6 +288,27 @@ void Verbs::Create(ApiRequestRef request, ResponderRef responder) {
           absl::StatusOr<Registry::Outcome> outcome) {
         FinishWrite(*request, *responder, warnings, std::move(outcome));
       });
+}
+
+void Verbs::Review(ApiRequestRef request, ResponderRef responder) {
+  const Kind& kind = request->kind();
+  absl::StatusOr<WriteOptions> options =
+      ParseWriteOptions(request->query, "CreateOptions");
+  if (!options.ok()) {
+    return SendError(*request, *responder, options.status());
+  }
+  absl::StatusOr<Decoded> decoded =
+      DecodeObject(kind, registry_->kinds(), request->Header("content-type"),
+                   request->http.body, options->validation);
+  if (!decoded.ok()) {
+    return SendError(*request, *responder, decoded.status());
+  }
+  absl::Time now = registry_->clock().Now();
+  kind.review(UserOf(request->http), now, decoded->object);
+  kind.set_defaults(decoded->object);
+  kube::Response response = RenderObject(*request, 201, decoded->object, now);
+  AddWarnings(decoded->warnings, &response);
+  responder->Send(std::move(response));
 }
 
 void Verbs::Update(ApiRequestRef request, ResponderRef responder) {

@@ -29,6 +29,7 @@ namespace fs = std::filesystem;
 std::vector<kube::Resource> WatchedKinds(const api::KindTable& kinds) {
   std::vector<kube::Resource> resources;
   for (const api::Kind& kind : kinds.kinds()) {
+    if (kind.review) continue;  // nothing is stored
     if (kind.resource.kind != "Event") resources.push_back(kind.resource);
   }
   return resources;

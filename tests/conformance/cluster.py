@@ -31,7 +31,7 @@ class Api:
         connection = http.client.HTTPConnection("127.0.0.1", self.port,
                                                 timeout=timeout)
         try:
-            sent = {"User-Agent": self.agent, "Accept-Encoding": "identity"}
+            sent = {"user-agent": self.agent, "accept-encoding": "identity"}
             sent.update(headers or {})
             connection.request(method, path, body or None, sent)
             answer = connection.getresponse()
@@ -47,7 +47,7 @@ class Api:
         body = b""
         deadline = time.monotonic() + seconds
         try:
-            sent = {"User-Agent": self.agent, "Accept-Encoding": "identity"}
+            sent = {"user-agent": self.agent, "accept-encoding": "identity"}
             sent.update(headers)
             connection.request("GET", path, headers=sent)
             answer = connection.getresponse()
