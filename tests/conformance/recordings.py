@@ -100,7 +100,7 @@ def _first_version(exchanges):
     found = [int(number) for exchange in exchanges
              for number in re.findall(rb'"resourceVersion": ?"(\d+)"',
                                       exchange.body)]
-    return min((number for number in found if number > 1000), default=0)
+    return min((number for number in found if number > 1000), default=1 << 60)
 
 
 def cases(folder):

@@ -16,6 +16,7 @@ TEST(Tables, EqualTheRecordedOnes) {
   KindTable kinds = MakeKindTable();
   int rows = 0;
   for (const Kind& kind : kinds.kinds()) {
+    if (kind.review) continue;  // shown as an answer only
     SCOPED_TRACE(kind.resource.plural);
     ASSERT_TRUE(tables.contains(kind.resource.plural));
     const json& table = tables[kind.resource.plural];
