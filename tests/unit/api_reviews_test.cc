@@ -130,6 +130,10 @@ TEST_F(ReviewsTest, OthersMayNothing) {
                        {{"Impersonate-User", "viewer"}});
     EXPECT_EQ(answer.status, 403);
     EXPECT_EQ(answer.json()["message"], row.message);
+    // A watch that may is open until its end.
+    if (std::string_view(row.path).find("watch") != std::string_view::npos) {
+      continue;
+    }
     Answer master = Do(row.method, row.path, "",
                        {{"Impersonate-User", "root"},
                         {"Impersonate-Group", "system:masters"}});
