@@ -17,6 +17,7 @@ between the commands in steps.py.
 """
 
 import argparse
+import json
 import os
 import pathlib
 import shutil
@@ -27,6 +28,7 @@ import threading
 import time
 
 import cluster
+import reasons
 import recordings
 import report
 import replay
@@ -102,6 +104,28 @@ def kubectl_part(options, results):
             controller.close()
 
 
+def learn_kinds(options, results):
+    """What the recorded server had, and what ours has."""
+    for name in ("api.aggregated.json", "apis.aggregated.json"):
+        path = options.recordings / "discovery" / name
+        if not path.exists():
+            continue
+        for item in json.loads(path.read_text())["items"]:
+            group = item["metadata"].get("name", "")
+            for version in item["versions"]:
+                at = version["version"]
+                for resource in version["resources"]:
+                    reasons.RECORDED_KINDS.add(
+                        (f"{group}/{at}" if group else at,
+                         resource["resource"]))
+    with tempfile.TemporaryDirectory() as temp:
+        controller = cluster.Controller(options.controller, temp)
+        try:
+            results.served = reasons.served_kinds(controller.api)
+        finally:
+            controller.close()
+
+
 def main():
     parser = argparse.ArgumentParser(usage=__doc__)
     parser.add_argument("recordings", type=pathlib.Path)
@@ -116,6 +140,7 @@ def main():
     options.controller = str(pathlib.Path(options.controller).resolve())
     results = report.Results()
     began = time.monotonic()
+    learn_kinds(options, results)
     parts = options.part.split(",")
     if "kubectl" in parts:
         kubectl_part(options, results)

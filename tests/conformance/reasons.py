@@ -1,24 +1,115 @@
 # SPDX-License-Identifier: Apache-2.0
 """Why a command or an exchange isn't alike."""
 
-# Patterns over "NAME COMMAND": kinds that aren't served, so that the answer
-# says that there is no such kind.
-NOT_SERVED = [
-    r"\b(statefulsets?|cronjobs?|componentstatuses|get-componentstatuses|"
-    r"networkpolic\w+|ingress\w*|horizontalpodautoscalers?|hpa|autoscale|"
-    r"roles?|rolebindings?|resourcequotas?|create-quota)\b",
-]
+import json
+import re
 
-# Name -> reason, of answers that speak of the machine that was recorded.
+# Filled from the recorded discovery: what the recorded server had.
+RECORDED_KINDS = set()
+
+# A kind's plural -> pattern over "NAME COMMAND" of what is about it. Counts
+# only while the server's discovery doesn't have the kind.
+ABOUT = {
+    "statefulsets": r"\bstatefulsets?\b",
+    "cronjobs": r"\bcronjobs?\b",
+    "componentstatuses": r"\bcomponentstatuses\b",
+    "networkpolicies": r"\bnetworkpolic",
+    "ingresses": r"\bingress",
+    "horizontalpodautoscalers": r"\bhorizontalpodauto|\bhpa\b|\bautoscale\b",
+    "roles": r"\broles?\b",
+    "rolebindings": r"\brolebindings?\b",
+    "resourcequotas": r"\bresourcequotas?\b|\bquota\b|quota-and-limits",
+    "daemonsets": r"\bdaemonsets?\b",
+    "jobs": r"\bjobs?\b",
+    "poddisruptionbudgets": r"\bpoddisruptionbudgets?\b|\bpdb\b",
+    "endpoints": r"\bendpoints\b",
+    "ipaddresses": r"\bipaddresses\b",
+    "servicecidrs": r"\bservicecidrs\b",
+}
+
+
+def served_kinds(api):
+    """{(group/version, plural)} of a server's discovery."""
+    found = set()
+    accept = {"Accept": "application/json;g=apidiscovery.k8s.io;v=v2;"
+                        "as=APIGroupDiscoveryList"}
+    for root in ("/api", "/apis"):
+        _, _, body = api.send("GET", root, accept)
+        for item in json.loads(body)["items"]:
+            group = item["metadata"].get("name", "")
+            for version in item["versions"]:
+                name = version["version"]
+                for resource in version["resources"]:
+                    found.add((f"{group}/{name}" if group else name,
+                               resource["resource"]))
+    return found
+
+
+def kind_of_path(path):
+    """("apps/v1", "deployments") of a request's path, or None."""
+    match = re.match(r"/(?:api/(v\d\w*)|apis/([^/]+/v\d\w*))"
+                     r"(?:/namespaces/[^/]+(?=/[a-z]))?/([a-z]+)",
+                     path.split("?")[0])
+    return (match[1] or match[2], match[3]) if match else None
+
+
+def is_unserved(served, name, what):
+    path = re.search(r"(?:GET|POST|PUT|PATCH|DELETE|HEAD|OPTIONS) (/\S+)",
+                     what)
+    kind = kind_of_path(path[1]) if path else None
+    if kind and kind not in served and kind in RECORDED_KINDS:
+        return True
+    plurals = {plural for _, plural in served}
+    return any(re.search(pattern, f"{name} {what}")
+               for plural, pattern in ABOUT.items() if plural not in plurals)
+
+# Name, or part/name -> reason, of answers that speak of what was recorded and
+# isn't in the recordings, or of the recorded build.
 RECORDING = {
     "logs": "the recorded nodes' names don't resolve",
     "logs-no-container-named": "the recorded nodes' names don't resolve",
     "exec": "the recorded nodes' names don't resolve",
     "port-forward": "the recorded nodes' names don't resolve",
+    "impersonation-and-misc/5": "the recorded nodes' names don't resolve",
     "api-resources-cold-cache": "lists all kinds of the recorded build",
     "api-resources-warm": "lists all kinds of the recorded build",
+    "api-resources-group": "lists all kinds of the recorded build",
     "api-versions": "lists all kinds of the recorded build",
+    "get-raw-healthz": "names the checks of the recorded build",
+    "misc_readyz_verbose.txt": "names the checks of the recorded build",
+    "misc_root.txt": "lists all paths of the recorded build",
+    "request-too-large/1": "the request's body isn't in the recordings",
+    "request-too-large/2": "the request's body isn't in the recordings",
+    "request-too-large/3": "the request's body isn't in the recordings",
+    "unauthorized-and-forbidden/1": "credentials aren't in the recordings",
+    "unauthorized-and-forbidden/2": "credentials aren't in the recordings",
+    "unauthorized-and-forbidden/3": "credentials aren't in the recordings",
+    "unauthorized-and-forbidden/4": "credentials aren't in the recordings",
+    "unauthorized-and-forbidden/6": "credentials aren't in the recordings",
+    "auth-can-i-as": "credentials aren't in the recordings",
+    "get-as-forbidden": "credentials aren't in the recordings",
+    "gone-expired/1": "the recorder compacted the store before it",
+    "gone-expired/3": "the recorder compacted the store before it",
+    "gone-expired/5": "events of the recorded cluster",
+    "gone-expired/6": "the recorder compacted the store before it",
+    "gone-expired/7": "the recorder compacted the store before it",
+    "gone-expired/8": "events of the recorded cluster",
+    "gone-expired/9": "the recorder compacted the store before it",
+    "gone-expired/10": "the recorder compacted the store before it",
+    "watch-pods-bookmarks.jsonl": "what was done meanwhile isn't recorded",
+    "watch-pods-includeObject-None.jsonl":
+        "what was done meanwhile isn't recorded",
+    "watch-pods.jsonl": "what was done meanwhile isn't recorded",
+    "events.json": "events of the recorded cluster",
+    "events-includeObject-None.json": "events of the recorded cluster",
+    "events-includeObject-Object.json": "events of the recorded cluster",
 }
+# get-as-forbidden and auth-can-i-as say who asks on the command line: only
+# their recorded requests lack it.
+PRINTED_ANYWAY = {"auth-can-i-as", "get-as-forbidden"}
 
 # Name -> reason, where ours is meant to differ or is known to.
-REASONS = {}
+REASONS = {
+    "missing-required-field/5":
+        "recorded: an address is allocated before the name is missed",
+}

@@ -21,7 +21,7 @@ HEADERS = ("content-type", "warning", "retry-after", "cache-control", "allow",
            "location")
 # Not sent again: they belong to the recorded connection.
 DROPPED = {"host", "content-length", "connection", "accept-encoding",
-           "transfer-encoding", "if-none-match", "authorization"}
+           "transfer-encoding", "authorization"}
 PAIRED = ("uid", "resourceVersion", "name", "clusterIP", "continue",
           "pod-template-hash")
 WATCH_SECONDS = 1.5
@@ -33,6 +33,7 @@ class Pairs:
     def __init__(self):
         self.known = {}
         self.pattern = None
+        self.etags = {}
 
     def learn(self, recorded, ours):
         if isinstance(recorded, dict) and isinstance(ours, dict):
@@ -131,6 +132,10 @@ def send(api, exchange, pairs):
     headers = {key: value for key, value in exchange.request_headers.items()
                if key not in DROPPED}
     path = pairs.rewrite(exchange.path)
+    if "if-none-match" in headers:
+        for etag, ours in pairs.etags.items():
+            headers["if-none-match"] = headers["if-none-match"].replace(
+                etag, ours)
     if exchange.pieces or "watch=" in path:
         events = exchange.body.count(b"\n")
         return api.watch(path, headers, WATCH_SECONDS,
@@ -144,7 +149,45 @@ def send(api, exchange, pairs):
     return api.send(exchange.method, path, headers, body)
 
 
-def hold(api, exchange, pairs):
+def served_only(value, served, path):
+    """A discovery document without the kinds that ours doesn't have, sorted:
+    groups come in another order."""
+    if not isinstance(value, dict):
+        return value
+    out = dict(value)
+    group_of = value.get("groupVersion")
+    if "resources" in out and group_of:
+        out["resources"] = sorted(
+            (r for r in out["resources"]
+             if (group_of, r["name"].split("/")[0]) in served),
+            key=lambda r: r["name"])
+    for key in ("groups", "items"):
+        if key in out and path.startswith("/api"):
+            out[key] = [g for g in (served_group(g, served)
+                                    for g in out[key]) if g]
+            out[key].sort(key=lambda g: json.dumps(g, sort_keys=True))
+    return out
+
+
+def served_group(group, served):
+    name = group.get("name", group.get("metadata", {}).get("name", ""))
+    versions = []
+    for version in group.get("versions", []):
+        at = version.get("groupVersion") or (
+            f"{name}/{version['version']}" if name else version["version"])
+        if not any(each == at for each, _ in served):
+            continue
+        version = dict(version)
+        if "resources" in version:
+            version["resources"] = sorted(
+                (r for r in version["resources"]
+                 if (at, r["resource"]) in served),
+                key=lambda r: r["resource"])
+        versions.append(version)
+    return dict(group, versions=versions) if versions else None
+
+
+def hold(api, exchange, pairs, served=None, tables=False):
     """Sends one request; lines that say how the answer differs."""
     try:
         status, headers, body = send(api, exchange, pairs)
@@ -167,6 +210,18 @@ def hold(api, exchange, pairs):
         pairs.learn(recorded[1], ours[1])
     if exchange.method == "HEAD":
         return out
+    if tables and all(side[0] == "json" and side[1].get("kind") == "Table"
+                      for side in (recorded, ours)):
+        one, other = _rows_in_both(recorded[1], ours[1])
+        recorded, ours = ("json", one), ("json", other)
+    if served is not None and recorded[0] == ours[0] == "json":
+        recorded = ("json", served_only(recorded[1], served, exchange.path))
+        ours = ("json", served_only(ours[1], served, exchange.path))
+    etag, ours_etag = exchange.headers.get("etag"), headers.get("etag")
+    if etag and ours_etag:
+        pairs.etags[etag.strip('"')] = ours_etag.strip('"')
+    elif etag:
+        out.append(f"etag: {etag} | absent")
     return out + compare_body(recorded, ours)
 
 
@@ -234,6 +289,26 @@ def _namespace(api, path, made):
                  {"metadata": {"name": match[1]}})
 
 
+def _rows_in_both(recorded, ours):
+    """Two Tables cut to the rows of objects that both have, without the
+    objects themselves: those were made by another client."""
+    def cut(table, names):
+        rows = [{"cells": row["cells"],
+                 "object": row["object"] and {
+                     "kind": row["object"].get("kind"),
+                     "fields": sorted(set(row["object"]) - {"status"})}}
+                for row in table.get("rows") or []
+                if row["cells"][0] in names]
+        return dict(table, rows=rows, metadata=sorted(
+            set(table.get("metadata", {})) - {"continue",
+                                              "remainingItemCount"}))
+
+    def names(table):
+        return {row["cells"][0] for row in table.get("rows") or []}
+    both = names(recorded) & names(ours)
+    return cut(recorded, both), cut(ours, both)
+
+
 def replay_index(options, results, part):
     with tempfile.TemporaryDirectory() as temp:
         controller = cluster.Controller(options.controller, temp)
@@ -243,22 +318,40 @@ def replay_index(options, results, part):
                 _create_table_objects(options, controller.api)
             for name, exchange in recordings.indexed(
                     options.recordings / part):
-                found = hold(controller.api, exchange, pairs)
+                if name.endswith("-objects.json"):
+                    continue  # what the Tables were made of
+                found = hold(controller.api, exchange, pairs,
+                             results.served if part == "discovery" else None,
+                             part == "tables")
                 results.add(part, name,
                             f"{exchange.method} {exchange.path}", found)
         finally:
             controller.close()
 
 
+# Plural -> where the objects behind its recorded Table are, and their status.
+# Not Deployments and ReplicaSets: our controllers would act on them; the part
+# kubectl compares what they make of their own.
+TABLE_OBJECTS = {"nodes": "nodes-objects.json", "pods": "pods-objects.json",
+                 "services": "services-includeObject-Object.json",
+                 "endpointslices": "endpointslices-objects.json"}
+
+
+def _table_objects(path):
+    answer = json.loads(path.read_text())
+    return answer.get("items") or [
+        row["object"] for row in answer.get("rows") or []]
+
+
 def _create_table_objects(options, api):
     """The objects whose Tables were recorded, as they were then."""
     api.json("POST", "/api/v1/namespaces", {"metadata": {"name": "tab"}})
-    for path in sorted((options.recordings / "tables").glob("*-objects.json")):
-        answer = json.loads(path.read_text())
-        version = answer["apiVersion"]
+    leaving = []
+    for plural, name in TABLE_OBJECTS.items():
+        version = ("discovery.k8s.io/v1" if plural == "endpointslices"
+                   else "v1")
         base = "/api/v1" if version == "v1" else f"/apis/{version}"
-        plural = path.name.split("-")[0]
-        for item in answer.get("items", []):
+        for item in _table_objects(options.recordings / "tables" / name):
             meta = item["metadata"]
             where = f"/namespaces/{meta['namespace']}" if \
                 "namespace" in meta else ""
@@ -267,14 +360,15 @@ def _create_table_objects(options, api):
                 k: v for k, v in meta.items()
                 if k in ("name", "namespace", "labels", "annotations")})
             sent.setdefault("apiVersion", version)
-            for drawn in ("clusterIP", "clusterIPs"):
-                if sent.get("spec", {}).get(drawn) not in (None, "None"):
-                    pass
             api.json("POST", f"{base}{where}/{plural}", sent)
+            if "deletionTimestamp" in meta:
+                leaving.append(f"{base}{where}/{plural}/{meta['name']}")
             if status:
                 api.json("PATCH", f"{base}{where}/{plural}/{meta['name']}"
                          "/status", {"status": status},
                          "application/merge-patch+json")
+    for path in leaving:
+        api.json("DELETE", path)
 
 
 def run(options, parts, results):
