@@ -4,6 +4,7 @@
 #include <openssl/evp.h>
 
 #include <algorithm>
+#include <set>
 #include <string>
 #include <utility>
 #include <vector>
@@ -70,7 +71,8 @@ kube::Response NotAcceptable() {
                  {"status", "Failure"},
                  {"message",
                   "only the following media types are accepted: "
-                  "application/json"},
+                  "application/json, application/yaml, "
+                  "application/vnd.kubernetes.protobuf"},
                  {"reason", "NotAcceptable"},
                  {"code", 406}};
   return JsonResponse(406, status, true);
@@ -187,6 +189,18 @@ std::vector<Subresource> AllSubresources(const Kind& kind) {
   return out;
 }
 
+// How clients tell that a kind's stored version has changed: the first eight
+// bytes of the hash of its name.
+std::string StorageVersionHash(const kube::Resource& resource) {
+  std::string name =
+      StrCat(resource.group, "/", resource.version, "/", resource.kind);
+  unsigned char digest[EVP_MAX_MD_SIZE];
+  unsigned int size = 0;
+  EVP_Digest(name.data(), name.size(), digest, &size, EVP_sha256(), nullptr);
+  return absl::Base64Escape(
+      absl::string_view(reinterpret_cast<const char*>(digest), 8));
+}
+
 Json PlainResource(const Kind& kind) {
   Json out = {{"name", kind.resource.plural},
               {"singularName", kind.singular},
@@ -195,6 +209,9 @@ Json PlainResource(const Kind& kind) {
               {"verbs", VerbsOf(kind)}};
   if (!kind.short_names.empty()) out["shortNames"] = kind.short_names;
   if (!kind.categories.empty()) out["categories"] = kind.categories;
+  if (!kind.review) {
+    out["storageVersionHash"] = StorageVersionHash(kind.resource);
+  }
   return out;
 }
 
@@ -425,11 +442,31 @@ kube::Response ServeGroup(const KindTable& kinds, std::string_view group,
     }
     if (std::find(each.versions.begin(), each.versions.end(), version) ==
         each.versions.end()) {
-      break;
+      return StatusResponse(404, "NotFound",
+                            "the server could not find the requested resource");
     }
     return JsonResponse(200, ResourceList(kinds, group, version), pretty);
   }
   return PageNotFound();
+}
+
+// What there is below "/", for people.
+Json RootPaths(const KindTable& kinds) {
+  std::set<std::string> paths = {"/api",    "/apis",       "/apis/",
+                                 "/healthz", "/livez",     "/metrics",
+                                 "/openapi/v2", "/openapi/v3", "/readyz",
+                                 "/version"};
+  for (const Kind& kind : kinds.kinds()) {
+    const kube::Resource& resource = kind.resource;
+    std::string root = "/api";
+    if (!resource.group.empty()) {
+      root = StrCat("/apis/", resource.group);
+      paths.insert(root);
+    }
+    paths.insert(StrCat(root, "/", resource.version));
+    paths.insert(StrCat("/openapi/v3", root, "/", resource.version));
+  }
+  return Json(paths);
 }
 
 }  // namespace
@@ -444,7 +481,10 @@ std::optional<kube::Response> ServeDiscovery(const kube::Request& request,
   }
   std::vector<std::string> parts =
       absl::StrSplit(Absl(path), '/', absl::SkipEmpty());
-  if (parts.empty()) return std::nullopt;
+  if (parts.empty()) {
+    if (path != "/" || request.method != "GET") return std::nullopt;
+    return JsonResponse(200, {{"paths", RootPaths(kinds)}}, true);
+  }
 
   const std::string& root = parts[0];
   bool core = root == "api" && parts.size() <= 2;

@@ -9,6 +9,7 @@
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_split.h"
 #include "control/api/api_status.h"
+#include "userspace/base/status.h"
 #include "userspace/base/strings.h"
 
 namespace fairlead::api {
@@ -162,6 +163,17 @@ bool ApplyForm(const Accepted& accepted, Representation* out) {
   return false;
 }
 
+absl::Status CheckIncluded(const Representation& how) {
+  const std::string& include = how.include_object;
+  if (how.form != Representation::Form::kTable || include == "Metadata" ||
+      include == "Object" || include == "None") {
+    return absl::OkStatus();
+  }
+  return BadRequest(StrCat(
+      "Unable to convert to Table as requested: includeObject: Invalid value: ",
+      Quote(include), ": must be 'Metadata', 'Object', 'None', or empty"));
+}
+
 absl::Status NotAcceptable(bool unknown_form, bool list) {
   if (unknown_form) {
     return MakeStatus({406, "NotAcceptable",
@@ -200,7 +212,10 @@ absl::StatusOr<Representation> Negotiate(const kube::Request& request,
                      accepted.type == "text/yaml";
     bool json = accepted.type == "application/json" || accepted.type == "*/*";
     if (!json && !candidate.yaml) continue;
-    if (ApplyForm(accepted, &candidate)) return candidate;
+    if (ApplyForm(accepted, &candidate)) {
+      FL_RETURN_IF_ERROR(CheckIncluded(candidate));
+      return candidate;
+    }
     unknown_form = true;
   }
   return NotAcceptable(unknown_form, list);

@@ -6,6 +6,8 @@
 #include "control/api/api_status.h"
 #include "control/api/go_format.h"
 #include "control/api/json_access.h"
+#include "control/api/render.h"
+#include "control/api/tables.h"
 #include "control/api/verbs.h"
 #include "userspace/base/status.h"
 #include "userspace/base/strings.h"
@@ -55,6 +57,39 @@ Json ScaleOf(const Json& object) {
   int64_t replicas = Int(Get(object, {"spec", "replicas"}));
   if (replicas != 0) scale["spec"]["replicas"] = replicas;
   return scale;
+}
+
+// A Scale in the form that was asked for. Its Table has columns of its own.
+kube::Response RenderScale(const ApiRequest& request, const Json& object,
+                           absl::Time now) {
+  const Representation& how = request.representation;
+  if (how.form != Representation::Form::kTable) {
+    return JsonResponse(200, ScaleOf(object), how.pretty);
+  }
+  Json columns = Json::array();
+  for (auto [name, type] :
+       {std::pair("Name", "string"), {"Desired", "integer"},
+        {"Available", "integer"}, {"Age", "string"}}) {
+    columns.push_back({{"name", name},
+                       {"type", type},
+                       {"format", ""},
+                       {"description", ""},
+                       {"priority", 0}});
+  }
+  Json row = TableRow(request.kind(), ScaleOf(object), how.include_object, now);
+  row["cells"] = {Text(object, {"metadata", "name"}),
+                  Int(Get(object, {"spec", "replicas"})),
+                  Int(Get(object, {"status", "replicas"})),
+                  Since(Get(object, {"metadata", "creationTimestamp"}), now)};
+  return JsonResponse(
+      200,
+      {{"kind", "Table"},
+       {"apiVersion", "meta.k8s.io/v1"},
+       {"metadata",
+        {{"resourceVersion", Get(object, {"metadata", "resourceVersion"})}}},
+       {"columnDefinitions", std::move(columns)},
+       {"rows", Json::array({std::move(row)})}},
+      how.pretty);
 }
 
 // The Scale that a PUT or PATCH asks for.
@@ -151,9 +186,9 @@ void Verbs::GetScale(ApiRequestRef request, ResponderRef responder) {
     return SendError(*request, *responder,
                      NotFound(request->kind(), request->name));
   }
-  responder->Send(JsonResponse(
-      200, ScaleOf(ParseObject(*request->served, *object)),
-      request->representation.pretty));
+  responder->Send(RenderScale(*request,
+                              ParseObject(*request->served, *object),
+                              registry_->clock().Now()));
 }
 
 void Verbs::WriteScale(ApiRequestRef request, ResponderRef responder) {

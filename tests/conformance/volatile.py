@@ -82,7 +82,7 @@ TEXT = [
      "the time of the run"),
     (rf"\b(Bad_|x{{58}}){SAFE}{{5}}\b", r"\1RAND",
      "suffixes are drawn at random"),
-    (r"(current: )\d+", r"\1RV", "counts this store's own writes"),
+    (r"(current: |in record \()\d+", r"\1RV", "counts this store's own writes"),
     (r"(LIVE|MERGED)-\d+/", r"\1/", "a temporary folder"),
     (r"/\S*/(LIVE|MERGED)(-\d+)?/", r"\1/", "a temporary folder"),
     (r"\"\S*kubectl-edit-\d+\.yaml\"", '"EDIT.yaml"', "a temporary file"),
@@ -103,6 +103,8 @@ def blank_text(text):
 
 def blank(value, name=""):
     """A copy of a JSON value with volatile fields blanked."""
+    if FIELDS.get(name) == "the build":
+        return "*"
     if name in FIELDS and value is not None and not isinstance(value, dict):
         if isinstance(value, list):
             return ["*" if isinstance(v, dict) or v not in KEPT_VALUES else v

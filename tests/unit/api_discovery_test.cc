@@ -151,12 +151,25 @@ TEST_F(DiscoveryTest, AcceptDecidesOnTheForm) {
 }
 
 TEST_F(DiscoveryTest, LeavesOtherPathsAlone) {
-  for (const char* path : {"/", "/healthz", "/api/v1/pods", "/metrics",
+  for (const char* path : {"/healthz", "/api/v1/pods", "/metrics",
                            "/apis/apps/v1/deployments", "/apiss"}) {
     EXPECT_FALSE(Serve(path).has_value()) << path;
   }
-  for (const char* path : {"/apis/nope", "/apis/nope/v1", "/apis/apps/v2",
-                           "/openapi/v1", "/openapi/v3/apis/nope/v1"}) {
+  // Of a group that there is, no such version.
+  for (const char* path : {"/apis/apps/v2", "/api/v2"}) {
+    auto response = Serve(path);
+    ASSERT_TRUE(response.has_value()) << path;
+    EXPECT_EQ(response->status, 404) << path;
+    EXPECT_EQ(json::parse(response->body)["message"],
+              "the server could not find the requested resource");
+  }
+  json root = ServeJson("/")["paths"];
+  for (const char* path : {"/api/v1", "/apis/apps", "/apis/apps/v1",
+                           "/openapi/v3/apis/apps/v1", "/readyz"}) {
+    EXPECT_NE(std::find(root.begin(), root.end(), path), root.end()) << path;
+  }
+  for (const char* path : {"/apis/nope", "/apis/nope/v1", "/openapi/v1",
+                           "/openapi/v3/apis/nope/v1"}) {
     auto response = Serve(path);
     ASSERT_TRUE(response.has_value()) << path;
     EXPECT_EQ(response->status, 404) << path;
