@@ -110,6 +110,11 @@ def blank(value, name=""):
             return ["*" if isinstance(v, dict) or v not in KEPT_VALUES else v
                     for v in value]
         return value if value in KEPT_VALUES else "*"
+    if name == "managedFields" and isinstance(value, list):
+        # By manager, so that a difference names it.
+        value = {" ".join(str(entry.get(k, "")) for k in (
+            "manager", "operation", "subresource")).strip(): entry
+            for entry in value if isinstance(entry, dict)}
     if isinstance(value, dict):
         return {blank_text(k) if k.startswith(("k:", "v:")) else k:
                 blank(v, k) for k, v in value.items()}
