@@ -195,8 +195,10 @@ class AgentTest : public ::testing::Test {
             "--admin-socket", dir_->path() + "/agent.sock"};
   }
 
-  void StartAgent() {
-    agent_ = Spawn(Flags());
+  void StartAgent(const std::vector<std::string>& more = {}) {
+    std::vector<std::string> flags = Flags();
+    flags.insert(flags.end(), more.begin(), more.end());
+    agent_ = Spawn(flags);
     ASSERT_TRUE(Eventually([&] { return Get(10256, "/livez") != ""; }))
         << Log();
   }

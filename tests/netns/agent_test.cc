@@ -6,6 +6,7 @@
 #include <sys/stat.h>
 
 #include <csignal>
+#include <fstream>
 #include <map>
 #include <string>
 
@@ -99,6 +100,101 @@ TEST_F(AgentTest, ABadObjectIsReportedAndTheOthersGoOn) {
   ASSERT_TRUE(Eventually([&] { return !api_->Created().empty(); }));
   EXPECT_THAT(api_->Created()[0], HasSubstr("BadService"));
   EXPECT_THAT(api_->Created()[0], HasSubstr("\"web\""));
+}
+
+// As an installer for kube-proxy starts it: its file, its flags, its ports.
+TEST_F(AgentTest, TakesKubeProxysFileAndFlags) {
+  const std::string file = dir_->path() + "/config.yaml";
+  std::ofstream(file) << R"(
+apiVersion: kubeproxy.config.k8s.io/v1alpha1
+kind: KubeProxyConfiguration
+mode: nftables
+nftables: {masqueradeBit: 21}
+clusterCIDR: 10.244.0.0/16
+conntrack: {maxPerCore: 32768}
+)";
+  PutService("web", kVip);
+  PutEndpoints("web", {1});
+  StartAgent({"--config", file, "--proxy-mode", "iptables",
+              "--iptables-sync-period=30s", "--oom-score-adj", "100"});
+  WaitHealthy();
+  EXPECT_EQ(Connect(), "10.244.0.1");
+  EXPECT_THAT(Log(), HasSubstr("conntrack.maxPerCore (Services' flows"));
+  EXPECT_THAT(Log(), HasSubstr("iptables.syncPeriod (changes are applied"));
+  EXPECT_THAT(Log(), HasSubstr(" cluster-cidr=10.244.0.0/16 "));
+  EXPECT_THAT(Log(), HasSubstr(" masquerade-bit=21 "));
+  std::ifstream score(StrCat("/proc/", agent_, "/oom_score_adj"));
+  int value = 0;
+  score >> value;
+  EXPECT_EQ(value, 100);
+  EXPECT_THAT(Get(10249, "/proxyMode"), HasSubstr("ebpf"));
+  EXPECT_THAT(Get(10249, "/configz"), HasSubstr("\"masqueradeBit\":21"));
+  EXPECT_THAT(Get(10249, "/flagz"), HasSubstr("\nmasquerade-bit=21\n"));
+  EXPECT_THAT(Get(10249, "/statusz"), HasSubstr("\nUp: "));
+  EXPECT_THAT(Get(10249, "/livez"), HasSubstr("\"healthy\":true"));
+}
+
+TEST_F(AgentTest, RefusesABadKubeProxyFile) {
+  const std::string file = dir_->path() + "/config.yaml";
+  std::ofstream(file) << "apiVersion: kubeproxy.config.k8s.io/v1alpha1\n"
+                         "kind: KubeProxyConfiguration\n"
+                         "clusterCidr: 10.244.0.0/16\n";
+  EXPECT_EQ(RunAgent({"--config", file}), 2);
+  EXPECT_THAT(Log(), HasSubstr(file + ": unknown key \"clusterCidr\": is "
+                                      "\"clusterCIDR\" meant?"));
+  EXPECT_EQ(RunAgent({"--config", file + ".not"}), 2);
+  EXPECT_THAT(Log(), HasSubstr("config.yaml.not"));
+}
+
+// kube-proxy's names, for dashboards and alerts.
+TEST_F(AgentTest, HasKubeProxysMetrics) {
+  PutService("web", kVip);
+  PutEndpoints("web", {1});
+  StartAgent();
+  WaitHealthy();
+  ASSERT_EQ(Connect(), "10.244.0.1");
+  PutEndpoints("web", {2});
+  ASSERT_TRUE(Eventually([&] { return Connect() == "10.244.0.2"; }));
+  (void)Get(10256, "/healthz");
+  (void)Get(10256, "/livez");
+  const std::string metrics = Get(10249, "/metrics");
+  for (const char* name :
+       {"sync_proxy_rules_duration_seconds",
+        "sync_full_proxy_rules_duration_seconds",
+        "sync_partial_proxy_rules_duration_seconds",
+        "sync_proxy_rules_last_timestamp_seconds",
+        "sync_proxy_rules_last_queued_timestamp_seconds",
+        "network_programming_duration_seconds",
+        "sync_proxy_rules_endpoint_changes_pending",
+        "sync_proxy_rules_endpoint_changes_total",
+        "sync_proxy_rules_service_changes_pending",
+        "sync_proxy_rules_service_changes_total",
+        "sync_proxy_rules_iptables_restore_failures_total",
+        "sync_proxy_rules_iptables_partial_restore_failures_total",
+        "sync_proxy_rules_iptables_total", "sync_proxy_rules_iptables_last",
+        "sync_proxy_rules_nftables_sync_failures_total",
+        "sync_proxy_rules_nftables_cleanup_failures_total",
+        "proxy_healthz_total", "proxy_livez_total",
+        "sync_proxy_rules_no_local_endpoints_total",
+        "conntrack_reconciler_sync_duration_seconds",
+        "conntrack_reconciler_deleted_entries_total",
+        "iptables_ct_state_invalid_dropped_packets_total",
+        "iptables_localhost_nodeports_accepted_packets_total"}) {
+    EXPECT_THAT(metrics, HasSubstr(StrCat("# TYPE kubeproxy_", name, " ")));
+  }
+  auto of = [&](const std::string& name) {
+    return Metric(StrCat("kubeproxy_sync_proxy_rules_", name,
+                         "{ip_family=\"IPv4\"}"));
+  };
+  EXPECT_EQ(of("service_changes_total"), 1);
+  EXPECT_EQ(of("endpoint_changes_total"), 2);
+  EXPECT_EQ(of("endpoint_changes_pending"), 0);
+  EXPECT_EQ(Metric("kubeproxy_sync_full_proxy_rules_duration_seconds_count"
+                   "{ip_family=\"IPv4\"}"),
+            1);
+  EXPECT_GE(Metric("kubeproxy_sync_partial_proxy_rules_duration_seconds_count"
+                   "{ip_family=\"IPv6\"}"),
+            1);
 }
 
 TEST_F(AgentTest, DevicesComeAndGo) {

@@ -10,9 +10,11 @@
 
 #include "absl/time/clock.h"
 #include "userspace/agent/local_addresses.h"
+#include "userspace/agent/status_pages.h"
 #include "userspace/base/netns.h"
 #include "userspace/base/status.h"
 #include "userspace/base/strings.h"
+#include "userspace/base/version.h"
 #include "userspace/kube/http_transport.h"
 
 namespace fairlead::agent {
@@ -20,8 +22,8 @@ namespace {
 
 // For the own Node's list, after the others are there.
 constexpr absl::Duration kNodeWait = absl::Seconds(2);
-// kube-proxy's bit for the same purpose, so that others expect it.
-constexpr uint32_t kMark = 1u << 14;
+// As kube-proxy does.
+constexpr absl::Duration kListenRetry = absl::Seconds(5);
 
 fl_pod_detection PodDetectionOf(PodDetection detection) {
   switch (detection) {
@@ -83,7 +85,7 @@ fl_config MakeProgramConfig(const AgentConfig& config,
   result.node_port_max = config.node_ports.last;
   result.source_port_min = config.masquerade_ports.first;
   result.source_port_max = config.masquerade_ports.last;
-  result.mark = kMark;
+  result.mark = 1u << config.masquerade_bit;
   result.event_sample = config.event_sample;
   return result;
 }
@@ -201,28 +203,50 @@ void Agent::OpenModel() {
                                       std::move(callbacks));
 }
 
+absl::Status Agent::Listen(const SocketAddress& address,
+                           HttpServer::Answer answer,
+                           std::unique_ptr<HttpServer>* server, Timer* retry) {
+  auto listening = HttpServer::Listen(loop_, address, answer);
+  if (listening.ok()) {
+    *server = *std::move(listening);
+    return absl::OkStatus();
+  }
+  if (config_->bind_address_hard_fail) return listening.status();
+  spdlog::error("msg=\"cannot listen, will try again\" address={} error=\"{}\"",
+                ToText(address), listening.status().ToString());
+  *retry = loop_->After(kListenRetry, [=, this, answer = std::move(answer)] {
+    (void)Listen(address, answer, server, retry);
+  });
+  return absl::OkStatus();
+}
+
 absl::Status Agent::OpenServers() {
   if (config_->healthz.has_value()) {
-    FL_ASSIGN_OR_RETURN(
-        healthz_, HttpServer::Listen(loop_, *config_->healthz,
-                                     [this](std::string_view path) {
-                                       return AnswerHealth(path);
-                                     }));
+    FL_RETURN_IF_ERROR(Listen(
+        *config_->healthz,
+        [this](std::string_view path) { return AnswerHealth(path); },
+        &healthz_, &healthz_retry_));
   }
-  if (config_->metrics.has_value()) {
-    FL_ASSIGN_OR_RETURN(
-        metrics_,
-        HttpServer::Listen(
-            loop_, *config_->metrics, [this](std::string_view path) {
-              if (path == "/metrics") return Metrics();
-              if (path == "/healthz") return HealthzReply(Facts());
-              if (path == "/proxyMode") {
-                return HttpReply{.content_type = "text/plain", .body = "ebpf"};
-              }
-              return HttpReply{.status = 404};
-            }));
+  if (!config_->metrics.has_value()) return absl::OkStatus();
+  return Listen(
+      *config_->metrics,
+      [this](std::string_view path) { return AnswerMetrics(path); }, &metrics_,
+      &metrics_retry_);
+}
+
+HttpReply Agent::AnswerMetrics(std::string_view path) {
+  if (path == "/metrics") return Metrics();
+  if (path == "/healthz") return HealthzReply(Facts());
+  if (path == "/livez") return LivezReply(Facts());
+  if (path == "/proxyMode") {
+    return {.content_type = "text/plain", .body = kProxyMode};
   }
-  return absl::OkStatus();
+  if (path == "/configz") return ConfigzReply(*config_);
+  if (path == "/flagz") return FlagzReply(*config_);
+  if (path == "/statusz") {
+    return StatuszReply(started_, absl::Now(), kVersion);
+  }
+  return {.status = 404};
 }
 
 void Agent::Start() { feeds_->Start(); }
@@ -312,7 +336,14 @@ void Agent::OnApplied(const reconcile::ApplyResult& result) {
   udp_cleanup_->Applied(result.services, *cluster_);
   for (const std::string& service : result.services) {
     health_check_ports_->Update(service, cluster_->HealthCheckOf(service));
+    const kube::Service* found = cluster_->FindService(service);
+    const bool local = found != nullptr &&
+                       (found->internal_local || found->external_local);
+    no_local_endpoints_.Update(
+        service, local ? cluster_->Desired(service) : model::DesiredService());
   }
+  applied_service_changes_ = feeds_->service_changes();
+  applied_endpoint_changes_ = feeds_->endpoint_changes();
   ReportProblems();
 }
 

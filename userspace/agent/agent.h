@@ -25,6 +25,7 @@
 #include "userspace/agent/health.h"
 #include "userspace/agent/health_check_ports.h"
 #include "userspace/agent/http_server.h"
+#include "userspace/agent/no_local_endpoints.h"
 #include "userspace/agent/udp_cleanup.h"
 #include "userspace/base/event_loop.h"
 #include "userspace/datapath/datapath.h"
@@ -93,6 +94,12 @@ class Agent {
   HealthFacts Facts() const;
   // One of kube-proxy's names for paths; counted.
   HttpReply AnswerHealth(std::string_view path);
+  // ... on the metrics port.
+  HttpReply AnswerMetrics(std::string_view path);
+  // Listens there. If it can't, an error only with bind_address_hard_fail;
+  // else it says why, and goes on trying.
+  absl::Status Listen(const SocketAddress& address, HttpServer::Answer answer,
+                      std::unique_ptr<HttpServer>* server, Timer* retry);
   void ReportHealthCheckFailure(const std::string& service, Port port,
                                 const absl::Status& status);
   datapath::Options DatapathOptions() const;
@@ -116,10 +123,16 @@ class Agent {
   std::unique_ptr<ApiFeeds> feeds_;
   std::unique_ptr<HealthCheckPorts> health_check_ports_;
   std::unique_ptr<UdpCleanup> udp_cleanup_;
+  NoLocalEndpoints no_local_endpoints_;
+  // What of the feeds' changes had been applied.
+  uint64_t applied_service_changes_ = 0;
+  uint64_t applied_endpoint_changes_ = 0;
   AnswerCounter healthz_answers_;
   AnswerCounter livez_answers_;
   std::unique_ptr<HttpServer> healthz_;
   std::unique_ptr<HttpServer> metrics_;
+  Timer healthz_retry_;
+  Timer metrics_retry_;
   Timer refresh_;
   Timer node_wait_;
   bool waited_for_node_ = false;

@@ -93,20 +93,94 @@ void AddApplies(const ApplyLoop& apply_loop, PrometheusText* text) {
             stats.duration);
   text->Add("fl_apply_latency_seconds", "From event to kernel.",
             stats.latency);
-  // Names that dashboards and alerts for kube-proxy know.
-  text->Add("kubeproxy_network_programming_duration_seconds",
+}
+
+// kube-proxy labels most by family. One run serves both here, and is told of
+// under each.
+template <typename Fn>
+void ForEachFamily(Fn fn) {
+  for (IpFamily family : {IpFamily::kIpv4, IpFamily::kIpv6}) {
+    fn(StrCat("ip_family=\"", IpFamilyName(family), "\""), family);
+  }
+}
+
+void AddSyncs(const ApplyLoop::Stats& stats, PrometheusText* text) {
+  struct Row {
+    const char* name;
+    const char* help;
+    Histogram ApplyLoop::Stats::*histogram;
+  };
+  for (const Row& row :
+       {Row{"kubeproxy_sync_proxy_rules_duration_seconds",
+            "How long applying took.", &ApplyLoop::Stats::sync},
+        Row{"kubeproxy_sync_full_proxy_rules_duration_seconds",
+            "... everything: once, at the start.",
+            &ApplyLoop::Stats::full_sync},
+        Row{"kubeproxy_sync_partial_proxy_rules_duration_seconds",
+            "... what has changed.", &ApplyLoop::Stats::partial_sync},
+        Row{"kubeproxy_network_programming_duration_seconds",
             "From a change of endpoints to the kernel.",
-            stats.network_programming);
+            &ApplyLoop::Stats::network_programming}}) {
+    ForEachFamily([&](const std::string& label, IpFamily) {
+      text->Add(row.name, row.help, stats.*row.histogram, label);
+    });
+  }
   auto timestamp = [&](const char* name, const char* help,
                        const std::optional<absl::Time>& time) {
     if (!time.has_value()) return;
-    text->Gauge(name, help, "",
-                absl::ToDoubleSeconds(*time - absl::UnixEpoch()));
+    ForEachFamily([&](const std::string& label, IpFamily) {
+      text->Gauge(name, help, label,
+                  absl::ToDoubleSeconds(*time - absl::UnixEpoch()));
+    });
   };
   timestamp("kubeproxy_sync_proxy_rules_last_timestamp_seconds",
             "When changes were applied last.", stats.last_applied);
   timestamp("kubeproxy_sync_proxy_rules_last_queued_timestamp_seconds",
             "When a change was queued last.", stats.last_queued);
+}
+
+void AddChanges(const char* what, uint64_t total, uint64_t applied,
+                PrometheusText* text) {
+  const std::string name = StrCat("kubeproxy_sync_proxy_rules_", what);
+  ForEachFamily([&](const std::string& label, IpFamily) {
+    text->Gauge(StrCat(name, "_changes_pending"),
+                "Changes that have not been applied yet.", label,
+                static_cast<double>(total - applied));
+  });
+  ForEachFamily([&](const std::string& label, IpFamily) {
+    text->Counter(StrCat(name, "_changes_total"), "Changes.", label,
+                  static_cast<double>(total));
+  });
+}
+
+// What kube-proxy counts of the kernel's other ways, and cannot happen here.
+void AddOtherModes(PrometheusText* text) {
+  struct Row {
+    const char* name;
+    bool gauge;
+  };
+  for (const Row& row :
+       {Row{"kubeproxy_sync_proxy_rules_iptables_restore_failures_total", false},
+        Row{"kubeproxy_sync_proxy_rules_iptables_partial_restore_failures_total",
+            false},
+        Row{"kubeproxy_sync_proxy_rules_iptables_total", true},
+        Row{"kubeproxy_sync_proxy_rules_iptables_last", true},
+        Row{"kubeproxy_sync_proxy_rules_nftables_sync_failures_total", false},
+        Row{"kubeproxy_sync_proxy_rules_nftables_cleanup_failures_total",
+            false}}) {
+    ForEachFamily([&](const std::string& label, IpFamily) {
+      constexpr char kHelp[] = "There are no such rules here.";
+      if (row.gauge) {
+        text->Gauge(row.name, kHelp, label, 0);
+      } else {
+        text->Counter(row.name, kHelp, label, 0);
+      }
+    });
+  }
+  text->Counter("kubeproxy_iptables_ct_state_invalid_dropped_packets_total",
+                "Packets out of window are forwarded here.", "", 0);
+  text->Counter("kubeproxy_iptables_localhost_nodeports_accepted_packets_total",
+                "There are no such rules here.", "", 0);
 }
 
 void AddUdpCleanup(const UdpCleanup::Stats& stats, PrometheusText* text) {
@@ -130,6 +204,23 @@ HttpReply Agent::Metrics() const {
   AddFill(inspector(), &text);
   AddFeeds(*feeds_, &text);
   AddApplies(*apply_loop_, &text);
+  AddSyncs(apply_loop_->stats(), &text);
+  AddChanges("service", feeds_->service_changes(), applied_service_changes_,
+             &text);
+  AddChanges("endpoint", feeds_->endpoint_changes(), applied_endpoint_changes_,
+             &text);
+  AddOtherModes(&text);
+  ForEachFamily([&](const std::string& label, IpFamily family) {
+    constexpr char kName[] =
+        "kubeproxy_sync_proxy_rules_no_local_endpoints_total";
+    constexpr char kHelp[] =
+        "Service ports with a policy Local and no endpoint on this node.";
+    const NoLocalEndpoints::Counts counts = no_local_endpoints_.total(family);
+    text.Gauge(kName, kHelp, StrCat(label, ",traffic_policy=\"internal\""),
+               counts.internal);
+    text.Gauge(kName, kHelp, StrCat(label, ",traffic_policy=\"external\""),
+               counts.external);
+  });
   reconcile::Reconciler::Stats stats = reconciler_->stats();
   text.Gauge("fl_services", "Services with a frontend.", "",
              static_cast<double>(stats.services));

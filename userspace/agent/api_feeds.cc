@@ -41,7 +41,7 @@ class ApiFeeds::Impl {
                     size_t objects, const Sink& sink) {
       return Watch{std::move(resource), feed.has_synced(),
                    feed.resource_version(), feed.stats(), objects,
-                   sink.undecodable};
+                   sink.undecodable, sink.changes};
     };
     return {watch("services", service_feed_, cluster_->service_count(),
                   services_),
@@ -49,6 +49,9 @@ class ApiFeeds::Impl {
                   slices_),
             watch("nodes", node_feed_, node_.found ? 1 : 0, node_)};
   }
+
+  uint64_t service_changes() const { return services_.changes; }
+  uint64_t endpoint_changes() const { return slices_.changes; }
 
   bool synced() const {
     return service_feed_.has_synced() && slice_feed_.has_synced();
@@ -66,6 +69,7 @@ class ApiFeeds::Impl {
       impl_->UpdateConnection();
     }
     uint64_t undecodable = 0;
+    uint64_t changes = 0;
     std::optional<absl::Status> state;  // nullopt: no word yet
 
    protected:
@@ -83,7 +87,10 @@ class ApiFeeds::Impl {
    public:
     using Sink::Sink;
     void ReplaceBegin() override { impl_->cluster_->BeginServiceList(); }
-    void OnListed(std::string_view json) override { Put(json); }
+    void OnListed(std::string_view json) override {
+      ++changes;
+      Put(json);
+    }
     void ReplaceEnd(std::string_view) override {
       impl_->cluster_->EndServiceList();
       // has_synced() turns true before this is called.
@@ -91,6 +98,7 @@ class ApiFeeds::Impl {
     }
     void ReplaceAbort() override { impl_->cluster_->AbortServiceList(); }
     void OnEvent(WatchEvent event, std::string_view json) override {
+      ++changes;
       if (event == WatchEvent::kDeleted) {
         impl_->cluster_->DeleteService(Key(json));
       } else {
@@ -114,13 +122,17 @@ class ApiFeeds::Impl {
    public:
     using Sink::Sink;
     void ReplaceBegin() override { impl_->cluster_->BeginEndpointSliceList(); }
-    void OnListed(std::string_view json) override { Put(json); }
+    void OnListed(std::string_view json) override {
+      ++changes;
+      Put(json);
+    }
     void ReplaceEnd(std::string_view) override {
       impl_->cluster_->EndEndpointSliceList();
       impl_->callbacks_.on_change();
     }
     void ReplaceAbort() override { impl_->cluster_->AbortEndpointSliceList(); }
     void OnEvent(WatchEvent event, std::string_view json) override {
+      ++changes;
       if (event == WatchEvent::kDeleted) {
         impl_->cluster_->DeleteEndpointSlice(Key(json));
       } else {
@@ -242,6 +254,12 @@ void ApiFeeds::Start() { impl_->Start(); }
 bool ApiFeeds::synced() const { return impl_->synced(); }
 bool ApiFeeds::node_synced() const { return impl_->node_synced(); }
 const absl::Status& ApiFeeds::connection() const { return impl_->connection_; }
+uint64_t ApiFeeds::service_changes() const {
+  return impl_->service_changes();
+}
+uint64_t ApiFeeds::endpoint_changes() const {
+  return impl_->endpoint_changes();
+}
 std::vector<ApiFeeds::Watch> ApiFeeds::watches() const {
   return impl_->watches();
 }

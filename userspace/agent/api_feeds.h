@@ -54,8 +54,11 @@ class ApiFeeds {
     kube::Reflector::Stats stats;
     size_t objects = 0;
     uint64_t undecodable = 0;  // without so much as a name
+    uint64_t changes = 0;      // objects that were listed, put or deleted
   };
   std::vector<Watch> watches() const;
+  uint64_t service_changes() const;
+  uint64_t endpoint_changes() const;
 
  private:
   class Impl;

@@ -66,6 +66,9 @@ void ApplyLoop::Apply() {
   stats_.failures += result.failures.size();
   stats_.failed = result.failures.size();
   stats_.duration.Observe(end - start);
+  stats_.sync.Observe(end - start);
+  (stats_.applies == 1 ? stats_.full_sync : stats_.partial_sync)
+      .Observe(end - start);
   if (result.ok()) {
     failed_applies_ = 0;
     stats_.last_applied = now;

@@ -54,6 +54,10 @@ class ApplyLoop {
     absl::Duration last_latency;  // from event to kernel
     Histogram latency = Histogram::ForLatency();
     Histogram duration = Histogram::ForLatency();
+    // The same in kube-proxy's buckets: all, the first, the others.
+    Histogram sync = Histogram::ForSync();
+    Histogram full_sync = Histogram::ForSync();
+    Histogram partial_sync = Histogram::ForSync();
     Histogram network_programming = Histogram::ForNetworkProgramming();
   };
   const Stats& stats() const { return stats_; }

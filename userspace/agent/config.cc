@@ -177,13 +177,6 @@ std::optional<SocketAddress> Listen(std::string_view flag,
   return problems->Take(flag, ParseSocketAddress(text));
 }
 
-std::string Text(const std::optional<SocketAddress>& address) {
-  if (!address.has_value()) return "";
-  bool v6 = !address->address.is_v4();
-  return StrCat(v6 ? "[" : "", address->address.ToString(), v6 ? "]" : "", ":",
-                address->port);
-}
-
 template <typename T>
 std::string Join(const std::vector<T>& values) {
   return absl::StrJoin(values, ",", [](std::string* out, const T& value) {
@@ -192,6 +185,13 @@ std::string Join(const std::vector<T>& values) {
 }
 
 }  // namespace
+
+std::string ToText(const std::optional<SocketAddress>& address) {
+  if (!address.has_value()) return "";
+  bool v6 = !address->address.is_v4();
+  return StrCat(v6 ? "[" : "", address->address.ToString(), v6 ? "]" : "", ":",
+                address->port);
+}
 
 absl::StatusOr<SocketAddress> ParseSocketAddress(const std::string& text) {
   size_t colon = text.rfind(':');
@@ -270,6 +270,13 @@ absl::StatusOr<AgentConfig> MakeConfig(const Flags& flags) {
       problems.Take("--masquerade-source-ports",
                     ParsePortRange(flags.masquerade_source_ports));
   config.masquerade_all = flags.masquerade_all;
+  if (flags.masquerade_bit < 0 || flags.masquerade_bit > 31) {
+    problems.Add("--masquerade-bit",
+                 StrCat(flags.masquerade_bit, ": want 0 to 31"));
+  }
+  config.masquerade_bit = static_cast<int>(flags.masquerade_bit);
+  config.oom_score_adj = flags.oom_score_adj;
+  config.bind_address_hard_fail = flags.bind_address_hard_fail;
   config.admin_socket = flags.admin_socket;
   config.healthz = Listen("--healthz-bind-address", flags.healthz_bind_address,
                           &problems);
@@ -303,9 +310,10 @@ std::vector<std::pair<std::string, std::string>> AgentConfig::ToText() const {
       {"masquerade-source-ports",
        StrCat(masquerade_ports.first, "-", masquerade_ports.last)},
       {"masquerade-all", masquerade_all ? "true" : "false"},
+      {"masquerade-bit", StrCat(masquerade_bit)},
       {"admin-socket", admin_socket},
-      {"healthz-bind-address", Text(healthz)},
-      {"metrics-bind-address", Text(metrics)},
+      {"healthz-bind-address", agent::ToText(healthz)},
+      {"metrics-bind-address", agent::ToText(metrics)},
       {"log-level", log_level},
       {"tc-mode", tc_mode},
   };

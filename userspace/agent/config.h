@@ -45,6 +45,9 @@ struct Flags {
   std::string node_port_range = "30000-32767";
   std::string masquerade_source_ports = "10240-29999";
   bool masquerade_all = false;
+  int64_t masquerade_bit = 14;
+  std::optional<int> oom_score_adj;
+  bool bind_address_hard_fail = false;
   std::string admin_socket = "/run/fairlead/agent.sock";
   std::string healthz_bind_address = "0.0.0.0:10256";
   std::string metrics_bind_address = "127.0.0.1:10249";
@@ -85,6 +88,10 @@ struct AgentConfig {
   PortRange node_ports;
   PortRange masquerade_ports;
   bool masquerade_all = false;
+  int masquerade_bit = 14;  // of the packet mark
+  std::optional<int> oom_score_adj;  // nullopt: as it is
+  // False: an address that can't be listened on costs what is served there.
+  bool bind_address_hard_fail = false;
   std::string admin_socket;  // "": none
   std::optional<SocketAddress> healthz;
   std::optional<SocketAddress> metrics;
@@ -114,7 +121,11 @@ bool IsPodDevice(const AgentConfig& config, const std::string& name,
 // "ClusterCIDR", as the flag has it.
 std::string_view PodDetectionName(PodDetection detection);
 
-// "0.0.0.0:10256", "[::]:10256".
+// What /proxyMode says.
+inline constexpr char kProxyMode[] = "ebpf";
+
+// "0.0.0.0:10256", "[::]:10256"; "" for none.
+std::string ToText(const std::optional<SocketAddress>& address);
 [[nodiscard]] absl::StatusOr<SocketAddress> ParseSocketAddress(
     const std::string& text);
 // "30000-32767"

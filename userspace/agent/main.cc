@@ -5,13 +5,18 @@
 
 #include <CLI/CLI.hpp>
 #include <csignal>
+#include <cstring>
+#include <fstream>
+#include <map>
 
 #include "userspace/agent/admin_service.h"
 #include "userspace/agent/agent.h"
 #include "userspace/agent/config.h"
+#include "userspace/agent/kube_proxy.h"
 #include "userspace/base/event_loop.h"
 #include "userspace/base/program.h"
 #include "userspace/base/sd_notify.h"
+#include "userspace/base/status.h"
 #include "userspace/base/strings.h"
 #include "userspace/base/version.h"
 #include "userspace/datapath/datapath.h"
@@ -83,6 +88,9 @@ void AddNetworkFlags(CLI::App* app, Flags* flags) {
       ->capture_default_str();
   app->add_flag("--masquerade-all", flags->masquerade_all,
                 "Masquerade all traffic to ClusterIPs");
+  app->add_option("--masquerade-bit", flags->masquerade_bit,
+                  "Bit of the packet mark that says \"translate the source\"")
+      ->capture_default_str();
   app->add_option("--tc-mode", flags->tc_mode, "How to attach to devices")
       ->check(CLI::IsMember({"auto", "tcx", "clsact"}))
       ->capture_default_str();
@@ -111,11 +119,65 @@ void AddFlags(CLI::App* app, Flags* flags) {
       ->capture_default_str();
 }
 
+void SetOomScore(int score) {
+  std::ofstream file("/proc/self/oom_score_adj");
+  file << score << std::flush;
+  if (!file) {
+    spdlog::warn("msg=\"cannot set the OOM score\" score={} error=\"{}\"", score,
+                 strerror(errno));
+  }
+}
+
+// kube-proxy's flags that the agent hasn't under the same name and with the
+// same meaning: their texts, by the flag.
+class KubeProxyFlags {
+ public:
+  void AddTo(CLI::App* app) {
+    app->add_option("--config", file_,
+                    "A KubeProxyConfiguration (v1alpha1), YAML or JSON: what "
+                    "it says goes before flags");
+    for (const KubeProxySetting& row : KubeProxySettings()) {
+      if (row.flag.empty() || row.own_flag) continue;
+      CLI::Option* option = app->add_option_function<std::string>(
+          StrCat(row.flag.size() == 1 ? "-v,--v" : StrCat("--", row.flag)),
+          [this, &row](const std::string& text) { texts_[&row] = text; },
+          row.apply == nullptr ? StrCat("Means nothing here: ", row.why)
+                               : "As kube-proxy's");
+      option->group("kube-proxy's flags");
+      if (row.shape == KubeProxySetting::Shape::kBool) {
+        option->expected(0, 1)->default_str("true");
+      }
+    }
+  }
+
+  // Into `flags`. What means nothing here is named in one sentence.
+  absl::StatusOr<std::string> Apply(Flags* flags) const {
+    KubeProxyValues values;
+    for (const auto& [row, text] : texts_) {
+      FL_ASSIGN_OR_RETURN(values[row], ParseKubeProxyFlag(*row, text));
+    }
+    if (!file_.empty()) {
+      FL_ASSIGN_OR_RETURN(KubeProxyValues file, ReadKubeProxyFile(file_));
+      for (auto& [row, value] : file) {
+        // As with kube-proxy, the name of the node is the flag's.
+        if (row->flag == "hostname-override" && values.contains(row)) continue;
+        values[row] = std::move(value);
+      }
+    }
+    return ApplyKubeProxyValues(values, flags);
+  }
+
+ private:
+  std::string file_;
+  std::map<const KubeProxySetting*, std::string> texts_;
+};
+
 int Serve(const AgentConfig& config) {
   // Kernels before 5.11 count BPF maps against this.
   rlimit unlimited = {RLIM_INFINITY, RLIM_INFINITY};
   (void)setrlimit(RLIMIT_MEMLOCK, &unlimited);
   std::signal(SIGPIPE, SIG_IGN);
+  if (config.oom_score_adj.has_value()) SetOomScore(*config.oom_score_adj);
   EventLoop loop;
   auto agent = Agent::Create(&loop, &config);
   if (!agent.ok()) return Fail(kProgram, agent.status(), kExitFailure);
@@ -149,6 +211,8 @@ int Run(int argc, char** argv) {
   app.add_flag("--cleanup", cleanup,
                "Remove programs and maps from the kernel, and end");
   AddFlags(&app, &flags);
+  KubeProxyFlags kube_proxy;
+  kube_proxy.AddTo(&app);
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {
@@ -159,6 +223,8 @@ int Run(int argc, char** argv) {
     flags.server = "http://127.0.0.1:1";
   }
   if (cleanup && flags.cgroup_root.empty()) flags.cgroup_root = "none";
+  absl::StatusOr<std::string> unused = kube_proxy.Apply(&flags);
+  if (!unused.ok()) return Fail(kProgram, unused.status(), kExitUsage);
   absl::StatusOr<AgentConfig> config = MakeConfig(flags);
   if (!config.ok()) return Fail(kProgram, config.status(), kExitUsage);
   OpenLog("agent", config->log_level);
@@ -173,6 +239,11 @@ int Run(int argc, char** argv) {
     StrAppend(&text, " ", flag, "=", value.empty() ? "\"\"" : value);
   }
   spdlog::info("msg=\"starting\" version={}{}", kVersion, text);
+  if (!unused->empty()) {
+    spdlog::warn("msg=\"settings of kube-proxy that mean nothing here\" "
+                 "settings=\"{}\"",
+                 *unused);
+  }
   return Serve(*config);
 }
 

@@ -24,6 +24,12 @@ Histogram Histogram::ForNetworkProgramming() {
   return Histogram(std::move(bounds));
 }
 
+Histogram Histogram::ForSync() {
+  std::vector<double> bounds = {0.001};
+  while (bounds.size() < 15) bounds.push_back(bounds.back() * 2);
+  return Histogram(std::move(bounds));
+}
+
 void Histogram::Observe(absl::Duration value) {
   double seconds = std::max(0.0, absl::ToDoubleSeconds(value));
   auto it = std::lower_bound(bounds_.begin(), bounds_.end(), seconds);
@@ -60,18 +66,22 @@ void PrometheusText::Gauge(std::string_view name, std::string_view help,
 }
 
 void PrometheusText::Add(std::string_view name, std::string_view help,
-                         const Histogram& histogram) {
+                         const Histogram& histogram, std::string_view labels) {
   Head(name, help, "histogram");
-  std::string bucket = StrCat(name, "_bucket");
+  const std::string bucket = StrCat(name, "_bucket");
+  const std::string first = labels.empty() ? "" : StrCat(labels, ",");
   uint64_t total = 0;
   for (size_t i = 0; i < histogram.bounds().size(); ++i) {
     total += histogram.buckets()[i];
-    Sample(bucket, absl::StrFormat("le=\"%g\"", histogram.bounds()[i]),
+    Sample(bucket,
+           StrCat(first, absl::StrFormat("le=\"%g\"", histogram.bounds()[i])),
            static_cast<double>(total));
   }
-  Sample(bucket, "le=\"+Inf\"", static_cast<double>(histogram.count()));
-  Sample(StrCat(name, "_sum"), "", histogram.sum());
-  Sample(StrCat(name, "_count"), "", static_cast<double>(histogram.count()));
+  Sample(bucket, StrCat(first, "le=\"+Inf\""),
+         static_cast<double>(histogram.count()));
+  Sample(StrCat(name, "_sum"), labels, histogram.sum());
+  Sample(StrCat(name, "_count"), labels,
+         static_cast<double>(histogram.count()));
 }
 
 }  // namespace fairlead::agent

@@ -21,6 +21,8 @@ class Histogram {
   static Histogram ForLatency();
   // The buckets of kube-proxy's network_programming_duration_seconds.
   static Histogram ForNetworkProgramming();
+  // Of its sync_proxy_rules_duration_seconds: 1 ms to 16 s.
+  static Histogram ForSync();
 
   void Observe(absl::Duration value);
   uint64_t count() const { return count_; }
@@ -45,7 +47,7 @@ class PrometheusText {
   void Gauge(std::string_view name, std::string_view help,
              std::string_view labels, double value);
   void Add(std::string_view name, std::string_view help,
-           const Histogram& histogram);
+           const Histogram& histogram, std::string_view labels = "");
   std::string Take() { return std::move(text_); }
 
  private:
