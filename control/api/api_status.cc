@@ -133,6 +133,18 @@ absl::Status AlreadyExists(const Kind& kind, std::string_view name) {
        DetailsText(name, kind.resource.group, kind.resource.plural), ""});
 }
 
+absl::Status NoUniqueName(const Kind& kind, std::string_view name) {
+  Json details = Json::parse(
+      DetailsText(name, kind.resource.group, kind.resource.plural));
+  details["retryAfterSeconds"] = 1;
+  return MakeStatus(
+      {409, "AlreadyExists",
+       StrCat(GroupResource(kind), " ", Quote(name),
+              " already exists, the server was not able to generate a unique "
+              "name for the object"),
+       details.dump(), ""});
+}
+
 absl::Status Conflict(std::string_view resource, std::string_view group,
                       std::string_view name, std::string_view message) {
   return MakeStatus({409, "Conflict",

@@ -43,6 +43,8 @@ absl::Status NotFound(const Kind& kind, std::string_view name); // 404
 absl::Status NoSuchResource();                                  // 404
 absl::Status MethodNotAllowed();                                // 405
 absl::Status AlreadyExists(const Kind& kind, std::string_view name);
+// 409 for a generated name.
+absl::Status NoUniqueName(const Kind& kind, std::string_view name);
 // 409: "Operation cannot be fulfilled on <resource> "<name>": <message>".
 absl::Status Conflict(std::string_view resource, std::string_view group,
                       std::string_view name, std::string_view message);

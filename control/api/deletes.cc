@@ -175,6 +175,15 @@ absl::StatusOr<DeleteOptions> ParseDeleteOptions(const ApiRequest& request) {
                   request.query.Bool("orphanDependents");
     if (orphan) out.propagation_policy = "Orphan";
   }
+  if (!Text(body, "propagationPolicy").empty() &&
+      Get(body, "orphanDependents").is_boolean()) {
+    return Invalid(
+        "DeleteOptions", "meta.k8s.io", "",
+        {FieldInvalid("propagationPolicy",
+                      Quote(Text(body, "propagationPolicy")),
+                      "orphanDependents and deletionPropagation cannot be "
+                      "both set")});
+  }
   out.uid = std::string(Text(body, {"preconditions", "uid"}));
   out.resource_version =
       std::string(Text(body, {"preconditions", "resourceVersion"}));

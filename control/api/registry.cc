@@ -497,6 +497,7 @@ std::string Registry::NewUid() {
 }
 
 std::string Registry::NameSuffix() {
+  if (name_suffix_) return name_suffix_();
   // Kubernetes' own choice: no vowels (no words), no look-alikes.
   constexpr std::string_view kLetters = "bcdfghjklmnpqrstvwxz2456789";
   std::string out;

@@ -120,6 +120,10 @@ class Registry {
 
   std::string NewUid();
   std::string NameSuffix();  // five characters
+  // Tests may choose the suffixes.
+  void set_name_suffix(std::function<std::string()> suffix) {
+    name_suffix_ = std::move(suffix);
+  }
   std::string Now() const;   // RFC 3339, whole seconds
 
  private:
@@ -150,6 +154,7 @@ class Registry {
   absl::flat_hash_map<const Kind*, Served*> by_kind_;
   absl::flat_hash_map<std::string, Served*> by_prefix_;
   absl::BitGen random_;
+  std::function<std::string()> name_suffix_;  // null: random
   Counters counters_;
   // Tells callbacks of the store that the registry is gone.
   std::shared_ptr<bool> alive_ = std::make_shared<bool>(true);

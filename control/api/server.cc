@@ -189,7 +189,9 @@ class ApiServer::Impl {
         local_(MakeLocalTransport(
             loop, [this](kube::Request request, ResponderRef responder) {
               Serve(std::move(request), std::move(responder));
-            })) {}
+            })) {
+    registry_.set_name_suffix(options.name_suffix);
+  }
 
   absl::Status Load() {
     FL_RETURN_IF_ERROR(registry_.Load());

@@ -44,6 +44,8 @@ struct ServerOptions {
   absl::Duration bookmark_interval = absl::Minutes(1);
   // Watches without timeoutSeconds end after this to twice this long.
   absl::Duration min_watch_timeout = absl::Minutes(30);
+  // Of generated names, for tests; null: five random characters.
+  std::function<std::string()> name_suffix;
 };
 
 class ApiServer {

@@ -19,6 +19,9 @@ namespace {
 // generateName is cut so that prefix and suffix fit into a label.
 constexpr size_t kMaxGeneratedPrefix = 58;
 
+// So many are tried before the client is told that the name is taken.
+constexpr int kGeneratedNames = 8;
+
 using Plan = Registry::Plan;
 
 // A namespace that takes new objects: there, and not on its way out.
@@ -49,6 +52,19 @@ absl::Status CheckNamespace(Registry* registry, const Kind& kind,
               " is forbidden: unable to create new content in namespace ", ns,
               " because it is being terminated"),
        details.dump(), ""});
+}
+
+// A name with `prefix` that nobody has; the last one tried if all are taken.
+std::string FreeName(Registry* registry, const ApiRequest& request,
+                     std::string_view prefix) {
+  prefix = prefix.substr(0, kMaxGeneratedPrefix);
+  std::string name;
+  for (int i = 0; i < kGeneratedNames; ++i) {
+    name = StrCat(prefix, registry->NameSuffix());
+    std::string key = ObjectKey(request.kind(), request.ns, name);
+    if (request.served->cache.Find(key) == nullptr) break;
+  }
+  return name;
 }
 
 // The resourceVersion that an update names: none, "0", or the newest.
@@ -251,8 +267,9 @@ void Verbs::Create(ApiRequestRef request, ResponderRef responder) {
   Json& metadata = Sub(object, "metadata");
   std::string name(Text(metadata, "name"));
   std::string prefix(Text(metadata, "generateName"));
-  if (name.empty() && !prefix.empty()) {
-    name = prefix.substr(0, kMaxGeneratedPrefix) + registry_->NameSuffix();
+  const bool generated = name.empty() && !prefix.empty();
+  if (generated) {
+    name = FreeName(registry_, *request, prefix);
     metadata["name"] = name;
   }
   if (absl::Status status =
@@ -278,14 +295,18 @@ void Verbs::Create(ApiRequestRef request, ResponderRef responder) {
   }
   // A name that is taken is an error only after all others (Registry).
   auto planner = [object = std::move(object), manager = ManagerOf(*request)](
-                     const Json*) mutable -> absl::StatusOr<Plan> {
-    return Plan{Plan::Action::kPut, object, false, WriteVerb::kCreate,
-                std::move(manager)};
+                     const Json*) -> absl::StatusOr<Plan> {
+    return Plan{Plan::Action::kPut, object, false, WriteVerb::kCreate, manager};
   };
   registry_->Write(
       request->served, request->ns, name, options->dry_run, std::move(planner),
-      [this, request, responder, warnings = std::move(decoded->warnings)](
+      [this, request, responder, name, generated,
+       warnings = std::move(decoded->warnings)](
           absl::StatusOr<Registry::Outcome> outcome) {
+        if (generated && !outcome.ok() &&
+            ApiStatusOf(outcome.status()).reason == "AlreadyExists") {
+          outcome = NoUniqueName(request->kind(), name);
+        }
         FinishWrite(*request, *responder, warnings, std::move(outcome));
       });
 }

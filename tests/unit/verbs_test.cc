@@ -63,6 +63,28 @@ struct ErrorRow {
   const char* details = nullptr;  // JSON
 };
 
+TEST_F(VerbsTest, AGeneratedNameThatIsTakenIsTriedAnew) {
+  ServerOptions options;
+  int asked = 0;
+  options.name_suffix = [&asked] {
+    return std::string(++asked % 4 == 0 ? "other" : "taken");
+  };
+  Start(options);
+  const std::string body = R"({"metadata":{"generateName":"w-"}})";
+  auto create = [&] { return Do("POST", kWidgets, body); };
+  EXPECT_EQ(create().json()["metadata"]["name"], "w-taken");
+  EXPECT_EQ(create().json()["metadata"]["name"], "w-other");
+  EXPECT_EQ(asked, 4);
+  Answer answer = create();
+  EXPECT_EQ(answer.status, 409);
+  EXPECT_EQ(asked, 12);
+  EXPECT_EQ(answer.json()["reason"], "AlreadyExists");
+  EXPECT_EQ(answer.json()["details"]["retryAfterSeconds"], 1);
+  EXPECT_EQ(answer.json()["message"],
+            "widgets.test.io \"w-other\" already exists, the server was not "
+            "able to generate a unique name for the object");
+}
+
 TEST_F(VerbsTest, ErrorsAreStatusesInTheServersWords) {
   Make("im", {{"size", 1}});
   const char* kJson = "application/json";
@@ -167,6 +189,13 @@ TEST_F(VerbsTest, ErrorsAreStatusesInTheServersWords) {
             "/apis/test.io/v1/namespaces/default/widgets/im",
             R"({"preconditions":{"resourceVersion":"1"}})", kJson, 409,
             "Conflict", nullptr},
+           {"two propagations", "DELETE", 
+            "/apis/test.io/v1/namespaces/default/widgets/im",
+            R"({"orphanDependents":false,"propagationPolicy":"Orphan"})", kJson,
+            422, "Invalid",
+            "DeleteOptions.meta.k8s.io \"\" is invalid: propagationPolicy: "
+            "Invalid value: \"Orphan\": orphanDependents and "
+            "deletionPropagation cannot be both set"},
            {"propagation", "DELETE",
             "/apis/test.io/v1/namespaces/default/widgets/im",
             R"({"propagationPolicy":"Nope"})", kJson, 422, "Invalid",
