@@ -124,6 +124,66 @@ TEST_F(BoxKubectlTest, CreateFromAFileAndConflicts) {
   ExpectFails("kubectl get configmap settings", "not found");
 }
 
+TEST_F(BoxKubectlTest, ServerSideApplyKnowsWhoseAFieldIs) {
+  auto apply = [](const std::string& flags, const std::string& data) {
+    return StrCat("(kubectl apply --server-side ", flags,
+                  " -f - <<'EOF'\napiVersion: v1\nkind: ConfigMap\nmetadata: "
+                  "{name: shared}\ndata: {",
+                  data, "}\nEOF\n)");
+  };
+  auto data = [] {
+    return Say("kubectl get configmap shared -o jsonpath='{.data}'");
+  };
+  ExpectSays(apply("", "a: one, b: one"),
+             {"configmap/shared serverside-applied"});
+  // Another manager: the same value is shared, another one is a conflict.
+  ExpectSays(apply("--field-manager=other", "a: one, c: other"),
+             {"serverside-applied"});
+  ExpectFails(apply("--field-manager=other", "a: one, b: two"),
+              "Apply failed with 1 conflict: conflict with \"kubectl\": "
+              ".data.b");
+  ExpectFails(apply("--field-manager=other", "a: two, b: two"),
+              "Please review the fields above--they currently have other "
+              "managers.");
+  ExpectSays(apply("--field-manager=other --force-conflicts", "a: one, b: two"),
+             {"serverside-applied"});
+  // c was other's alone and is gone.
+  EXPECT_EQ(data(), R"({"a":"one","b":"two"})");
+  // What kubectl gives up, other still has; its own is gone.
+  ExpectSays(apply("", "d: one"), {"serverside-applied"});
+  EXPECT_EQ(data(), R"({"a":"one","b":"two","d":"one"})");
+  ExpectSays("kubectl get configmap shared -o yaml --show-managed-fields",
+             {"manager: other", "f:d: {}", "operation: Apply"});
+  EXPECT_FALSE(absl::StrContains(Say("kubectl get configmap shared -o yaml"),
+                                 "managedFields"));
+  box_->Must("kubectl delete configmap shared");
+}
+
+TEST_F(BoxKubectlTest, ServerSideApplyTakesOverFromClientSide) {
+  auto apply = [](const std::string& flags, const std::string& rest) {
+    return StrCat("(kubectl apply ", flags,
+                  " -f - <<'EOF'\napiVersion: v1\nkind: ConfigMap\nmetadata: "
+                  "{name: moved}\n",
+                  rest, "\nEOF\n)");
+  };
+  ExpectSays(apply("", "data: {a: one, b: one}"), {"configmap/moved created"});
+  // No conflict with what kubectl itself had set; what it no longer sets goes,
+  // and the annotation goes along, so that the way back works.
+  ExpectSays(apply("--server-side", "data: {b: two, c: two}"),
+             {"configmap/moved serverside-applied"});
+  EXPECT_EQ(Say("kubectl get configmap moved -o jsonpath='{.data}'"),
+            R"({"b":"two","c":"two"})");
+  ExpectSays("kubectl apply view-last-applied configmap/moved",
+             {"b: two", "c: two"});
+  EXPECT_FALSE(absl::StrContains(
+      Say("kubectl get configmap moved -o yaml --show-managed-fields"),
+      "kubectl-client-side-apply"));
+  ExpectSays(apply("", "data: {b: two, c: two}"), {"configmap/moved"});
+  ExpectFails(apply("--server-side", "nonsense: 1"),
+              ".nonsense: field not declared in schema");
+  box_->Must("kubectl delete configmap moved");
+}
+
 TEST_F(BoxKubectlTest, AWatchPrintsEachChange) {
   std::string out = box_->dir() + "/watch.txt";
   box_->Must(StrCat("kubectl create -f - <<'EOF'\napiVersion: v1\nkind: "
