@@ -22,18 +22,23 @@ fl_egress_find_forward(const struct fl_packet *pkt)
 	return fl_flow_find(&d);
 }
 
-/* To the backend: the source becomes this node's. */
+/* To the backend: the source becomes this node's; or stays, if all that the mark
+ * says is that this is no answer (fl_flow_mark_mutual). */
 static __always_inline enum fl_counter_id
 fl_egress_masquerade(struct __sk_buff *ctx, struct fl_packet *pkt)
 {
 	struct fl_flow *d = fl_egress_find_forward(pkt);
 
 	/* Without it the answer would go past this node. */
-	if (!d || !d->source_port)
+	if (!d)
 		return FL_COUNTER_DROP_NO_FLOW;
 	fl_flow_follow(pkt, d);
-	pkt->to = fl_masquerade_addr(pkt->ipv6);
-	pkt->to_port = d->source_port;
+	pkt->to = pkt->tuple.src;
+	pkt->to_port = pkt->tuple.sport;
+	if (d->flags & FL_FLOW_MASQ) {
+		pkt->to = fl_masquerade_addr(pkt->ipv6);
+		pkt->to_port = d->source_port;
+	}
 	if (pkt->malformed)
 		return FL_COUNTER_DROP_MALFORMED;
 	return fl_rewrite(ctx, pkt, FL_SIDE_SRC) ?
@@ -146,9 +151,12 @@ static __always_inline enum fl_counter_id
 fl_egress_icmp(struct __sk_buff *ctx, struct fl_packet *pkt)
 {
 	struct fl_flow *flow = 0;
+	__u32 marked = ctx->mark & fl_config.mark;
 
-	if (fl_backend_possible(&pkt->tuple.src, pkt->tuple.sport,
-				pkt->tuple.proto))
+	if (marked)
+		ctx->mark &= ~fl_config.mark;
+	if (!marked && fl_backend_possible(&pkt->tuple.src, pkt->tuple.sport,
+					   pkt->tuple.proto))
 		flow = fl_flow_find(&pkt->tuple);
 	if (flow) {
 		fl_flow_follow(pkt, flow);

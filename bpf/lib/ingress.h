@@ -284,6 +284,35 @@ __noinline int fl_ingress_decide(struct fl_packet *pkt, __u32 again)
 	return verdict;
 }
 
+/* pkt's flow is open. Is its endpoint a client of its client's, each from the
+ * port that it serves on? Then what leaves for the one looks like an answer to
+ * the other: the packets of both flows carry the mark, which tells egress. */
+__noinline int fl_flow_mark_mutual(struct fl_packet *pkt)
+{
+	struct fl_flow_key key;
+	struct fl_flow *other, *a;
+
+	if (!pkt)
+		return 0;
+	key = pkt->tuple;
+	key.dst = pkt->to;
+	key.dport = pkt->to_port;
+	key.hook = FL_HOOK_EGRESS;
+	other = fl_flow_find(&key);
+	if (fl_likely(!other))
+		return 0;
+	fl_flow_key_a(&key, &other->addr, other->port);
+	a = fl_flow_find(&key);
+	if (a && a->port == pkt->tuple.sport &&
+	    fl_addr_equal(&a->addr, &pkt->tuple.src))
+		a->flags |= FL_FLOW_MASQ;
+	a = fl_flow_find(&pkt->tuple);
+	if (a)
+		a->flags |= FL_FLOW_MASQ;
+	pkt->masquerade = FL_FLOW_MASQ;
+	return 0;
+}
+
 /* FORWARD_NEW: its flow is open, follow pkt->to. */
 __noinline int fl_ingress_new(struct fl_packet *pkt)
 {
@@ -299,6 +328,10 @@ __noinline int fl_ingress_new(struct fl_packet *pkt)
 		if (verdict != FL_COUNTER_DROP_TUPLE_CLASH)
 			break;
 	}
+	if (verdict == FL_COUNTER_FORWARD_NEW &&
+	    fl_unlikely(fl_backend_possible(&pkt->tuple.src, pkt->tuple.sport,
+					    pkt->tuple.proto)))
+		fl_flow_mark_mutual(pkt);
 	return verdict;
 }
 
@@ -421,6 +454,8 @@ fl_ingress_icmp(struct __sk_buff *ctx, struct fl_packet *pkt)
 	if (!flow)
 		return FL_COUNTER_NOT_OURS;
 	fl_flow_follow(pkt, flow);
+	if (flow->flags == FL_FLOW_MASQ)
+		ctx->mark |= fl_config.mark;
 	return fl_icmp_translate(ctx, pkt, FL_SIDE_DST) ?
 		       FL_COUNTER_DROP_REWRITE :
 		       FL_COUNTER_ICMP_TRANSLATED;

@@ -317,12 +317,15 @@ std::string Episode::Mismatch(Direction direction, const Wire& wire,
     }
     expected.packet.src.port = ReadAddresses(outcome.frame, wire).src.port;
   }
+  const bool forward = alternative.kind == Kind::kForward;
   const uint32_t mark_after =
-      !ingress && alternative.kind == Kind::kPass ? mark
-      : alternative.kind == Kind::kForward && alternative.masquerade && !error
-          ? kMark
-          : 0;
-  if (outcome.mark != mark_after) return "mark";
+      !ingress && alternative.kind == Kind::kPass && !error ? mark
+      : forward && alternative.masquerade                   ? kMark
+                                                            : 0;
+  // Whether others are marked, too, is the product's own business.
+  if (outcome.mark != mark_after && !(forward && outcome.mark == kMark)) {
+    return "mark";
+  }
   return FrameDiff(BuildFrame(expected), outcome.frame);
 }
 
@@ -393,7 +396,10 @@ absl::StatusOr<std::string> Episode::Travel(const Wire& wire) {
     out.packet.dst = taken->to;
   }
   return GoOut(out, outcome.mark,
-               taken->kind == Kind::kForward ? flow : nullptr, false);
+               taken->kind != Kind::kForward ? nullptr
+               : flow                        ? flow
+                                             : taken->flow,
+               false);
 }
 
 absl::StatusOr<std::string> Episode::Answer(const reference::Flow& flow,

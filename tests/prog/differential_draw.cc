@@ -71,6 +71,10 @@ const std::vector<kube::ServicePort>& Ports() {
   return *ports;
 }
 
+Port TargetPort(Protocol protocol) {
+  return protocol == Protocol::kTcp ? 8080 : 5353;
+}
+
 IpPrefix Range(std::string_view text) { return *IpPrefix::Parse(text); }
 
 const std::vector<IpPrefix>& SourceRanges() {
@@ -172,7 +176,7 @@ kube::EndpointSlice Draw::Slice(int service, int part) {
   const bool other_targets = Chance(30);
   for (const kube::ServicePort& port : Ports()) {
     if (!Chance(90)) continue;
-    Port target = port.protocol == Protocol::kTcp ? 8080 : 5353;
+    Port target = TargetPort(port.protocol);
     if (other_targets) ++target;
     slice.ports.push_back({port.name, port.protocol, target});
   }
@@ -274,6 +278,8 @@ Wire Draw::Packet(const reference::State& state) {
   p.src = {Of(OfFamily(Chance(35) ? Endpoints() : OtherClients(), family)),
            static_cast<Port>(40000 + Below(4)), protocol};
   if (Chance(1)) p.src.port = 0;
+  // A client that sends from the port that it serves on.
+  if (Chance(8)) p.src.port = TargetPort(protocol);
   p.dst = Destination(state, protocol, family);
   p.syn = p.IsTcp();
   if (p.IsTcp() && Chance(12)) LaterFlags(&p);

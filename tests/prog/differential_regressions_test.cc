@@ -101,6 +101,19 @@ class Story {
     Note(episode_.Answer(*flow, wire));
   }
 
+  // A router before the client can't pass on the flow's answer.
+  void ErrorAboutAnswer(size_t index) {
+    if (index >= episode_.flows().all().size()) {
+      return Note(std::string("there is no such flow"));
+    }
+    Wire wire;
+    wire.packet.src = episode_.flows().all()[index]->client;
+    wire.packet.dst = episode_.flows().all()[index]->frontend;
+    wire.packet.shape = reference::Packet::Shape::kIcmpError;
+    wire.router = Ip("192.0.2.254");
+    Note(episode_.Travel(wire));
+  }
+
   const std::string& difference() const { return difference_; }
 
  private:
@@ -295,6 +308,44 @@ void TcpOutlivesItsEndpoint(Story* story) {
   story->Answer(0, "A");
 }
 
+// Two pods that are each other's endpoints, and send from the port that they
+// serve on: what goes to the one looks like an answer to the other.
+void EachOthersEndpoints(Story* story, Protocol protocol,
+                         const std::string& other, Port source) {
+  story->episode().PutService(Story::Service("a", protocol));
+  story->episode().PutSlice(Story::Slice("a", protocol, {kEndpoint}));
+  story->episode().PutService(Story::Service("b", protocol));
+  story->episode().PutSlice(Story::Slice("b", protocol, {other}));
+  story->Publish();
+  for (int round = 0; round < 2; ++round) {
+    const bool first = round == 0;
+    const char* sent = first ? "S" : "A";
+    story->Send(other, source, kVipA, 80, protocol, sent);
+    story->Answer(0, first ? "SA" : "A");
+    story->Send(kEndpoint, source, kVipB, 80, protocol, sent);
+    story->Answer(1, first ? "SA" : "A");
+  }
+}
+
+void PodsAreEachOthersUdpEndpoints(Story* story) {
+  EachOthersEndpoints(story, kUdp, "10.1.1.2", 8080);
+}
+void PodsAreEachOthersTcpEndpoints(Story* story) {
+  EachOthersEndpoints(story, kTcp, "10.1.1.2", 8080);
+}
+// One of them is masqueraded: its answers come to another port.
+void APodAndANodeAreEachOthersEndpoints(Story* story) {
+  EachOthersEndpoints(story, kTcp, "203.0.113.7", 8080);
+}
+
+// The error's packet looks like an answer of the very same flow.
+void AnErrorAboutTheAnswerOfAHairpin(Story* story) {
+  story->TwoServices(kUdp);
+  story->Send(kEndpoint, 8080, kVipA, 80, kUdp);
+  story->Answer(0);
+  story->ErrorAboutAnswer(0);
+}
+
 #define FL_ROW(name) Row{#name, name}
 const Row kRows[] = {
     FL_ROW(RestartMovesAContestedNodePort),
@@ -309,6 +360,10 @@ const Row kRows[] = {
     FL_ROW(UdpOutlivesItsEndpoint),
     FL_ROW(UdpEndsWithTheLastEndpoint),
     FL_ROW(TcpOutlivesItsEndpoint),
+    FL_ROW(PodsAreEachOthersUdpEndpoints),
+    FL_ROW(PodsAreEachOthersTcpEndpoints),
+    FL_ROW(APodAndANodeAreEachOthersEndpoints),
+    FL_ROW(AnErrorAboutTheAnswerOfAHairpin),
 };
 #undef FL_ROW
 

@@ -385,7 +385,7 @@ Alternatives Flows::Egress(const Packet& packet, bool marked,
       packet.shape == Shape::kCut) {
     return {Pass()};
   }
-  if (packet.shape == Shape::kIcmpError) return EgressError(packet);
+  if (packet.shape == Shape::kIcmpError) return EgressError(packet, flow);
   if (packet.shape == Shape::kLaterFragment) {
     Alternatives out = WithoutPorts(packet, true);
     if (marked && out.front().kind == Kind::kPass) {
@@ -394,7 +394,11 @@ Alternatives Flows::Egress(const Packet& packet, bool marked,
     return out;
   }
   if (flow != nullptr) {
-    if (!flow->masquerade) return {Pass()};
+    if (!flow->masquerade && !marked) return {Pass()};
+    // A mark alone changes nothing: the node's own business.
+    if (!flow->masquerade) {
+      return {{.kind = Kind::kSource, .to = packet.src, .flow = flow}};
+    }
     L4Address source = flow->source;
     source.address = MasqueradeAddress(packet.src.address.family());
     source.protocol = packet.src.protocol;
@@ -407,9 +411,14 @@ Alternatives Flows::Egress(const Packet& packet, bool marked,
   return own ? EgressOwn(packet) : Alternatives{Pass()};
 }
 
-Alternatives Flows::EgressError(const Packet& packet) const {
+Alternatives Flows::EgressError(const Packet& packet,
+                                const FlowPointer& as) const {
   Alternatives out = {Pass()};
-  if (FlowPointer flow = FindReply(packet.src, packet.dst)) {
+  if (as != nullptr) {
+    if (!as->masquerade) return out;
+    if (!as->doubtful && !as->overtaken) out.clear();
+    out.push_back({.kind = Kind::kSource, .to = as->source, .flow = as});
+  } else if (FlowPointer flow = FindReply(packet.src, packet.dst)) {
     if (!flow->doubtful && !flow->overtaken) out.clear();
     out.push_back({.kind = Kind::kReply, .to = flow->frontend, .flow = flow});
   } else if (FlowPointer flow = FindReply(packet.dst, packet.src)) {
@@ -537,7 +546,7 @@ void Flows::EgressTook(const Packet& packet, const Alternative& alternative,
   }
   if (alternative.removes) return Remove(alternative.flow);
   Flow& flow = *alternative.flow;
-  if (alternative.kind == Kind::kSource) {
+  if (alternative.kind == Kind::kSource && flow.masquerade) {
     for (const FlowPointer& other : flows_) {
       if (other.get() != &flow && other->masquerade &&
           other->endpoint == flow.endpoint && other->source == source) {

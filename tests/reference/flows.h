@@ -144,7 +144,8 @@ class Flows {
                            const FlowPointer& flow) const;
   Alternatives EgressOwn(const Packet& packet) const;
   Alternatives IngressError(const Packet& packet) const;
-  Alternatives EgressError(const Packet& packet) const;
+  Alternatives EgressError(const Packet& packet,
+                           const FlowPointer& as) const;
   FlowPointer FindReply(const L4Address& endpoint,
                         const L4Address& client) const;
   bool IsOver(const Flow& flow) const;
