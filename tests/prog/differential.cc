@@ -86,6 +86,11 @@ int ActionOf(Kind kind) {
   return kind == Kind::kDrop ? TC_ACT_SHOT : TC_ACT_UNSPEC;
 }
 
+// SCTP's pieces are dropped on purpose (docs/semantics.md; tc_sctp_test).
+bool MayBeInPieces(const reference::Packet& packet) {
+  return packet.shape == Shape::kWhole && !packet.IsSctp();
+}
+
 uint64_t Mix(uint64_t seed, uint64_t number) {
   uint64_t x = seed * 0x9e3779b97f4a7c15 + number + 1;
   x = (x ^ (x >> 30)) * 0xbf58476d1ce4e5b9;
@@ -336,7 +341,8 @@ absl::StatusOr<std::string> Episode::Compare(Direction direction,
                                              Outcome* outcome,
                                              const Alternative** taken) {
   FL_ASSIGN_OR_RETURN(*outcome,
-                      world_->Run(direction, BuildFrame(wire), mark, own));
+                      world_->Run(direction, BuildFrame(wire), mark, own,
+                                  wire.link != Link::kNone));
   ++tally_->packets;
   for (uint32_t id : outcome->counted) ++tally_->counted[kCounterNames[id]];
   const bool ingress = direction == Direction::kIngress;
@@ -444,16 +450,16 @@ absl::StatusOr<std::string> Episode::OfKnownFlow(Draw* draw, bool answer) {
   draw->LaterFlags(&wire.packet);
   if (!answer && draw->Chance(15)) {
     wire.packet.ack = wire.packet.fin = wire.packet.rst = false;
-    wire.packet.syn = wire.packet.IsTcp();
+    wire.packet.syn = wire.packet.IsConnection();
   }
-  draw->Variety(&wire);
   if (answer) {
     if (flow->masquerade && flow->source.port == 0) return std::string();
     wire.packet.src = flow->endpoint;
     wire.packet.dst = flow->masquerade ? flow->source : flow->client;
   }
+  draw->Variety(&wire);
   if (draw->Chance(6)) draw->Harm(&wire);
-  if (wire.packet.shape == Shape::kWhole && draw->Chance(8)) {
+  if (MayBeInPieces(wire.packet) && draw->Chance(8)) {
     return Fragments(draw, wire);
   }
   return Travel(wire);
@@ -475,6 +481,8 @@ absl::StatusOr<std::string> Episode::Errors(Draw* draw) {
     wire.packet.src = flow->endpoint;
     wire.packet.dst = flow->masquerade ? flow->source : flow->client;
   }
+  draw->ChooseLink(&wire);
+  if (wire.link == Link::kNone) wire.link = Link::kEthernet;
   if (draw->Chance(10)) ++wire.packet.dst.port;  // about nobody's packet
   return Travel(wire);
 }
@@ -491,7 +499,8 @@ absl::StatusOr<std::string> Episode::Strangers(Draw* draw) {
     if (flow.overtaken) return std::string();  // a known fault
     wire.packet.src = flow.client;
     wire.packet.dst = flow.endpoint;
-    wire.packet.syn = wire.packet.IsTcp();
+    draw->ChooseLink(&wire);
+    wire.packet.syn = wire.packet.IsConnection();
     wire.packet.ack = wire.packet.fin = wire.packet.rst = false;
     return Travel(wire);
   }
@@ -505,6 +514,7 @@ absl::StatusOr<std::string> Episode::Strangers(Draw* draw) {
   }
   if (draw->Chance(60)) return GoOut(wire, 0, nullptr, /*own=*/true);
   std::swap(wire.packet.src, wire.packet.dst);
+  draw->ChooseLink(&wire);
   const uint32_t mark = draw->Chance(20) ? kMark : 0;
   // A masqueraded flow's answers always come in first.
   const Alternatives known =
@@ -534,7 +544,7 @@ absl::StatusOr<std::string> Episode::Step(uint64_t seed, int number) {
   if (what < 68) return Errors(&draw);
   Wire wire = draw.Packet(state_);
   if (draw.Chance(6)) draw.Harm(&wire);
-  if (wire.packet.shape == Shape::kWhole && draw.Chance(8)) {
+  if (MayBeInPieces(wire.packet) && draw.Chance(8)) {
     return Fragments(&draw, wire);
   }
   return Travel(wire);

@@ -46,7 +46,8 @@ const std::vector<IpAddress>& Vips() {
 const std::vector<IpAddress>& Endpoints() {
   static const auto* endpoints = new std::vector<IpAddress>(Addresses(
       {"10.1.1.2", "10.1.1.3", "10.1.2.2", "10.1.2.3", "10.1.3.2",
-       "203.0.113.7", "203.0.113.20", "2001:db8:10:1::2", "2001:db8:10:1::3",
+       "203.0.113.7", "203.0.113.20", "8.0.1.2", "2001:db8:86dd::2",
+       "2001:db8:10:1::2", "2001:db8:10:1::3",
        "2001:db8:10:2::2", "2001:db8:10:3::2", "2001:db8:3::7"}));
   return *endpoints;
 }
@@ -54,7 +55,8 @@ const std::vector<IpAddress>& Endpoints() {
 const std::vector<IpAddress>& OtherClients() {
   static const auto* clients = new std::vector<IpAddress>(Addresses(
       {"192.0.2.10", "192.0.2.130", "192.0.2.11", "203.0.113.7",
-       "203.0.113.8", "10.1.1.9", "10.1.2.9", "192.0.2.200",
+       "203.0.113.8", "8.0.1.9", "2001:db8:86dd::9", "10.1.1.9",
+       "10.1.2.9", "192.0.2.200",
        "2001:db8:1::10", "2001:db8:1:8000::10", "2001:db8:3::7",
        "2001:db8:3::8", "2001:db8:10:1::9", "2001:db8:10:2::9",
        "2001:db8:1::200"}));
@@ -67,12 +69,13 @@ const std::vector<kube::ServicePort>& Ports() {
       {"dns", Protocol::kUdp, 53, 0},
       {"dns-tcp", Protocol::kTcp, 53, 0},
       {"game", Protocol::kUdp, 80, 0},
+      {"line", Protocol::kSctp, 80, 0},
   };
   return *ports;
 }
 
 Port TargetPort(Protocol protocol) {
-  return protocol == Protocol::kTcp ? 8080 : 5353;
+  return protocol == Protocol::kUdp ? 5353 : 8080;
 }
 
 IpPrefix Range(std::string_view text) { return *IpPrefix::Parse(text); }
@@ -113,7 +116,8 @@ kube::Service Draw::Service(int number) {
     kube::ServicePort port = Ports()[i];
     if (s.type != kube::ServiceType::kClusterIp && Chance(90)) {
       // Each port of a Service its own, some shared between Services.
-      port.node_port = static_cast<Port>(kNodePortMin + 4 * Below(3) + i);
+      port.node_port =
+          static_cast<Port>(kNodePortMin + Ports().size() * Below(3) + i);
     }
     s.ports.push_back(port);
   }
@@ -272,7 +276,9 @@ L4Address Draw::Destination(const reference::State& state, Protocol protocol,
 
 Wire Draw::Packet(const reference::State& state) {
   const IpFamily family = Chance(60) ? IpFamily::kIpv4 : IpFamily::kIpv6;
-  const Protocol protocol = Chance(55) ? Protocol::kTcp : Protocol::kUdp;
+  const Protocol protocol = Chance(45)   ? Protocol::kTcp
+                            : Chance(75) ? Protocol::kUdp
+                                         : Protocol::kSctp;
   Wire wire;
   reference::Packet& p = wire.packet;
   p.src = {Of(OfFamily(Chance(35) ? Endpoints() : OtherClients(), family)),
@@ -281,16 +287,24 @@ Wire Draw::Packet(const reference::State& state) {
   // A client that sends from the port that it serves on.
   if (Chance(8)) p.src.port = TargetPort(protocol);
   p.dst = Destination(state, protocol, family);
-  p.syn = p.IsTcp();
-  if (p.IsTcp() && Chance(12)) LaterFlags(&p);
+  p.syn = p.IsConnection();
+  if (p.IsConnection() && Chance(12)) LaterFlags(&p);
   Variety(&wire);
   return wire;
 }
 
 void Draw::LaterFlags(reference::Packet* packet) {
   packet->syn = packet->ack = packet->fin = packet->rst = false;
-  if (!packet->IsTcp()) return;
+  if (!packet->IsConnection()) return;
   const uint32_t kind = Below(20);
+  if (packet->IsSctp()) {
+    // A chunk has one meaning: SHUTDOWN, ABORT, INIT, INIT ACK or data.
+    packet->fin = kind < 2;
+    packet->rst = kind == 15;
+    packet->syn = kind == 14 || kind == 17;
+    packet->ack = kind != 15 && kind != 17;
+    return;
+  }
   packet->ack = kind < 16 || kind == 18;
   packet->fin = kind < 2 || kind == 19;
   packet->rst = kind == 15 || kind == 16;
@@ -300,15 +314,39 @@ void Draw::LaterFlags(reference::Packet* packet) {
 void Draw::Variety(Wire* wire) {
   wire->payload = static_cast<int>(Chance(80) ? Below(40) : Below(1200));
   if (Chance(8)) wire->ip_options = static_cast<int>(1 + Below(3));
-  if (!wire->packet.IsTcp() && wire->packet.src.address.is_v4()) {
+  if (wire->packet.IsSctp()) {
+    // As chunks are; a checksum that a device fills in is zero.
+    wire->payload = wire->payload / 4 * 4;
     wire->checksum = !Chance(15);
+  } else if (!wire->packet.IsTcp() && wire->packet.src.address.is_v4()) {
+    wire->checksum = !Chance(15);
+  }
+  ChooseLink(wire);
+}
+
+// The kernel takes a test's frame for Ethernet, and its 13th and 14th byte for
+// the EtherType. Without a link header they are the source address's, and some
+// addresses have the right ones there.
+void Draw::ChooseLink(Wire* wire) {
+  const IpAddress::Bytes& bytes = wire->packet.src.address.bytes();
+  const bool v4 = wire->packet.src.address.is_v4();
+  const bool bare = v4 ? bytes[12] == 0x08 && bytes[13] == 0x00
+                       : bytes[4] == 0x86 && bytes[5] == 0xdd;
+  wire->link = Link::kEthernet;
+  if (bare && Chance(60)) {
+    wire->link = Link::kNone;
+    if (wire->payload < 8) wire->payload = 8;  // or the kernel won't run it
+  } else if (Chance(12)) {
+    wire->link = Chance(60) ? Link::kOneTag : Link::kTwoTags;
   }
 }
 
 void Draw::Harm(Wire* wire) {
+  // Nothing but IP is on such devices, and headers that the kernel needs.
+  if (wire->link == Link::kNone) wire->link = Link::kEthernet;
   reference::Packet& p = wire->packet;
   wire->ip_options = 0;
-  switch (Below(p.IsTcp() ? 6 : 4)) {
+  switch (Below(p.IsTcp() ? 6 : p.IsSctp() ? 5 : 4)) {
     case 0:
       p.shape = Shape::kCut;
       wire->damage = Damage::kCutInPorts;
@@ -330,11 +368,11 @@ void Draw::Harm(Wire* wire) {
       break;
     case 4:
       p.shape = Shape::kMalformed;
-      wire->damage = Damage::kTcpHeaderWords;
+      wire->damage = Damage::kCutInTransport;
       break;
     default:
       p.shape = Shape::kMalformed;
-      wire->damage = Damage::kCutInTcpHeader;
+      wire->damage = Damage::kTcpHeaderWords;
   }
 }
 

@@ -47,6 +47,8 @@ class Draw {
   void LaterFlags(reference::Packet* packet);
   // Sizes, options, checksums; nothing that changes what becomes of it.
   void Variety(Wire* wire);
+  // A tag or two, or no link header where a frame without can be run.
+  void ChooseLink(Wire* wire);
   // Something that makes it hostile.
   void Harm(Wire* wire);
 

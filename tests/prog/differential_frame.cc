@@ -13,7 +13,6 @@ using packet::Bytes;
 using Layers = std::vector<packet::Layer>;
 using Shape = reference::Packet::Shape;
 
-constexpr int kEthernet = 14;
 constexpr uint32_t kSequence = 1000;
 constexpr uint32_t kAcknowledged = 77;
 constexpr size_t kQuote = 128;
@@ -25,6 +24,27 @@ bool IsFragment(const Wire& wire) {
 }
 uint8_t Number(const Wire& wire) {
   return static_cast<uint8_t>(wire.packet.src.protocol);
+}
+
+int LinkLength(const Wire& wire) {
+  constexpr int kLengths[] = {14, 0, 18, 22};
+  return kLengths[static_cast<int>(wire.link)];
+}
+
+// Also of no link header: Packet needs one to start with, which Frame() cuts.
+Layers LinkLayers(const Wire& wire, packet::Eth eth = {}) {
+  Layers out = {eth};
+  if (wire.link == Link::kTwoTags) {
+    out.emplace_back(packet::Vlan{.id = 7, .type = 0x88a8});
+  }
+  if (wire.link >= Link::kOneTag) out.emplace_back(packet::Vlan{});
+  return out;
+}
+
+Bytes Frame(const Wire& wire, Layers layers, int limit = -1) {
+  Bytes out = packet::Packet(std::move(layers)).Build(limit);
+  if (wire.link == Link::kNone) out.erase(out.begin(), out.begin() + 14);
+  return out;
 }
 
 int IpHeaderLength(const Wire& wire) {
@@ -51,7 +71,9 @@ Layers Ipv4(const Wire& wire) {
   if (p.shape == Shape::kOther && wire.stranger == Stranger::kGre) {
     ip.protocol = 47;
   }
-  return {packet::Eth{}, ip};
+  Layers out = LinkLayers(wire);
+  out.emplace_back(ip);
+  return out;
 }
 
 Layers Ipv6(const Wire& wire) {
@@ -66,7 +88,8 @@ Layers Ipv6(const Wire& wire) {
   if (p.shape == Shape::kOther && wire.stranger == Stranger::kGre) {
     ip.next_header = 47;
   }
-  Layers out = {packet::Eth{}, ip};
+  Layers out = LinkLayers(wire);
+  out.emplace_back(ip);
   for (int i = 0; i < wire.ip_options; ++i) {
     out.emplace_back(packet::Ext6{.type = 60});
   }
@@ -79,8 +102,21 @@ Layers Ipv6(const Wire& wire) {
   return out;
 }
 
+// RFC 9260: the chunk that does what the flags say.
+uint8_t Chunk(const reference::Packet& p) {
+  if (p.syn) return p.ack ? 2 : 1;  // INIT
+  if (p.rst) return 6;              // ABORT
+  return p.fin ? 7 : 0;             // SHUTDOWN, DATA
+}
+
 packet::Layer Transport(const Wire& wire) {
   const reference::Packet& p = wire.packet;
+  if (p.IsSctp()) {
+    return packet::Sctp{.sport = p.src.port,
+                        .dport = p.dst.port,
+                        .chunk = Chunk(p),
+                        .checksum = wire.checksum};
+  }
   if (!p.IsTcp()) {
     return packet::Udp{.sport = p.src.port,
                        .dport = p.dst.port,
@@ -97,9 +133,11 @@ packet::Layer Transport(const Wire& wire) {
 }
 
 int Limit(const Wire& wire) {
-  const int headers = kEthernet + IpHeaderLength(wire);
+  // Packet builds an Ethernet header in any case.
+  const int link = wire.link == Link::kNone ? 14 : LinkLength(wire);
+  const int headers = link + IpHeaderLength(wire);
   if (wire.damage == Damage::kCutInPorts) return headers + 4;
-  if (wire.damage == Damage::kCutInTcpHeader) return headers + 12;
+  if (wire.damage == Damage::kCutInTransport) return headers + 12;
   return -1;
 }
 
@@ -108,17 +146,25 @@ Layers Back(const Wire& wire) {
   packet::Eth eth = {.dst = packet::kPeerMac, .src = packet::kNodeMac};
   const std::string src = p.dst.address.ToString();
   const std::string dst = p.src.address.ToString();
-  if (!IsV4(wire)) return {eth, packet::Ip6{.src = src, .dst = dst}};
-  return {eth, packet::Ip4{.src = src, .dst = dst, .id = 0}};
+  Layers out = LinkLayers(wire, eth);
+  if (IsV4(wire)) {
+    out.emplace_back(packet::Ip4{.src = src, .dst = dst, .id = 0});
+  } else {
+    out.emplace_back(packet::Ip6{.src = src, .dst = dst});
+  }
+  return out;
 }
 
 // "Fragmentation needed", "packet too big".
 Bytes BuildError(const Wire& wire) {
   Wire outer, inner;
+  outer.link = wire.link;
   outer.packet.src.address = wire.router;
   outer.packet.dst.address = wire.packet.dst.address;
   inner.packet = {.src = wire.packet.dst, .dst = wire.packet.src};
   inner.packet.ack = true;
+  // A quote is too short to have SCTP's.
+  inner.checksum = !wire.packet.IsSctp();
   const bool v4 = IsV4(wire);
   Layers layers = v4 ? Ipv4(outer) : Ipv6(outer);
   const uint8_t type = v4 ? 3 : 2, code = v4 ? 4 : 0;
@@ -128,7 +174,7 @@ Bytes BuildError(const Wire& wire) {
   quoted.emplace_back(packet::Payload{"quoted"});
   // Without its Ethernet header.
   layers.insert(layers.end(), quoted.begin() + 1, quoted.end());
-  return packet::Packet(std::move(layers)).Build();
+  return Frame(wire, std::move(layers));
 }
 
 IpAddress ReadAddress(const Bytes& frame, size_t at, bool v4) {
@@ -150,7 +196,7 @@ Bytes BuildFrame(const Wire& wire) {
   Layers layers;
   if (p.shape == Shape::kIcmpError) return BuildError(wire);
   if (p.shape == Shape::kNotIp && wire.stranger == Stranger::kArp) {
-    layers = {packet::Eth{.type = 0x0806}};
+    layers = LinkLayers(wire, {.type = 0x0806});
   } else {
     layers = IsV4(wire) ? Ipv4(wire) : Ipv6(wire);
     if (p.shape == Shape::kOther && wire.stranger == Stranger::kEcho) {
@@ -162,7 +208,7 @@ Bytes BuildFrame(const Wire& wire) {
   }
   layers.emplace_back(
       packet::Payload{std::string(static_cast<size_t>(wire.payload), 'x')});
-  return packet::Packet(std::move(layers)).Build(Limit(wire));
+  return Frame(wire, std::move(layers), Limit(wire));
 }
 
 Bytes BuildRefusal(const Wire& wire) {
@@ -183,14 +229,16 @@ Bytes BuildRefusal(const Wire& wire) {
     layers.emplace_back(reset);
   } else {
     const Bytes datagram = BuildFrame(wire);
-    const size_t quoted = std::min(datagram.size() - kEthernet, kQuote);
-    const auto at = datagram.begin() + kEthernet;
+    const int link = LinkLength(wire);
+    const size_t quoted =
+        std::min(datagram.size() - static_cast<size_t>(link), kQuote);
+    const auto at = datagram.begin() + link;
     const uint8_t type = IsV4(wire) ? 3 : 1, code = IsV4(wire) ? 3 : 4;
     layers.emplace_back(packet::Icmp{.type = type, .code = code});
     layers.emplace_back(packet::Payload{
         std::string(at, at + static_cast<std::ptrdiff_t>(quoted))});
   }
-  return packet::Packet(std::move(layers)).Build();
+  return Frame(wire, std::move(layers));
 }
 
 std::string FrameDiff(const Bytes& expected, const Bytes& actual) {
@@ -211,12 +259,12 @@ std::string FrameDiff(const Bytes& expected, const Bytes& actual) {
 
 FrameAddresses ReadAddresses(const Bytes& frame, const Wire& wire) {
   const bool v4 = IsV4(wire);
-  const size_t size = v4 ? 4 : 16, at = kEthernet + (v4 ? 12 : 8);
+  const auto link = static_cast<size_t>(LinkLength(wire));
+  const size_t size = v4 ? 4 : 16, at = link + (v4 ? 12 : 8);
   FrameAddresses out = {wire.packet.src, wire.packet.dst};
   out.src.address = ReadAddress(frame, at, v4);
   out.dst.address = ReadAddress(frame, at + size, v4);
-  const size_t ports =
-      kEthernet + static_cast<size_t>(IpHeaderLength(wire));
+  const size_t ports = link + static_cast<size_t>(IpHeaderLength(wire));
   if (wire.packet.shape == Shape::kLaterFragment ||
       frame.size() < ports + 4) {
     return out;
@@ -236,7 +284,7 @@ std::string Describe(const Wire& wire) {
                                      " malformed", " other",
                                      " not-IP", " icmp-error"};
   std::string text = p.src.ToString() + " -> " + p.dst.ToString();
-  if (p.IsTcp()) {
+  if (p.IsConnection()) {
     text += std::string(" ") + (p.syn ? "S" : "") + (p.ack ? "A" : "") +
             (p.fin ? "F" : "") + (p.rst ? "R" : "");
   }
@@ -244,6 +292,9 @@ std::string Describe(const Wire& wire) {
   if (IsFragment(wire)) text += " id " + std::to_string(p.fragment_id);
   if (wire.damage != Damage::kNone) {
     text += " damage " + std::to_string(static_cast<int>(wire.damage));
+  }
+  if (wire.link != Link::kEthernet) {
+    text += " link " + std::to_string(static_cast<int>(wire.link));
   }
   return text + " payload " + std::to_string(wire.payload) + " options " +
          std::to_string(wire.ip_options);

@@ -16,7 +16,7 @@ namespace fairlead::differential {
 enum class Damage {
   kNone,
   kCutInPorts,       // kCut
-  kCutInTcpHeader,   // kMalformed; TCP
+  kCutInTransport,   // kMalformed; TCP, SCTP: behind the ports
   kTcpHeaderWords,   // kMalformed; TCP: a header of 16 bytes
   kLongerThanFrame,  // kMalformed: the IP datagram says so
   kShorterThanHeaders,  // kMalformed
@@ -25,13 +25,18 @@ enum class Damage {
 // kOther: what is in the IP packet (the first two), kNotIp: or instead of it.
 enum class Stranger { kEcho, kGre, kArp, kVersion };
 
+// What is before the IP header. Of several tags the outermost one is in the
+// packet's metadata, not in the frame.
+enum class Link { kEthernet, kNone, kOneTag, kTwoTags };
+
 struct Wire {
   reference::Packet packet;
   Damage damage = Damage::kNone;
   Stranger stranger = Stranger::kEcho;
   int payload = 12;      // bytes
   int ip_options = 0;    // words; IPv6: that many extension headers
-  bool checksum = true;  // false: UDP over IPv4 without one
+  bool checksum = true;  // false: UDP over IPv4 without one; SCTP
+  Link link = Link::kEthernet;
   uint16_t fragment_offset = 0;  // bytes
   bool more_fragments = false;
   IpAddress router;  // kIcmpError: whose

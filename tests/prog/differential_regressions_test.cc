@@ -118,7 +118,7 @@ class Story {
 
  private:
   static void SetFlags(std::string_view flags, reference::Packet* packet) {
-    if (!packet->IsTcp()) return;
+    if (!packet->IsConnection()) return;
     packet->syn = flags.find('S') != flags.npos;
     packet->ack = flags.find('A') != flags.npos;
     packet->fin = flags.find('F') != flags.npos;

@@ -171,8 +171,14 @@ absl::Status World::OpenMaps() {
     FL_ASSIGN_OR_RETURN(filters_[i], datapath::MmapArray<uint64_t>::Map(
                                          names[i], fd.get(), entries, true));
   }
-  FL_ASSIGN_OR_RETURN(program_fd_[0], programs_->Fd("fl_tc_ingress"));
-  FL_ASSIGN_OR_RETURN(program_fd_[1], programs_->Fd("fl_tc_egress"));
+  const char* programs[2][2] = {{"fl_tc_ingress_l3", "fl_tc_ingress"},
+                                {"fl_tc_egress_l3", "fl_tc_egress"}};
+  for (int hook = 0; hook < 2; ++hook) {
+    for (int link = 0; link < 2; ++link) {
+      FL_ASSIGN_OR_RETURN(program_fd_[hook][link],
+                          programs_->Fd(programs[hook][link]));
+    }
+  }
   return absl::OkStatus();
 }
 
@@ -277,7 +283,7 @@ absl::StatusOr<std::array<uint64_t, FL_COUNTER_MAX>> World::ReadCounters() {
 
 absl::StatusOr<Outcome> World::Run(Direction direction,
                                    const packet::Bytes& frame, uint32_t mark,
-                                   bool own) {
+                                   bool own, bool link_header) {
   __sk_buff in = {}, out = {};
   in.mark = mark;
   in.ingress_ifindex = own ? 0 : 1;
@@ -292,8 +298,8 @@ absl::StatusOr<Outcome> World::Run(Direction direction,
   options.ctx_size_in = sizeof(in);
   options.ctx_out = &out;
   options.ctx_size_out = sizeof(out);
-  if (bpf_prog_test_run_opts(program_fd_[static_cast<int>(direction)],
-                             &options) != 0) {
+  const int hook = static_cast<int>(direction);
+  if (bpf_prog_test_run_opts(program_fd_[hook][link_header], &options) != 0) {
     return ErrnoStatus(errno, "run", "a frame");
   }
   outcome.frame.resize(options.data_size_out);

@@ -69,10 +69,12 @@ class World {
   // The node's addresses, zone and so on are now these.
   [[nodiscard]] absl::Status SetNode(const reference::Node& node);
 
-  // `own`, at egress: it did not come in through a device.
+  // `own`, at egress: it did not come in through a device. `link_header`: of a
+  // device that has one.
   [[nodiscard]] absl::StatusOr<Outcome> Run(Direction direction,
                                             const packet::Bytes& frame,
-                                            uint32_t mark, bool own = false);
+                                            uint32_t mark, bool own = false,
+                                            bool link_header = true);
   // As if so much time had passed: times in the kernel's tables are set back,
   // the reconciler's clock goes on. False (and nothing done) if this machine
   // has not been up for so long.
@@ -99,7 +101,7 @@ class World {
   UniqueFd counter_fd_, affinity_fd_, node_fd_;
   datapath::FlowTable flows_;
   datapath::MmapArray<uint64_t> filters_[2];
-  int program_fd_[2] = {-1, -1};
+  int program_fd_[2][2] = {};  // by direction, link header
   std::unique_ptr<datapath::UdpState> udp_;
   agent::UdpServing serving_;
   bool first_apply_ = true;

@@ -263,7 +263,7 @@ Alternatives Flows::Continue(const Packet& packet,
     anew.push_back(known);
     return anew;
   }
-  if (!packet.IsTcp()) {
+  if (!packet.IsConnection()) {
     if (Silence(*flow) >= kUdpSilence) return anew;
     if (!flow->stale && !flow->doubtful) return {known};
     if (ServesAny(flow->endpoint)) anew.push_back(known);
@@ -296,8 +296,8 @@ Alternatives Flows::Start(const Packet& packet, const Flow* instead_of) const {
   if (malformed) return {Dropped(Reason::kMalformed)};
   if (ruling.kind == Ruling::Kind::kDrop) return {Dropped(ruling.reason)};
   if (!packet.IsInitial()) {
-    return {packet.rst ? Dropped(Reason::kNoFlow)
-                       : Rejected(Reason::kNoFlow)};
+    return {packet.rst || packet.IsSctp() ? Dropped(Reason::kNoFlow)
+                                          : Rejected(Reason::kNoFlow)};
   }
   if (ruling.kind == Ruling::Kind::kReject) return {Rejected(ruling.reason)};
 
@@ -469,7 +469,7 @@ Flows::FlowPointer Flows::IngressTook(const Packet& packet,
     return nullptr;
   }
   FlowPointer flow = alternative.flow;
-  if (alternative.kind == Kind::kPass && packet.IsTcp() &&
+  if (alternative.kind == Kind::kPass && packet.IsConnection() &&
       packet.IsInitial()) {
     MakePlace(packet);
   }
@@ -485,8 +485,8 @@ Flows::FlowPointer Flows::IngressTook(const Packet& packet,
     }
   } else if (alternative.kind == Kind::kForward) {
     flow->client_seen = now_;
-    flow->client_fin |= packet.IsTcp() && packet.fin;
-    flow->client_rst |= packet.IsTcp() && packet.rst;
+    flow->client_fin |= packet.IsConnection() && packet.fin;
+    flow->client_rst |= packet.IsConnection() && packet.rst;
   }
   if (flow && packet.shape == Shape::kFirstFragment) {
     Alternative later = alternative;
@@ -557,8 +557,8 @@ void Flows::EgressTook(const Packet& packet, const Alternative& alternative,
   } else if (alternative.kind == Kind::kReply) {
     flow.endpoint_seen = now_;
     flow.answered = true;
-    flow.endpoint_fin |= packet.IsTcp() && packet.fin;
-    flow.endpoint_rst |= packet.IsTcp() && packet.rst;
+    flow.endpoint_fin |= packet.IsConnection() && packet.fin;
+    flow.endpoint_rst |= packet.IsConnection() && packet.rst;
   }
   if (packet.shape == Shape::kFirstFragment) {
     Alternative later = alternative;

@@ -29,7 +29,7 @@ struct Packet {
     kLaterFragment,  // without ports
     kCut,            // ends before its ports do
     kMalformed,      // has ports, but its lengths contradict each other
-    kOther,          // neither TCP nor UDP
+    kOther,          // neither TCP nor UDP nor SCTP
     kNotIp,          // nor IP of any version that is known
     // An ICMP error; src and dst are those of an answer to the packet that it
     // is about.
@@ -42,8 +42,12 @@ struct Packet {
   uint32_t fragment_id = 0;
 
   bool IsTcp() const { return src.protocol == Protocol::kTcp; }
+  bool IsSctp() const { return src.protocol == Protocol::kSctp; }
+  // With a beginning and an end. SCTP's chunks have the flags that do the same:
+  // an INIT is a SYN, an ABORT a RST, a SHUTDOWN a FIN.
+  bool IsConnection() const { return IsTcp() || IsSctp(); }
   // Can it be the first of a flow?
-  bool IsInitial() const { return !IsTcp() || (syn && !ack && !rst); }
+  bool IsInitial() const { return !IsConnection() || (syn && !ack && !rst); }
 };
 
 struct Flow {
