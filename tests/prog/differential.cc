@@ -218,7 +218,8 @@ absl::Status Episode::SetNode(const reference::Node& node) {
   }
   trace_.push_back(StrCat("node zone ", node.zone, " masquerade all ",
                           node.masquerade_all, " own pods known ",
-                          !node.own_pods.empty(), ports));
+                          !node.own_pods.empty(), " device has pods ",
+                          node.device_has_pods, ports));
   return world_->SetNode(node);
 }
 

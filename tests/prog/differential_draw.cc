@@ -222,6 +222,7 @@ void Draw::ChangeEndpoints(kube::EndpointSlice* slice) {
 void Draw::ChangeNode(reference::Node* node) {
   switch (Below(4)) {
     case 3:
+      node->device_has_pods = Chance(60);
       node->own_pods.clear();
       if (Chance(60)) {
         node->own_pods = {Range("10.1.1.0/24"), Range("2001:db8:10:1::/64")};

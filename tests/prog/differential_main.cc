@@ -17,10 +17,12 @@ struct Flags {
   int64_t seconds = 60;
   reference::Flaw flaw = reference::Flaw::kNone;
   bool one = false;  // only this seed's episode
+  reference::Detection detection = reference::Detection::kByAddress;
 };
 
 constexpr char kUsage[] =
     "Usage: differential [--seconds N] [--minutes N] [--seed S] [--one]\n"
+    "                    [--pods address|node|device]\n"
     "                    [--flaw masquerade|terminating|source-range|reply]\n"
     "Compares the loaded programs with the reference on random cluster states\n"
     "and packets. --one runs the episode of --seed alone, again and again\n"
@@ -32,6 +34,17 @@ bool ParseFlaw(const char* name, reference::Flaw* flaw) {
   for (int i = 0; i < 5; ++i) {
     if (strcmp(name, kNames[i]) == 0) {
       *flaw = static_cast<reference::Flaw>(i);
+      return true;
+    }
+  }
+  return false;
+}
+
+bool ParseDetection(const char* name, reference::Detection* detection) {
+  constexpr const char* kNames[] = {"address", "node", "device"};
+  for (int i = 0; i < 3; ++i) {
+    if (strcmp(name, kNames[i]) == 0) {
+      *detection = static_cast<reference::Detection>(i);
       return true;
     }
   }
@@ -52,6 +65,8 @@ bool Parse(int argc, char** argv, Flags* flags) {
       flags->seconds = strtoll(argv[i], nullptr, 10);
     } else if (name == "--minutes") {
       flags->seconds = 60 * strtoll(argv[i], nullptr, 10);
+    } else if (name == "--pods") {
+      if (!ParseDetection(argv[i], &flags->detection)) return false;
     } else if (name != "--flaw" || !ParseFlaw(argv[i], &flags->flaw)) {
       return false;
     }
@@ -94,7 +109,9 @@ int Fail(const absl::Status& status) {
 }
 
 int Main(const Flags& flags) {
-  auto world = World::Create(DefaultNode());
+  reference::Node node = DefaultNode();
+  node.detection = flags.detection;
+  auto world = World::Create(node);
   if (!world.ok()) return Fail(world.status());
   const auto start = std::chrono::steady_clock::now();
   Tally tally;

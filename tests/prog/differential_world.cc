@@ -43,6 +43,10 @@ fl_config ToConfig(const reference::Node& node) {
   config.source_port_min = node.source_port_min;
   config.source_port_max = node.source_port_max;
   config.mark = kMark;
+  config.pod_detection =
+      node.detection == reference::Detection::kByAddress  ? FL_PODS_BY_ADDRESS
+      : node.detection == reference::Detection::kByNode   ? FL_PODS_BY_NODE
+                                                          : FL_PODS_BY_DEVICE;
   return config;
 }
 
@@ -55,7 +59,8 @@ model::NodeConfig ToNodeConfig(const reference::Node& node) {
   }
   config.primary = node.masquerade;
   config.masquerade_all = node.masquerade_all;
-  config.detects_pods = !node.pods.empty();
+  config.detects_pods =
+      node.detection != reference::Detection::kByAddress || !node.pods.empty();
   return config;
 }
 
@@ -164,6 +169,7 @@ absl::Status World::OpenMaps() {
   FL_ASSIGN_OR_RETURN(flows_, datapath::FlowTable::Open(layout_));
   FL_RETURN_IF_ERROR(open("fl_affinity", &affinity_fd_).status());
   FL_RETURN_IF_ERROR(open("fl_node", &node_fd_).status());
+  FL_RETURN_IF_ERROR(open("fl_device", &device_fd_).status());
   const char* names[] = {"fl_filter_fe", "fl_filter_be"};
   for (int i = 0; i < 2; ++i) {
     UniqueFd fd;
@@ -253,6 +259,13 @@ absl::Status World::WriteNodePods(const reference::Node& node) {
   const uint32_t zero = 0;
   if (bpf_map_update_elem(node_fd_.get(), &zero, &value, BPF_ANY) != 0) {
     return ErrnoStatus(errno, "write", "fl_node");
+  }
+  fl_device device = {};
+  if (node.device_has_pods) device.flags = FL_DEVICE_PODS;
+  const uint32_t loopback = 1;  // where a test run's packets come in
+  if (bpf_map_update_elem(device_fd_.get(), &loopback, &device, BPF_ANY) !=
+      0) {
+    return ErrnoStatus(errno, "write", "fl_device");
   }
   return absl::OkStatus();
 }

@@ -98,7 +98,7 @@ class World {
   std::unique_ptr<datapath::KernelMaps> maps_;
   absl::Status WriteNodePods(const reference::Node& node);
 
-  UniqueFd counter_fd_, affinity_fd_, node_fd_;
+  UniqueFd counter_fd_, affinity_fd_, node_fd_, device_fd_;
   datapath::FlowTable flows_;
   datapath::MmapArray<uint64_t> filters_[2];
   int program_fd_[2][2] = {};  // by direction, link header

@@ -80,7 +80,7 @@ bool TranslatesSource(const Node& node, FrontendKind kind,
   const bool pod = client == Client::kPod || client == Client::kRemotePod;
   if (kind == FrontendKind::kClusterIp) {
     if (node.masquerade_all) return true;
-    return !node.pods.empty() && !pod;
+    return DetectsPods(node) && !pod;
   }
   if (!external_local) {
     return !(node.flaw == Flaw::kMasquerade && pod);
@@ -125,8 +125,16 @@ const kube::ServicePort& PortOf(const kube::Service& service,
 
 }  // namespace
 
+bool DetectsPods(const Node& node) {
+  return node.detection != Detection::kByAddress || !node.pods.empty();
+}
+
 Client ClientKind(const Node& node, const IpAddress& source) {
-  if (Holds(node.pods, source)) {
+  const bool pod =
+      node.detection == Detection::kByAddress  ? Holds(node.pods, source)
+      : node.detection == Detection::kByNode   ? Holds(node.own_pods, source)
+                                               : node.device_has_pods;
+  if (pod) {
     return node.own_pods.empty() || Holds(node.own_pods, source)
                ? Client::kPod
                : Client::kRemotePod;

@@ -14,6 +14,8 @@ namespace fairlead::reference {
 
 enum class Client { kPod, kRemotePod, kHost, kOutside };
 
+// Is there a way to tell pods from others?
+bool DetectsPods(const Node& node);
 Client ClientKind(const Node& node, const IpAddress& source);
 
 enum class Reason {

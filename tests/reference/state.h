@@ -29,6 +29,13 @@ enum class Flaw {
   kReply,        // answers keep the endpoint's address
 };
 
+// How it is told that a client is a pod of the cluster's.
+enum class Detection {
+  kByAddress,  // Node::pods
+  kByNode,     // Node::own_pods
+  kByDevice,   // Node::device_has_pods
+};
+
 struct Node {
   struct Address {
     IpAddress address;
@@ -37,6 +44,9 @@ struct Node {
   std::string name;
   std::string zone;
   std::vector<Address> addresses;     // this host's own
+  Detection detection = Detection::kByAddress;
+  // Is the one device that packets come in through a pod's?
+  bool device_has_pods = false;
   std::vector<IpPrefix> pods;         // all of the cluster; none: not known
   std::vector<IpPrefix> own_pods;     // of this node; none: not known
   std::vector<IpPrefix> service_cidrs;  // none: not known
