@@ -441,6 +441,12 @@ Json TrackUpdate(const Kind& kind, const Json& before, const Json& after,
   if (entries.empty() && exists) return Json::array();
   FieldChanges changes =
       TrackedChanges(kind, manager.subresource, before, after);
+  if (manager.subresource == "scale" &&
+      Get(after, {"spec", "replicas"}) == 0) {
+    // A Scale leaves out a zero, and so nobody has it.
+    AddFields(changes.removed, changes.changed);
+    changes.changed = FieldSet::object();
+  }
   if (!changes.changed.empty() || !changes.removed.empty()) {
     for (Entry& entry : entries) {
       TakeFields(entry.fields, changes.changed);

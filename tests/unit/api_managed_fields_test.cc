@@ -152,6 +152,23 @@ TEST(TrackUpdateTest, SubresourcesHaveTheirOwnEntries) {
             owners);
 }
 
+TEST(TrackUpdateTest, AScaleToZeroIsNobodys) {
+  Json before = {{"metadata", {{"name", "d"}, {"uid", "u"}}},
+                 {"spec", {{"replicas", 1}, {"paused", true}}}};
+  before["metadata"]["managedFields"] = {Owner(
+      "m", "Update", Json::parse(R"({"f:spec":{"f:paused":{},"f:replicas":{}}})"))};
+  Json after = before;
+  after["metadata"].erase("managedFields");
+  auto scaled = [&](int replicas) {
+    after["spec"]["replicas"] = replicas;
+    return Shown(TrackUpdate(Deployments(), before, after, nullptr,
+                             {"kubectl", "scale"}, kNow));
+  };
+  EXPECT_EQ(scaled(2), (Lines{"m Update .spec.paused",
+                              "kubectl Update .spec.replicas"}));
+  EXPECT_EQ(scaled(0), (Lines{"m Update .spec.paused"}));
+}
+
 TEST(TrackUpdateTest, ResetAndReplacedByTheBody) {
   Json before = ConfigMap(
       {{"a", "1"}}, {Owner("one", "Update", Json::parse(R"({"f:data":{}})"))});
