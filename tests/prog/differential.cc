@@ -497,7 +497,6 @@ absl::StatusOr<std::string> Episode::Strangers(Draw* draw) {
   if (!flows_.all().empty() && draw->Chance(30)) {
     // A client past its Service.
     const reference::Flow& flow = *draw->Of(flows_.all());
-    if (flow.overtaken) return std::string();  // a known fault
     wire.packet.src = flow.client;
     wire.packet.dst = flow.endpoint;
     draw->ChooseLink(&wire);
