@@ -182,6 +182,18 @@ void PrepareService(WriteVerb verb, Json& object, const Json* before) {
   }
 }
 
+// Of each address that a load balancer has.
+void DefaultIpMode(Json& service) {
+  for (size_t i = 0;
+       i < List(service, {"status", "loadBalancer", "ingress"}).size(); ++i) {
+    Json& each = service["status"]["loadBalancer"]["ingress"][i];
+    if (each.is_object() && !Text(each, "ip").empty() &&
+        Get(each, "ipMode").is_null()) {
+      each["ipMode"] = "VIP";
+    }
+  }
+}
+
 void DefaultService(Json& object) {
   Json& spec = Sub(object, "spec");
   auto set = [&](const char* key, Json value) {
@@ -216,6 +228,7 @@ void DefaultService(Json& object) {
   if (NeedsClusterIp(object)) set("internalTrafficPolicy", "Cluster");
   if (Text(spec, "type") == "LoadBalancer") {
     set("allocateLoadBalancerNodePorts", true);
+    DefaultIpMode(object);
   }
   // 0 is "none", as everywhere; absent is how it is stored.
   if (Int(spec, "healthCheckNodePort") == 0) spec.erase("healthCheckNodePort");

@@ -198,7 +198,8 @@ class NodeScript:
 
     def __init__(self, port):
         self.api = Api(port, "kubelet/v1.36.2")
-        self.started, self.addresses, self.stopped = set(), {}, {}
+        self.created, self.started = set(), set()
+        self.addresses, self.stopped = {}, {}
         self.written = 0
         self.stop = threading.Event()
         for name in NODES:
@@ -255,14 +256,42 @@ class NodeScript:
             return
         if uid in self.started:
             return
-        self.started.add(uid)
         node = pod["spec"]["nodeName"]
+        if uid not in self.created:
+            self.created.add(uid)
+            self.api.json("PATCH", path + "/status",
+                          {"status": self._created_status(pod, node)},
+                          STRATEGIC)
+            return
+        self.started.add(uid)
         self.addresses[node] = self.addresses.get(node, 2) + 1
         self.api.json("PATCH", path + "/status",
                       {"status": self._pod_status(pod, node)}, STRATEGIC)
         mode = meta.get("annotations", {}).get("rec/mode")
         if mode != "imagepull":
             self._events(pod, node)
+
+    def _created_status(self, pod, node):
+        at = now()
+        waiting = {"waiting": {"reason": "ContainerCreating"}}
+        return {
+            "phase": "Pending", "startTime": at, "hostIP":
+            f"10.0.0.1{node[-1]}",
+            "conditions": [
+                {"type": kind, "status": status, "lastProbeTime": None,
+                 "lastTransitionTime": at} | (
+                     {} if status == "True" else
+                     {"reason": "ContainersNotReady",
+                      "message": "containers with unready status"})
+                for kind, status in (("PodReadyToStartContainers", "True"),
+                                     ("Initialized", "True"),
+                                     ("Ready", "False"),
+                                     ("ContainersReady", "False"))],
+            "containerStatuses": [
+                {"name": container["name"], "image": container["image"],
+                 "imageID": "", "lastState": {}, "ready": False,
+                 "restartCount": 0, "started": False, "state": waiting}
+                for container in pod["spec"]["containers"]]}
 
     def _pod_status(self, pod, node):
         at = now()
@@ -296,7 +325,9 @@ class NodeScript:
                 "imageID": f"registry.example/img@sha256:{i + 1:064d}",
                 "containerID": f"containerd://{suffix + i:064x}",
                 "lastState": {}, "ready": ready, "restartCount": 0,
-                "started": "running" in state, "state": state}
+                "started": "running" in state,
+                # A merge by name: what it was before has to go.
+                "state": {"waiting": None} | state}
                 for i, container in enumerate(pod["spec"]["containers"])]}
 
     def _events(self, pod, node):
@@ -343,7 +374,9 @@ def settle(api, seconds=8.0):
         for pod in api.items("/api/v1/pods"):
             moving |= "deletionTimestamp" in pod["metadata"]
             moving |= ("nodeName" in pod["spec"] and
-                       "startTime" not in pod.get("status", {}))
+                       pod.get("status", {}).get("phase") == "Pending" and
+                       "imagepull" not in pod["metadata"].get(
+                           "annotations", {}).values())
         if not moving:
             return True
         time.sleep(0.1)

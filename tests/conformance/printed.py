@@ -2,9 +2,10 @@
 """Compares what two kubectl commands printed."""
 
 import difflib
+import json
 import re
 
-from volatile import blank_text
+from volatile import blank, blank_text
 
 # Objects of kinds that Fairlead doesn't serve: their lines in lists are left
 # out of the recorded side.
@@ -42,11 +43,36 @@ def _documents(lines):
     return lines[:start] + sum(sorted(items), []) + lines[end:]
 
 
+def _describe_node(text):
+    """Which pods are on a node is drawn, and what they ask for with them."""
+    text = re.sub(r"^  (default|kube-system) .*\n", "", text, flags=re.M)
+    text = re.sub(r"\(\d+ in total\)", "(N in total)", text)
+    return re.sub(r"^  (cpu|memory)  .*%\)$", r"  \1", text, flags=re.M)
+
+
+def _get_all(text):
+    """Blocks of kinds, without their column titles."""
+    return "\n".join(line for line in text.split("\n")
+                     if line and not line.startswith("NAME "))
+
+
 def normal(command, text):
     """The lines to compare. Order within a table isn't compared where names
     are drawn; repeated lines of a watch count once, as the number of status
     writes on the way is a matter of timing."""
+    if " get --raw /" in command and text.lstrip().startswith("{"):
+        try:  # one line: fields may come in another order
+            return json.dumps(blank(json.loads(text)), indent=1,
+                              sort_keys=True).split("\n")
+        except ValueError:
+            pass
     text = blank_text(text)
+    if "describe node" in command:
+        text = _describe_node(text)
+    if "get all" in command:
+        text = _get_all(text)
+    if "spec.nodeName=" in command:
+        text = "\n".join(text.split("\n")[:1])  # who is there is drawn
     if "custom-columns" in command and "resourceVersion" in command:
         text = re.sub(r" +\d+$", " RV", text, flags=re.M)
     pods = "kube-api-access" in text or re.search(

@@ -50,6 +50,10 @@ class Results:
                 (folder / f"{file}.diff").write_text(
                     f"{verdict}\n$ {what}\n" + "\n".join(lines) + "\n")
 
+    def alike(self):
+        return [f"{part}/{name}" for part, name, _, verdict, _, _ in self.rows
+                if verdict == ALIKE]
+
     def check(self, expected):
         """Exit code: 1 if one of these names isn't alike, or wasn't run."""
         got = {f"{part}/{name}": (verdict, lines)

@@ -15,6 +15,7 @@ def _deployment(name):
 
 # Command's name -> shell commands before it.
 BEFORE = {
+    "apply-server-side-conflict": ["kubectl scale deployment ssa --replicas=3"],
     "logs-pod-not-scheduled": [f"echo '{UNBOUND}' | kubectl create -f -"],
     "delete-deployment-foreground": [_deployment("d1"), _deployment("d2"),
                                      _deployment("d3")],

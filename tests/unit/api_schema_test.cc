@@ -182,5 +182,18 @@ TEST(Kinds, SurviveObjectsOfTheWrongShape) {
   }
 }
 
+TEST(Kinds, AddressesOfALoadBalancerSayTheirMode) {
+  KindTable kinds = MakeKindTable();
+  const Kind* service = kinds.Find("", "v1", "services");
+  json ingress = json::array({{{"ip", "198.51.100.9"}},
+                              {{"hostname", "lb.example"}},
+                              {{"ip", "198.51.100.8"}, {"ipMode", "Proxy"}}});
+  json object = {{"spec", {{"type", "LoadBalancer"}}},
+                 {"status", {{"loadBalancer", {{"ingress", ingress}}}}}};
+  service->set_defaults(object);
+  ingress[0]["ipMode"] = "VIP";
+  EXPECT_EQ(object["status"]["loadBalancer"]["ingress"], ingress);
+}
+
 }  // namespace
 }  // namespace fairlead::api
