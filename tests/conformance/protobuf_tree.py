@@ -6,6 +6,8 @@ parts becomes a dict, else a string or a number. Two encoders of the same
 objects give the same tree, which is all that is asked of it.
 """
 
+import re
+
 MAGIC = b"k8s\0"
 
 
@@ -87,5 +89,9 @@ def blank_tree(value, blank_text):
         return [blank_tree(v, blank_text) for v in value]
     if isinstance(value, str):
         text = blank_text(value)
+        if re.fullmatch("node-[123]|zone-[ab]", text):
+            return "NODE"  # the scheduler draws among equal nodes
+        if re.fullmatch("[bcdfghjklmnpqrstvwxz2456789]{7,10}", text):
+            return "HASH"
         return "NUMBER" if text.isdigit() and len(text) > 1 else text
     return "NUMBER" if value > 30000 else value

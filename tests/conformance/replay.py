@@ -12,6 +12,7 @@ import tempfile
 import time
 
 import cluster
+import kubectl
 import protobuf_tree
 import recordings
 import steps
@@ -248,6 +249,8 @@ def replay_commands(options, results):
         controller = cluster.Controller(options.controller, temp)
         nodes = cluster.NodeScript(controller.port)
         pairs = Pairs()
+        shell = kubectl.Kubectl(options.recordings / "manifests",
+                                controller.kubeconfig, temp, options.kubectl)
         try:
             for command in recordings.commands(
                     options.recordings / "kubectl-1.32"):
@@ -257,6 +260,10 @@ def replay_commands(options, results):
                 exchanges = command.exchanges()
                 if not exchanges:
                     continue  # only what it printed was recorded
+                for line in steps.BEFORE.get(command.name, []):
+                    shell.run(line)
+                for _, line in steps.DURING.get(command.name, []):
+                    shell.run(line)  # a watch of past changes is the same
                 for exchange in exchanges:
                     if exchange.status == 101:
                         continue  # an upgraded stream

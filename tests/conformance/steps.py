@@ -19,6 +19,9 @@ BEFORE = {
     "logs-pod-not-scheduled": [f"echo '{UNBOUND}' | kubectl create -f -"],
     "delete-deployment-foreground": [_deployment("d1"), _deployment("d2"),
                                      _deployment("d3")],
+    # Ran here as well, before it was recorded once more.
+    "describe-not-found": [
+        "sed 's/app: web/app: other/' web.yaml | kubectl apply -f -"],
     # The last commands were recorded once more in a clean namespace.
     "create-unknown-field-warn": [
         "kubectl delete deploy,svc,pod,cm --all --wait=false --now"],
