@@ -339,7 +339,8 @@ absl::StatusOr<Json> ParseBody(std::string_view content_type,
   if (!type.empty() && type != "application/json") {
     return UnsupportedMediaType(
         "the body of the request was in an unknown format - accepted media "
-        "types include: application/json, application/yaml");
+        "types include: application/json, application/yaml, "
+        "application/vnd.kubernetes.protobuf");
   }
   absl::StatusOr<Json> json = ParseJson(body);
   if (!json.ok()) return unrecognized(Std(json.status().message()));

@@ -118,6 +118,7 @@ namespace {
 struct Accepted {
   std::string type;
   std::string as, version, group, stream;
+  double quality = 1;
 };
 
 std::vector<Accepted> ParseAccept(std::string_view header) {
@@ -138,9 +139,17 @@ std::vector<Accepted> ParseAccept(std::string_view header) {
       if (pair.first == "v") accepted.version = std::string(pair.second);
       if (pair.first == "g") accepted.group = std::string(pair.second);
       if (pair.first == "stream") accepted.stream = std::string(pair.second);
+      if (pair.first == "q" &&
+          !absl::SimpleAtod(pair.second, &accepted.quality)) {
+        accepted.quality = 1;
+      }
     }
     if (!accepted.type.empty()) out.push_back(std::move(accepted));
   }
+  std::stable_sort(out.begin(), out.end(),
+                   [](const Accepted& a, const Accepted& b) {
+                     return a.quality > b.quality;
+                   });
   return out;
 }
 
@@ -149,6 +158,7 @@ bool ApplyForm(const Accepted& accepted, Representation* out) {
   if (accepted.as.empty()) return true;
   if (accepted.group != "meta.k8s.io") return false;
   if (accepted.as == "Table") {
+    if (out->protobuf) return false;
     if (accepted.version != "v1" && accepted.version != "v1beta1") {
       return false;
     }
@@ -196,7 +206,8 @@ absl::Status NotAcceptable(bool unknown_form, bool list) {
 }  // namespace
 
 absl::StatusOr<Representation> Negotiate(const kube::Request& request,
-                                         const Query& query, bool list) {
+                                         const Query& query, bool list,
+                                         bool protobuf) {
   Representation out;
   out.pretty = WantsPretty(request, query);
   if (query.Has("includeObject")) {
@@ -211,7 +222,9 @@ absl::StatusOr<Representation> Negotiate(const kube::Request& request,
     candidate.yaml = accepted.type == "application/yaml" ||
                      accepted.type == "text/yaml";
     bool json = accepted.type == "application/json" || accepted.type == "*/*";
-    if (!json && !candidate.yaml) continue;
+    candidate.protobuf = accepted.type == kProtobufType;
+    if (candidate.protobuf && !protobuf) continue;
+    if (!json && !candidate.yaml && !candidate.protobuf) continue;
     if (ApplyForm(accepted, &candidate)) {
       FL_RETURN_IF_ERROR(CheckIncluded(candidate));
       return candidate;

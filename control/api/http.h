@@ -47,20 +47,26 @@ class Query {
 std::string_view FindHeader(const kube::Headers& headers,
                             std::string_view name);
 
+inline constexpr std::string_view kProtobufType =
+    "application/vnd.kubernetes.protobuf";
+
 // How the client wants objects.
 struct Representation {
   enum class Form { kObject, kTable, kPartialMetadata };
   Form form = Form::kObject;
   bool yaml = false;
+  bool protobuf = false;  // never of a Table
   bool pretty = false;
   // Of a Table: "Metadata", "Object" or "None".
   std::string include_object = "Metadata";
 };
 
-// Chooses from the Accept header. 406 when nothing fits. `list`: the resource
-// can be watched, which shows in the message.
+// Chooses from the Accept header, the highest q first. 406 when nothing fits.
+// `list`: the resource can be watched, which shows in the message.
+// `protobuf`: the kind has that form; else protobuf is passed over.
 absl::StatusOr<Representation> Negotiate(const kube::Request& request,
-                                         const Query& query, bool list);
+                                         const Query& query, bool list,
+                                         bool protobuf);
 
 // `json` as the body of an answer.
 kube::Response JsonResponse(int status, const nlohmann::json& json,

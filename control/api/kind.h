@@ -6,6 +6,7 @@
 #define FAIRLEAD_CONTROL_API_KIND_H_
 
 #include <functional>
+#include <memory>
 #include <nlohmann/json_fwd.hpp>
 #include <string>
 #include <string_view>
@@ -20,6 +21,7 @@
 namespace fairlead::api {
 
 using Json = nlohmann::json;
+class SchemaSet;
 
 // One cause of a 422. `reason` is the API's word: "FieldValueInvalid",
 // "FieldValueRequired", "FieldValueNotSupported", "FieldValueDuplicate",
@@ -117,7 +119,12 @@ class Admission {
 // All served kinds; made once at start (kinds.h).
 class KindTable {
  public:
-  explicit KindTable(std::vector<Kind> kinds) : kinds_(std::move(kinds)) {}
+  // `schemas`: of the rows and of what verbs send and answer (Status,
+  // options); null in tables of tests.
+  explicit KindTable(std::vector<Kind> kinds,
+                     std::shared_ptr<const SchemaSet> schemas = nullptr)
+      : kinds_(std::move(kinds)), schemas_(std::move(schemas)) {}
+  const SchemaSet* schemas() const { return schemas_.get(); }
   const std::vector<Kind>& kinds() const { return kinds_; }
   // Null when not served.
   const Kind* Find(std::string_view group, std::string_view version,
@@ -127,6 +134,7 @@ class KindTable {
 
  private:
   std::vector<Kind> kinds_;
+  std::shared_ptr<const SchemaSet> schemas_;
 };
 
 }  // namespace fairlead::api

@@ -244,7 +244,7 @@ KindTable MakeKindTable() {
   kinds.push_back(LeaseRow(schemas));
   kinds.push_back(EndpointSliceRow(schemas));
   for (Kind& kind : ReviewKinds(schemas)) kinds.push_back(std::move(kind));
-  return KindTable(std::move(kinds));
+  return KindTable(std::move(kinds), std::move(schemas));
 }
 
 const Kind* KindTable::Find(std::string_view group, std::string_view version,

@@ -5,6 +5,7 @@
 
 #include "control/api/api_status.h"
 #include "control/api/list_options.h"
+#include "control/api/protobuf_object.h"
 #include "control/api/render.h"
 #include "control/api/verbs.h"
 #include "userspace/base/status.h"
@@ -141,10 +142,32 @@ Json ListObject(const ApiRequest& request, Json metadata,
           {"items", std::move(items)}};
 }
 
-kube::Response RenderList(const ApiRequest& request, const Json& metadata,
+// nullopt: the kind has no protobuf form.
+std::optional<std::string> ProtobufList(
+    const ApiRequest& request, const KindTable& kinds, const Json& metadata,
+    const std::vector<store::ObjectRef>& objects) {
+  const kube::Resource& resource = request.kind().resource;
+  bool partial =
+      request.representation.form == Representation::Form::kPartialMetadata;
+  return ProtobufObjects(&kinds).EncodeList(
+      partial ? "meta.k8s.io/v1" : resource.ApiVersion(),
+      partial ? "PartialObjectMetadata" : resource.kind, metadata,
+      objects.size(),
+      [&](size_t i) { return Json::parse(objects[i]->text, nullptr, false); });
+}
+
+kube::Response RenderList(const ApiRequest& request, const KindTable& kinds,
+                          const Json& metadata,
                           const std::vector<store::ObjectRef>& objects,
                           absl::Time now) {
   const Representation& how = request.representation;
+  if (how.protobuf) {
+    if (auto list = ProtobufList(request, kinds, metadata, objects)) {
+      kube::Response response = RawJsonResponse(200, *std::move(list));
+      response.headers[0].second = std::string(kProtobufType);
+      return response;
+    }
+  }
   if (how.form == Representation::Form::kObject && !how.yaml && !how.pretty) {
     return RawJsonResponse(200, JoinTexts(request, metadata, objects));
   }
@@ -156,6 +179,7 @@ kube::Response RenderList(const ApiRequest& request, const Json& metadata,
 }
 
 absl::StatusOr<kube::Response> ListResponse(const ApiRequest& request,
+                                            const KindTable& kinds,
                                             store::Revision current,
                                             absl::Time now) {
   FL_ASSIGN_OR_RETURN(ListOptions options, ListOptions::Parse(request.query));
@@ -188,7 +212,7 @@ absl::StatusOr<kube::Response> ListResponse(const ApiRequest& request,
     metadata["continue"] = ContinueToken{page.revision, next}.Encode();
     if (selection.selects_all()) metadata["remainingItemCount"] = remaining;
   }
-  return RenderList(request, metadata, found, now);
+  return RenderList(request, kinds, metadata, found, now);
 }
 
 }  // namespace
@@ -310,7 +334,8 @@ void Verbs::Get(ApiRequestRef request, ResponderRef responder) {
 
 void Verbs::List(ApiRequestRef request, ResponderRef responder) {
   absl::StatusOr<kube::Response> response = ListResponse(
-      *request, registry_->revision(), registry_->clock().Now());
+      *request, registry_->kinds(), registry_->revision(),
+      registry_->clock().Now());
   if (!response.ok()) return SendError(*request, *responder, response.status());
   responder->Send(*std::move(response));
 }

@@ -18,6 +18,7 @@
 #include "control/api/json_access.h"
 #include "control/api/identity.h"
 #include "control/api/local_transport.h"
+#include "control/api/protobuf_object.h"
 #include "control/api/registry.h"
 #include "control/api/verbs.h"
 #include "control/api/watch.h"
@@ -94,6 +95,16 @@ std::optional<absl::StatusOr<Route>> FindRoute(
     return NoSuchResource();
   }
   return route;
+}
+
+// The kind of object that the request's body is.
+std::string BodyKind(const ApiRequest& request, std::string_view method) {
+  if (method == "DELETE") return "DeleteOptions";
+  if (request.subresource == "scale") return "Scale";
+  for (const Subresource& sub : request.kind().subresources) {
+    if (sub.name == request.subresource) return sub.kind;
+  }
+  return request.kind().resource.kind;
 }
 
 absl::StatusOr<UniqueFd> OpenListener(const ListenAddress& listen) {
@@ -178,6 +189,7 @@ class ApiServer::Impl {
       : loop_(loop),
         registry_(loop, store, kinds, std::move(admissions),
                   options.watch_history, clock),
+        protobuf_(kinds),
         verbs_(&registry_),
         watches_(&registry_, {options.max_watch_queue_bytes,
                               options.bookmark_interval,
@@ -270,15 +282,25 @@ class ApiServer::Impl {
     api->name = std::move((*route)->name);
     api->subresource = std::move((*route)->subresource);
     absl::StatusOr<Representation> how =
-        Negotiate(request, query, api->name.empty());
+        Negotiate(request, query, api->name.empty(),
+                  HasProtobuf(api->kind()));
     if (!how.ok()) {
       return responder->Send(
           ErrorResponse(how.status(), pretty || api->name.empty()));
     }
     api->representation = *std::move(how);
     api->query = std::move(query);
+    if (api->representation.protobuf) {
+      responder = ProtobufResponder(&protobuf_, std::move(responder));
+    }
+    // A patch is never protobuf; its verb says so.
+    absl::Status status;
+    if (request.method != "PATCH") {
+      status = ProtobufRequest(protobuf_, BodyKind(*api, request.method),
+                               &request);
+    }
     api->http = std::move(request);
-    absl::Status status = Dispatch(api, responder);
+    if (status.ok()) status = Dispatch(api, responder);
     if (!status.ok()) SendError(*api, *responder, status);
   }
 
@@ -479,6 +501,7 @@ class ApiServer::Impl {
 
   EventLoop* loop_;
   Registry registry_;
+  ProtobufObjects protobuf_;
   Verbs verbs_;
   Watches watches_;
   HttpServer http_;

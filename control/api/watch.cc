@@ -9,6 +9,7 @@
 #include "control/api/api_status.h"
 #include "control/api/json_access.h"
 #include "control/api/list_options.h"
+#include "control/api/protobuf_object.h"
 #include "control/api/render.h"
 #include "userspace/base/status.h"
 #include "userspace/base/strings.h"
@@ -49,7 +50,10 @@ class Watches::Watch {
   void Start() {
     kube::Response head;
     head.status = 200;
-    head.headers = {{"Content-Type", "application/json"}};
+    head.headers = {
+        {"Content-Type", request_->representation.protobuf
+                             ? StrCat(kProtobufType, ";stream=watch")
+                             : std::string("application/json")}};
     responder_->Begin(std::move(head));
     responder_->OnClosed([watches = watches_, id = id_,
                           alive = std::weak_ptr<bool>(alive_)] {
@@ -140,6 +144,12 @@ class Watches::Watch {
                              Representation::Form::kObject) {
       return SendObject(type, *event.object, 0);
     }
+    if (request_->representation.protobuf) {
+      if (event.frame == nullptr) {
+        event.frame = Encoded(type, ParseObject(served(), *event.object));
+      }
+      return Send(event.frame);
+    }
     if (event.line == nullptr) {
       event.line = std::make_shared<const std::string>(
           Line(type, FullText(served(), *event.object)));
@@ -151,22 +161,33 @@ class Watches::Watch {
     return StrCat("{\"type\":\"", type, "\",\"object\":", object, "}\n");
   }
 
+  // An event as it goes over the wire.
+  std::shared_ptr<const std::string> Encoded(std::string_view type,
+                                             const Json& object) {
+    if (request_->representation.protobuf) {
+      ProtobufObjects objects(&watches_->registry_->kinds());
+      return std::make_shared<const std::string>(
+          objects.WatchFrame(type, object));
+    }
+    return std::make_shared<const std::string>(Line(
+        type, object.dump(-1, ' ', false, Json::error_handler_t::replace)));
+  }
+
   // `revision`: 0 for the object's own.
   void SendObject(std::string_view type, const store::Object& object,
                   store::Revision revision) {
     std::string text = revision == 0 ? object.text
                                      : TextWithRevision(object, revision);
     const Representation& how = request_->representation;
-    std::string body;
-    if (how.form == Representation::Form::kObject) {
-      body = StrCat(served().head, std::string_view(text).substr(1));
-    } else {
-      Json json = Json::parse(text, nullptr, false);
-      json["kind"] = kind().resource.kind;
-      json["apiVersion"] = kind().resource.ApiVersion();
-      body = Shown(json).dump(-1, ' ', false, Json::error_handler_t::replace);
+    bool whole = how.form == Representation::Form::kObject;
+    if (whole && !how.protobuf) {
+      return Send(std::make_shared<const std::string>(Line(
+          type, StrCat(served().head, std::string_view(text).substr(1)))));
     }
-    Send(std::make_shared<const std::string>(Line(type, body)));
+    Json json = Json::parse(text, nullptr, false);
+    json["kind"] = kind().resource.kind;
+    json["apiVersion"] = kind().resource.ApiVersion();
+    Send(Encoded(type, whole ? json : Shown(json)));
   }
 
   Json Shown(const Json& object) {
@@ -198,7 +219,7 @@ class Watches::Watch {
     if (request_->representation.form != Representation::Form::kObject) {
       object = Shown(object);
     }
-    Send(std::make_shared<const std::string>(Line("BOOKMARK", object.dump())));
+    Send(Encoded("BOOKMARK", object));
   }
 
   void NextBookmark() {
@@ -210,8 +231,7 @@ class Watches::Watch {
   }
 
   void SendStatus(const absl::Status& status) {
-    Send(std::make_shared<const std::string>(
-        Line("ERROR", StatusObject(ApiStatusOf(status)).dump())));
+    Send(Encoded("ERROR", StatusObject(ApiStatusOf(status))));
   }
 
   void Send(std::shared_ptr<const std::string> line) {

@@ -42,6 +42,8 @@ struct Event {
   Revision revision = 0;
   // The line that most watchers of this event send, made by the first.
   mutable std::shared_ptr<const std::string> line;
+  // The same for watchers who asked for protobuf.
+  mutable std::shared_ptr<const std::string> frame;
 };
 
 class WatchCache {
