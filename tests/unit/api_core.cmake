@@ -8,4 +8,5 @@ fl_test(api_http_test LABEL unit SRCS api_http_test.cc DEPS api store kube)
 fl_test(api_apply_test LABEL unit
   SRCS api_apply_recorded_test.cc api_managed_fields_test.cc
   DEPS api store kube)
-fl_test(api_protobuf_test LABEL unit SRCS protobuf_test.cc DEPS api)
+fl_test(api_protobuf_test LABEL unit
+  SRCS protobuf_test.cc protobuf_server_test.cc DEPS api store kube)
