@@ -134,7 +134,8 @@ TEST_F(VerbsTest, ErrorsAreStatusesInTheServersWords) {
            {"content type", "POST", kWidgets, "{}", "text/plain", 415,
             "UnsupportedMediaType",
             "the body of the request was in an unknown format - accepted media "
-            "types include: application/json, application/yaml"},
+            "types include: application/json, application/yaml, "
+            "application/vnd.kubernetes.protobuf"},
            {"patch type", "PATCH",
             "/apis/test.io/v1/namespaces/default/widgets/im", "{}", kJson, 415,
             "UnsupportedMediaType", "415: Unsupported Media Type"},
