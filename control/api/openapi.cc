@@ -18,12 +18,15 @@ namespace fairlead::api {
 namespace {
 
 // Rises when this file makes other documents of the same schemas.
-constexpr std::string_view kFormat = "1";
+constexpr std::string_view kFormat = "2";
 constexpr std::string_view kMeta = "io.k8s.apimachinery.pkg.apis.meta.v1.";
 constexpr std::string_view kQuantityName =
     "io.k8s.apimachinery.pkg.api.resource.Quantity";
 constexpr std::string_view kIntOrStringName =
     "io.k8s.apimachinery.pkg.util.intstr.IntOrString";
+
+constexpr std::string_view kRawExtensionName =
+    "io.k8s.apimachinery.pkg.runtime.RawExtension";
 
 std::string Ref(std::string_view name) {
   return StrCat("#/components/schemas/", name);
@@ -107,6 +110,12 @@ Json Components::Element(const Type& type) {
       return Special(StrCat(kMeta, "MicroTime"),
                      {{"type", "string"}, {"format", "date-time"}});
     case Shape::kAny:
+      if (type.name == "fieldsV1") {
+        return Special(StrCat(kMeta, "FieldsV1"), {{"type", "object"}});
+      }
+      if (type.name == "rawExtension") {
+        return Special(kRawExtensionName, {{"type", "object"}});
+      }
       return {{"type", "object"}};
   }
   return Json::object();

@@ -5,6 +5,7 @@
 #include "absl/strings/ascii.h"
 #include "absl/strings/escaping.h"
 #include "absl/time/time.h"
+#include "control/api/go_format.h"
 #include "control/api/protobuf.h"
 #include "userspace/base/status.h"
 #include "userspace/base/strings.h"
@@ -271,10 +272,12 @@ class MessageReader {
       case Shape::kTime:
       case Shape::kMicroTime:
         return Time(type, numbers[1], numbers[2], out);
-      case Shape::kAny:
-        *out = Json::parse(text, nullptr, false);
-        if (!out->is_discarded()) return absl::OkStatus();
-        return Error(StrCat(name, " holds no JSON"));
+      case Shape::kAny: {
+        absl::StatusOr<Json> json = ParseJson(text);
+        if (!json.ok()) return Error(StrCat(name, " holds no JSON"));
+        *out = *std::move(json);
+        return absl::OkStatus();
+      }
       default:
         return absl::OkStatus();
     }

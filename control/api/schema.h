@@ -65,7 +65,7 @@ struct Field {
 struct Type {
   Shape shape = Shape::kAny;
   // "io.k8s.api.core.v1.Container" for objects, "int32" or "int64" for
-  // integers, else "".
+  // integers, "any", "fieldsV1" or "rawExtension" for raw JSON, else "".
   std::string name;
   bool atomic = false;  // server-side apply takes the object as one value
   std::vector<Field> fields;    // of kObject, in the API's order

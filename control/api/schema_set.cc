@@ -52,7 +52,8 @@ constexpr Scalar kScalars[] = {
     {"bool", Shape::kBoolean},        {"bytes", Shape::kBytes},
     {"quantity", Shape::kQuantity},   {"intOrString", Shape::kIntOrString},
     {"time", Shape::kTime},           {"microTime", Shape::kMicroTime},
-    {"any", Shape::kAny},
+    {"any", Shape::kAny},             {"fieldsV1", Shape::kAny},
+    {"rawExtension", Shape::kAny},
 };
 
 std::vector<std::string> Words(std::string_view text, char separator) {
@@ -131,7 +132,10 @@ class SchemaParser {
     for (const Scalar& scalar : kScalars) {
       Type& type = set_->types_.emplace_back();
       type.shape = scalar.shape;
-      if (scalar.shape == Shape::kInteger) type.name = scalar.word;
+      // Words that share a shape are told apart by the type's name.
+      if (scalar.shape == Shape::kInteger || scalar.shape == Shape::kAny) {
+        type.name = scalar.word;
+      }
       by_expression_[std::string(scalar.word)] = &type;
     }
   }
