@@ -5,6 +5,7 @@
 
 #include "absl/strings/ascii.h"
 #include "absl/strings/numbers.h"
+#include "absl/strings/str_replace.h"
 #include "control/api/api_status.h"
 #include "control/api/json_access.h"
 #include "userspace/base/strings.h"
@@ -17,16 +18,42 @@ std::vector<Column> DefaultColumns() {
   return {{"Name", "string", "name", 0}, {"Created At", "date", "", 0}};
 }
 
+// Numbers, also in base 60 (1:30), and dates, as YAML 1.1 has them.
+bool LooksLikeNumber(std::string_view text) {
+  std::string bare = absl::StrReplaceAll(Absl(text), {{"_", ""}});
+  double number;
+  int64_t integer;
+  if (absl::SimpleAtod(bare, &number)) return true;
+  std::string_view digits = bare;
+  if (digits.starts_with('-') || digits.starts_with('+')) {
+    digits.remove_prefix(1);
+  }
+  if (digits.starts_with("0x") || digits.starts_with("0o") ||
+      digits.starts_with("0b")) {
+    return absl::SimpleHexAtoi(Absl(digits.substr(2)), &integer);
+  }
+  if (digits.empty() || !absl::ascii_isdigit(digits[0])) return false;
+  bool base60 = digits.find(':') != digits.npos &&
+                digits.find_first_not_of("0123456789:.") == digits.npos;
+  bool date = digits.size() >= 8 && digits[4] == '-' &&
+              digits.find_first_not_of("0123456789-:.+TtZz ") == digits.npos;
+  return base60 || date;
+}
+
 // Whether a YAML 1.1 reader would take the bare text for a string.
 bool IsPlain(std::string_view text) {
-  if (text.empty()) return false;
-  auto safe = [](char c) {
-    return absl::ascii_isalnum(c) || c == '_' || c == '-' || c == '.' ||
-           c == '/';
-  };
-  if (!absl::ascii_isalpha(text[0]) && text[0] != '/') return false;
-  for (char c : text) {
-    if (!safe(c)) return false;
+  if (text.empty() || text.back() == ' ' || text.back() == ':') return false;
+  if (!absl::ascii_isalnum(text[0]) && text[0] != '/' && text[0] != '.') {
+    return false;
+  }
+  for (size_t i = 0; i < text.size(); ++i) {
+    if (absl::ascii_isalnum(text[i])) continue;
+    if (std::string_view("_-./{}\"'%=+@(),$").find(text[i]) != text.npos) {
+      continue;
+    }
+    // A colon before a blank ends a key; a blank before # begins a comment.
+    if (text[i] == ' ' || (text[i] == ':' && text[i + 1] != ' ')) continue;
+    return false;
   }
   std::string lower = absl::AsciiStrToLower(Absl(text));
   for (const char* word :
@@ -34,8 +61,7 @@ bool IsPlain(std::string_view text) {
         "inf", ".inf", ".nan"}) {
     if (lower == word) return false;
   }
-  double number;
-  return !absl::SimpleAtod(lower, &number);
+  return !LooksLikeNumber(lower);
 }
 
 std::string YamlScalar(const Json& json) {

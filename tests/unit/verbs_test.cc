@@ -4,7 +4,9 @@
 
 #include <set>
 
+#include "control/api/render.h"
 #include "tests/unit/api_fixture.h"
+#include "userspace/kube/yaml.h"
 
 namespace fairlead::api {
 namespace {
@@ -327,6 +329,30 @@ TEST_F(VerbsTest, YamlInAndOut) {
                     {"Accept", "application/yaml"}});
   EXPECT_EQ(made.status, 201) << made.body;
   EXPECT_THAT(made.body, HasSubstr("spec:\n  size: 7\n"));
+}
+
+TEST(YamlTextTest, QuotesWhatWouldNotBeReadAsText) {
+  for (const char* plain :
+       {"10.107.59.76", "6c5bf047-d903-4005-ab2a-569ee7a9e857", ".", "25%",
+        "f:spec", "k:{\"port\":80,\"protocol\":\"TCP\"}", "a b", "v1",
+        "registry.example/c:1", "8m"}) {
+    EXPECT_EQ(YamlText(Json(plain)), std::string(plain) + "\n");
+  }
+  for (const char* text :
+       {"36909", "1e3", "0x1f", "0b10", "1_000", "1:30", "2026-11-22",
+        "2026-11-22T15:21:25Z", "-", "- a", "a: b", "a:", "a #b", " a", "a ",
+        "y", "No", "null", "~", "", "#a", "&a", "*a", "!a", "|", "{", "[a]",
+        "%a", "@a", "'a'", "\"a\"", "a\nb", ".5", ".inf", "+1", "0o7", "?"}) {
+    EXPECT_NE(YamlText(Json(text)), std::string(text) + "\n");
+  }
+  // And whatever it is, it is read back.
+  for (const char* text : {"36909", "a: b", "k:{\"a\":1}", "0x1f", "y", "8m",
+                           "it's", "a, b", "10.1.2.3", "1:30", "f:x"}) {
+    Json object = {{text, text}};
+    auto read = kube::JsonFromYaml(YamlText(object));
+    ASSERT_TRUE(read.ok()) << text;
+    EXPECT_EQ((*read)[0], object) << YamlText(object);
+  }
 }
 
 TEST_F(VerbsTest, GenerationAndNoOps) {
