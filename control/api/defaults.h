@@ -21,6 +21,8 @@ void PrepareNode(WriteVerb verb, Json& object, const Json* before);
 void PreparePod(WriteVerb verb, Json& object, const Json* before);
 void PrepareService(WriteVerb verb, Json& object, const Json* before);
 void PrepareDeployment(WriteVerb verb, Json& object, const Json* before);
+void PrepareDaemonSet(WriteVerb verb, Json& object, const Json* before);
+void PrepareJob(WriteVerb verb, Json& object, const Json* before);
 
 void DefaultNamespace(Json& object);
 void DefaultNode(Json& object);
@@ -30,6 +32,10 @@ void DefaultEndpointSlice(Json& object);
 void DefaultSecret(Json& object);
 void DefaultReplicaSet(Json& object);
 void DefaultDeployment(Json& object);
+void DefaultDaemonSet(Json& object);
+void DefaultJob(Json& object);
+void DefaultEndpoints(Json& object);
+void DefaultPriorityClass(Json& object);
 
 // Of a pod's spec, also of one in a template.
 void DefaultPodSpec(Json& spec);

@@ -14,6 +14,7 @@
 #include "control/api/tables.h"
 #include "control/api/validation.h"
 #include "userspace/base/strings.h"
+#include "userspace/kube/control_resources.h"
 
 namespace fairlead::api {
 namespace {
@@ -217,6 +218,72 @@ Kind DeploymentRow(const Schemas& schemas) {
   return kind;
 }
 
+Kind DaemonSetRow(const Schemas& schemas) {
+  Kind kind = Row(schemas, kube::DaemonSets(), "io.k8s.api.apps.v1.DaemonSet",
+                  {DaemonSetPrinter(), PrepareDaemonSet, DefaultDaemonSet,
+                   ValidateDaemonSet, WorkloadWarnings});
+  kind.short_names = {"ds"};
+  kind.categories = {"all"};
+  kind.has_status = kind.has_generation = true;
+  return kind;
+}
+
+Kind JobRow(const Schemas& schemas) {
+  Kind kind = Row(schemas, kube::Jobs(), "io.k8s.api.batch.v1.Job",
+                  {JobPrinter(), PrepareJob, DefaultJob, ValidateJob});
+  kind.categories = {"all"};
+  kind.has_status = kind.has_generation = true;
+  kind.selectable_fields = {"status.successful"};
+  kind.field_value = [](const Json& object, std::string_view) {
+    std::string text = FieldText(object, "status.succeeded");
+    return text.empty() ? std::string("0") : text;
+  };
+  return kind;
+}
+
+Kind PodDisruptionBudgetRow(const Schemas& schemas) {
+  Kind kind = Row(schemas, kube::PodDisruptionBudgets(),
+                  "io.k8s.api.policy.v1.PodDisruptionBudget",
+                  {PodDisruptionBudgetPrinter(), PrepareSpecAndStatus, nullptr,
+                   ValidatePodDisruptionBudget});
+  kind.short_names = {"pdb"};
+  kind.has_status = kind.has_generation = true;
+  return kind;
+}
+
+Kind EndpointsRow(const Schemas& schemas) {
+  Kind kind = Row(schemas, kube::Endpoints(), "io.k8s.api.core.v1.Endpoints",
+                  {EndpointsPrinter(), nullptr, DefaultEndpoints,
+                   ValidateEndpoints, EndpointsWarnings});
+  kind.singular = "endpoints";
+  kind.short_names = {"ep"};
+  kind.put_creates = true;
+  return kind;
+}
+
+// The small kinds of the cluster as a whole.
+void AddClusterKinds(const Schemas& schemas, std::vector<Kind>* kinds) {
+  kinds->push_back(Row(schemas, kube::PriorityClasses(),
+                       "io.k8s.api.scheduling.v1.PriorityClass",
+                       {PriorityClassPrinter(), nullptr, DefaultPriorityClass,
+                        ValidatePriorityClass}));
+  kinds->back().singular = "priorityclass";
+  kinds->back().short_names = {"pc"};
+  kinds->back().has_generation = true;
+  kinds->push_back(Row(schemas, kube::IpAddresses(),
+                       "io.k8s.api.networking.v1.IPAddress",
+                       {IpAddressPrinter(), nullptr, nullptr,
+                        ValidateIpAddress}));
+  kinds->back().singular = "ipaddress";
+  kinds->back().short_names = {"ip"};
+  kinds->back().has_generation = true;
+  kinds->push_back(Row(schemas, kube::ServiceCidrs(),
+                       "io.k8s.api.networking.v1.ServiceCIDR",
+                       {ServiceCidrPrinter(), PrepareSpecAndStatus, nullptr,
+                        ValidateServiceCidr}));
+  kinds->back().has_status = kinds->back().has_generation = true;
+}
+
 }  // namespace
 
 KindTable MakeKindTable() {
@@ -229,6 +296,7 @@ KindTable MakeKindTable() {
       Row(schemas, kube::ConfigMaps(), "io.k8s.api.core.v1.ConfigMap",
           {ConfigMapPrinter(), nullptr, nullptr, ValidateConfigMap}));
   kinds.back().short_names = {"cm"};
+  kinds.push_back(EndpointsRow(schemas));
   kinds.push_back(EventRow(schemas));
   kinds.push_back(NamespaceRow(schemas));
   kinds.push_back(NodeRow(schemas));
@@ -239,10 +307,18 @@ KindTable MakeKindTable() {
           {ServiceAccountPrinter(), nullptr, nullptr, ValidateServiceAccount}));
   kinds.back().short_names = {"sa"};
   kinds.push_back(ServiceRow(schemas));
+  kinds.push_back(Row(schemas, kube::ControllerRevisions(),
+                      "io.k8s.api.apps.v1.ControllerRevision",
+                      {ControllerRevisionPrinter(), nullptr, nullptr,
+                       ValidateControllerRevision}));
+  kinds.push_back(DaemonSetRow(schemas));
   kinds.push_back(DeploymentRow(schemas));
   kinds.push_back(ReplicaSetRow(schemas));
+  kinds.push_back(JobRow(schemas));
   kinds.push_back(LeaseRow(schemas));
   kinds.push_back(EndpointSliceRow(schemas));
+  kinds.push_back(PodDisruptionBudgetRow(schemas));
+  AddClusterKinds(schemas, &kinds);
   for (Kind& kind : ReviewKinds(schemas)) kinds.push_back(std::move(kind));
   return KindTable(std::move(kinds), std::move(schemas));
 }

@@ -35,11 +35,20 @@ constexpr char kAutoscaling[] =
 constexpr char kAuthorization[] =
 #include "control/api/schemas/authorization_v1.fls"
     ;
-constexpr char kAuthentication[] =
-#include "control/api/schemas/authentication_v1.fls"
-    ;
 constexpr char kPolicy[] =
 #include "control/api/schemas/policy_v1.fls"
+    ;
+constexpr char kBatch[] =
+#include "control/api/schemas/batch_v1.fls"
+    ;
+constexpr char kScheduling[] =
+#include "control/api/schemas/scheduling_v1.fls"
+    ;
+constexpr char kNetworking[] =
+#include "control/api/schemas/networking_v1.fls"
+    ;
+constexpr char kAuthentication[] =
+#include "control/api/schemas/authentication_v1.fls"
     ;
 
 struct Scalar {
@@ -121,7 +130,8 @@ absl::Status OrderByNumber(Type* type) {
 
 std::vector<std::string_view> EmbeddedSchemas() {
   return {kMeta, kCore, kApps, kDiscovery, kCoordination, kAutoscaling,
-          kPolicy, kAuthorization, kAuthentication};
+          kPolicy, kBatch, kScheduling, kNetworking, kAuthorization,
+          kAuthentication};
 }
 
 // Types may be used before they are described, so a use makes an empty type

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Sub-resources: scale, pods/binding, pods/eviction, namespaces/finalize.
+// Sub-resources: scale, pods/binding, namespaces/finalize.
 #include <nlohmann/json.hpp>
 
 #include "absl/strings/str_join.h"
@@ -7,6 +7,7 @@
 #include "control/api/go_format.h"
 #include "control/api/json_access.h"
 #include "control/api/render.h"
+#include "control/api/subresources.h"
 #include "control/api/tables.h"
 #include "control/api/verbs.h"
 #include "userspace/base/status.h"
@@ -140,16 +141,6 @@ absl::StatusOr<Plan> PlanScale(const ApiRequest& request, const Json* before) {
   return plan;
 }
 
-kube::Response SuccessStatus(bool pretty) {
-  return JsonResponse(201,
-                      {{"kind", "Status"},
-                       {"apiVersion", "v1"},
-                       {"metadata", Json::object()},
-                       {"status", "Success"},
-                       {"code", 201}},
-                      pretty);
-}
-
 // The pod on `node`, as it is once it is bound.
 Json BoundPod(const Json& pod, std::string_view node, const Json* node_object,
               const std::string& now) {
@@ -178,6 +169,16 @@ Json BoundPod(const Json& pod, std::string_view node, const Json* node_object,
 }
 
 }  // namespace
+
+kube::Response SuccessStatus(bool pretty) {
+  return JsonResponse(201,
+                      {{"kind", "Status"},
+                       {"apiVersion", "v1"},
+                       {"metadata", Json::object()},
+                       {"status", "Success"},
+                       {"code", 201}},
+                      pretty);
+}
 
 void Verbs::GetScale(ApiRequestRef request, ResponderRef responder) {
   store::ObjectRef object = request->served->cache.Find(
@@ -256,31 +257,6 @@ void Verbs::Bind(ApiRequestRef request, ResponderRef responder) {
   registry_->Write(
       request->served, request->ns, request->name, options->dry_run,
       std::move(planner),
-      [request, responder](absl::StatusOr<Registry::Outcome> outcome) {
-        if (!outcome.ok()) {
-          return SendError(*request, *responder, outcome.status());
-        }
-        responder->Send(SuccessStatus(request->representation.pretty));
-      });
-}
-
-void Verbs::Evict(ApiRequestRef request, ResponderRef responder) {
-  absl::StatusOr<Json> eviction = DecodeAny(request->Header("content-type"),
-                                            request->http.body, "Eviction");
-  if (!eviction.ok()) return SendError(*request, *responder, eviction.status());
-  absl::StatusOr<WriteOptions> write =
-      ParseWriteOptions(request->query, "CreateOptions");
-  if (!write.ok()) return SendError(*request, *responder, write.status());
-  DeleteOptions options;
-  options.dry_run = write->dry_run;
-  const Json& wanted = api::Get(*eviction, "deleteOptions");
-  if (api::Get(wanted, "gracePeriodSeconds").is_number_integer()) {
-    options.grace_period_seconds = Int(wanted, "gracePeriodSeconds");
-  }
-  options.uid = std::string(Text(wanted, {"preconditions", "uid"}));
-  registry_->Write(
-      request->served, request->ns, request->name, options.dry_run,
-      PlanDelete(registry_, &request->kind(), request->name, options),
       [request, responder](absl::StatusOr<Registry::Outcome> outcome) {
         if (!outcome.ok()) {
           return SendError(*request, *responder, outcome.status());

@@ -31,6 +31,14 @@ Printer EventPrinter();
 Printer LeasePrinter();
 Printer ReplicaSetPrinter();
 Printer DeploymentPrinter();
+Printer DaemonSetPrinter();
+Printer JobPrinter();
+Printer ControllerRevisionPrinter();
+Printer PodDisruptionBudgetPrinter();
+Printer EndpointsPrinter();
+Printer PriorityClassPrinter();
+Printer IpAddressPrinter();
+Printer ServiceCidrPrinter();
 
 // "6s", "7m25s", "3h", "2y30d"; "<invalid>" for what is in the future.
 std::string HumanDuration(absl::Duration duration);

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The rows of all kinds but Pod.
+// The rows of the kinds that are no pods and in no file of their own.
 #include <algorithm>
 #include <set>
 
@@ -7,37 +7,11 @@
 #include "absl/strings/str_join.h"
 #include "control/api/json_access.h"
 #include "control/api/tables.h"
+#include "control/api/tables_cells.h"
 #include "userspace/base/strings.h"
 
 namespace fairlead::api {
 namespace {
-
-std::string Name(const Json& object) {
-  return std::string(Text(object, {"metadata", "name"}));
-}
-
-std::string Age(const Json& object, absl::Time now) {
-  return Since(Get(object, {"metadata", "creationTimestamp"}), now);
-}
-
-std::string Or(std::string_view text, std::string_view otherwise) {
-  return std::string(text.empty() ? otherwise : text);
-}
-
-// Columns by name; a leading '+' marks one for -o wide.
-std::vector<Column> Columns(std::initializer_list<const char*> names) {
-  std::vector<Column> columns;
-  for (std::string_view name : names) {
-    Column column{.name = std::string(name), .type = "string"};
-    if (name[0] == '+') {
-      column.name.erase(0, 1);
-      column.priority = 1;
-    }
-    if (column.name == "Name") column.format = "name";
-    columns.push_back(std::move(column));
-  }
-  return columns;
-}
 
 // At most three, then how many more there are.
 std::string FirstThree(const std::vector<std::string>& all) {
@@ -167,16 +141,6 @@ std::vector<Json> NodeCells(const Json& o, absl::Time now) {
           Or(Text(system, "osImage"), "<unknown>"),
           kernel,
           Or(Text(system, "containerRuntimeVersion"), "<unknown>")};
-}
-
-// Names and images of the pod template's containers.
-std::string Containers(const Json& object, std::string_view field) {
-  std::vector<std::string> texts;
-  for (const Json& container :
-       List(object, {"spec", "template", "spec", "containers"})) {
-    texts.emplace_back(Text(container, field));
-  }
-  return absl::StrJoin(texts, ",");
 }
 
 std::vector<Json> DeploymentCells(const Json& o, absl::Time now) {

@@ -92,6 +92,16 @@ void ValidateContainers(const Json& spec, const std::string& field,
 void ValidateScheduling(const Json& spec, const std::string& field,
                         FieldErrorList* errors);
 
+// spec.template of a workload, whose labels spec.selector must match and whose
+// pods are restarted for ever.
+void ValidateWorkloadTemplate(const Json& spec, FieldErrorList* errors);
+// A count, or a percentage; false when it is neither.
+bool ValidateCount(const Json& value, const std::string& field,
+                   FieldErrorList* errors);
+// spec.selector may not change.
+void ValidateSelectorKept(const Json& object, const Json* before,
+                          FieldErrorList* errors);
+
 FieldErrors ValidateNamespace(const Json& object, const Json* before);
 FieldErrors ValidateNode(const Json& object, const Json* before);
 FieldErrors ValidatePod(const Json& object, const Json* before);
@@ -104,6 +114,15 @@ FieldErrors ValidateEvent(const Json& object, const Json* before);
 FieldErrors ValidateLease(const Json& object, const Json* before);
 FieldErrors ValidateReplicaSet(const Json& object, const Json* before);
 FieldErrors ValidateDeployment(const Json& object, const Json* before);
+FieldErrors ValidateDaemonSet(const Json& object, const Json* before);
+FieldErrors ValidateControllerRevision(const Json& object, const Json* before);
+FieldErrors ValidateJob(const Json& object, const Json* before);
+FieldErrors ValidatePodDisruptionBudget(const Json& object,
+                                        const Json* before);
+FieldErrors ValidatePriorityClass(const Json& object, const Json* before);
+FieldErrors ValidateEndpoints(const Json& object, const Json* before);
+FieldErrors ValidateIpAddress(const Json& object, const Json* before);
+FieldErrors ValidateServiceCidr(const Json& object, const Json* before);
 
 std::vector<std::string> ServiceWarnings(const Json& object,
                                          const Json* before);
@@ -111,6 +130,9 @@ std::vector<std::string> PodWarnings(const Json& object, const Json* before);
 // Of a Deployment or ReplicaSet.
 std::vector<std::string> WorkloadWarnings(const Json& object,
                                           const Json* before);
+
+std::vector<std::string> EndpointsWarnings(const Json& object,
+                                           const Json* before);
 
 }  // namespace fairlead::api
 

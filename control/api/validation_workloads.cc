@@ -6,9 +6,8 @@
 #include "userspace/base/strings.h"
 
 namespace fairlead::api {
-namespace {
 
-void ValidateTemplate(const Json& spec, FieldErrorList* errors) {
+void ValidateWorkloadTemplate(const Json& spec, FieldErrorList* errors) {
   const Json& selector = Get(spec, "selector");
   const Json& labels = Get(spec, {"template", "metadata", "labels"});
   bool selects_all = selector.is_object() &&
@@ -33,6 +32,29 @@ void ValidateTemplate(const Json& spec, FieldErrorList* errors) {
   }
 }
 
+bool ValidateCount(const Json& value, const std::string& field,
+                   FieldErrorList* errors) {
+  if (value.is_string() && !ParsePercent(Text(value))) {
+    errors->Invalid(field, value,
+                    "a valid percent string must be a numeric string followed "
+                    "by an ending '%' (e.g. '1%',  or '93%', regex used for "
+                    "validation is '[0-9]+%')");
+    return false;
+  }
+  errors->NotNegative(field, value);
+  return true;
+}
+
+void ValidateSelectorKept(const Json& object, const Json* before,
+                          FieldErrorList* errors) {
+  const Json& selector = Get(object, {"spec", "selector"});
+  if (before != nullptr && selector != Get(*before, {"spec", "selector"})) {
+    errors->Invalid("spec.selector", selector, "field is immutable");
+  }
+}
+
+namespace {
+
 void ValidateWorkloadSpec(const Json& spec, FieldErrorList* errors) {
   errors->NotNegative("spec.replicas", Get(spec, "replicas"));
   const Json& selector = Get(spec, "selector");
@@ -46,22 +68,8 @@ void ValidateWorkloadSpec(const Json& spec, FieldErrorList* errors) {
                       "empty selector is invalid for deployment");
     }
   }
-  ValidateTemplate(spec, errors);
+  ValidateWorkloadTemplate(spec, errors);
   errors->NotNegative("spec.minReadySeconds", Get(spec, "minReadySeconds"));
-}
-
-// A count, or a percentage; false when it is neither.
-bool ValidateCount(const Json& value, const std::string& field,
-                   FieldErrorList* errors) {
-  if (value.is_string() && !ParsePercent(Text(value))) {
-    errors->Invalid(field, value,
-                    "a valid percent string must be a numeric string followed "
-                    "by an ending '%' (e.g. '1%',  or '93%', regex used for "
-                    "validation is '[0-9]+%')");
-    return false;
-  }
-  errors->NotNegative(field, value);
-  return true;
 }
 
 bool IsZero(const Json& value) {
@@ -104,14 +112,6 @@ void ValidateStrategy(const Json& strategy, FieldErrorList* errors) {
       ParsePercent(Text(unavailable)).value_or(0) > 100) {
     errors->Invalid(unavailable_field, unavailable,
                     "must not be greater than 100%");
-  }
-}
-
-void ValidateSelectorKept(const Json& object, const Json* before,
-                          FieldErrorList* errors) {
-  const Json& selector = Get(object, {"spec", "selector"});
-  if (before != nullptr && selector != Get(*before, {"spec", "selector"})) {
-    errors->Invalid("spec.selector", selector, "field is immutable");
   }
 }
 

@@ -2,6 +2,7 @@
 #include "userspace/kube/resource.h"
 
 #include "userspace/base/strings.h"
+#include "userspace/kube/control_resources.h"
 #include "userspace/kube/transport.h"
 
 namespace fairlead::kube {
@@ -62,6 +63,21 @@ FL_RESOURCE(Leases, Resource{"coordination.k8s.io", "v1", "leases", "Lease",
                              true})
 FL_RESOURCE(ReplicaSets, Apps("replicasets", "ReplicaSet"))
 FL_RESOURCE(Deployments, Apps("deployments", "Deployment"))
+FL_RESOURCE(DaemonSets, Apps("daemonsets", "DaemonSet"))
+FL_RESOURCE(ControllerRevisions,
+            Apps("controllerrevisions", "ControllerRevision"))
+FL_RESOURCE(Jobs, Resource{"batch", "v1", "jobs", "Job", true})
+FL_RESOURCE(PodDisruptionBudgets,
+            Resource{"policy", "v1", "poddisruptionbudgets",
+                     "PodDisruptionBudget", true})
+FL_RESOURCE(PriorityClasses, Resource{"scheduling.k8s.io", "v1",
+                                      "priorityclasses", "PriorityClass",
+                                      false})
+FL_RESOURCE(ServiceCidrs, Resource{"networking.k8s.io", "v1", "servicecidrs",
+                                   "ServiceCIDR", false})
+FL_RESOURCE(IpAddresses, Resource{"networking.k8s.io", "v1", "ipaddresses",
+                                  "IPAddress", false})
+FL_RESOURCE(Endpoints, Core("endpoints", "Endpoints"))
 #undef FL_RESOURCE
 
 }  // namespace fairlead::kube
