@@ -73,6 +73,12 @@ class Kubectl:
         print(run("kubectl", "rollout", "status", "deployment/web",
                   "--timeout=90s"), end="")
 
+    def drain(self, node):
+        print(run("kubectl", "drain", node, "--timeout=120s"), end="")
+
+    def uncordon(self, node):
+        print(run("kubectl", "uncordon", node), end="")
+
     def show(self, *what):
         print(run("kubectl", "get", *what, "-o", "wide"), end="")
 
@@ -279,6 +285,42 @@ def show_rolling_update(client_tool):
     expect(not set(before) & set(pods()), "every pod is a new one")
 
 
+def show_drain(client_tool):
+    step("A node is drained under constant load, with a disruption budget")
+    if client_tool.name != "kubectl":
+        print("   (kubectl drains nodes; fairleadctl does not)")
+        return
+    client_tool.apply(json.dumps({
+        "apiVersion": "policy/v1", "kind": "PodDisruptionBudget",
+        "metadata": {"name": "web"},
+        "spec": {"maxUnavailable": 1,
+                 "selector": {"matchLabels": {"app": "web"}}}}))
+    address = service_addresses()[0]
+    flags = ("--rate", "200", "--duration", "180s")
+    loads = {
+        "outside, NodePort": start_load("outside", f"{NODE_IP[4]}:30080",
+                                        *flags),
+        "host of node-1, ClusterIP": start_load("node-1", f"{address}:80",
+                                                *flags),
+    }
+    time.sleep(1)
+    started = time.monotonic()
+    client_tool.drain("node-2")
+    client_tool.rollout()
+    print(f"   node-2 is empty after {time.monotonic() - started:.1f} s")
+    time.sleep(1)
+    for name, process in loads.items():
+        process.terminate()
+        result = json.loads(process.communicate()[0])
+        expect(result["failed"] == 0 and result["ok"] > 0,
+               f"{name}: {result['ok']} requests, {result['failed']} failed"
+               f" {result['errors'] or ''}")
+    nodes = {p["spec"]["nodeName"]
+             for p in get("pods", "-l", "app=web")["items"]}
+    expect(nodes == {"node-1"}, f"all pods are elsewhere: {sorted(nodes)}")
+    client_tool.uncordon("node-2")
+
+
 def show_label_change(client_tool):
     step("A label change moves traffic")
     names = pods()
@@ -320,6 +362,7 @@ def tour(client_tool):
     show_pod_death(client_tool)
     show_rolling_update(client_tool)
     show_label_change(client_tool)
+    show_drain(client_tool)
     show_tables()
 
 
