@@ -1,9 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "control/controllers/controllers.h"
 
+#include "control/controllers/daemon_set.h"
 #include "control/controllers/deployment.h"
+#include "control/controllers/disruption.h"
 #include "control/controllers/endpoint_slice.h"
+#include "control/controllers/endpoints.h"
 #include "control/controllers/garbage.h"
+#include "control/controllers/job.h"
 #include "control/controllers/namespace.h"
 #include "control/controllers/node_ipam.h"
 #include "control/controllers/replica_set.h"
@@ -19,15 +23,23 @@ class Controllers::Impl {
         ipam_(context, options.cluster_cidrs),
         deployments_(context),
         replica_sets_(context),
+        daemon_sets_(context),
+        jobs_(context),
+        disruption_(context),
         endpoint_slices_(context),
+        endpoints_(context),
+        essentials_(context, options.essentials),
         garbage_(context),
         cleanup_(context, options.cleanup) {}
 
   std::vector<Shell*> Shells() {
     return {&namespaces_.shell(),      &nodes_.shell(),
             &ipam_.shell(),            &deployments_.shell(),
-            &replica_sets_.shell(),    &endpoint_slices_.shell(),
-            &garbage_.shell(),         &cleanup_.shell()};
+            &replica_sets_.shell(),    &daemon_sets_.shell(),
+            &jobs_.shell(),            &disruption_.shell(),
+            &endpoint_slices_.shell(), &endpoints_.shell(),
+            &essentials_.shell(),      &garbage_.shell(),
+            &cleanup_.shell()};
   }
 
  private:
@@ -36,7 +48,12 @@ class Controllers::Impl {
   NodeIpamController ipam_;
   DeploymentController deployments_;
   ReplicaSetController replica_sets_;
+  DaemonSetController daemon_sets_;
+  JobController jobs_;
+  DisruptionController disruption_;
   EndpointSliceController endpoint_slices_;
+  EndpointsController endpoints_;
+  EssentialsController essentials_;
   GarbageCollector garbage_;
   CleanupController cleanup_;
 };

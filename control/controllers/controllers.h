@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "control/controllers/cleanup.h"
+#include "control/controllers/essentials.h"
 #include "control/controllers/node_lifecycle.h"
 #include "control/controllers/shell.h"
 #include "userspace/base/ip_address.h"
@@ -20,6 +21,7 @@ struct ControllersOptions {
   std::vector<IpPrefix> cluster_cidrs;
   NodeLifecycleOptions node_lifecycle;
   CleanupOptions cleanup;
+  EssentialsOptions essentials;
 };
 
 class Controllers {

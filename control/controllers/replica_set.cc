@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "absl/strings/numbers.h"
+#include "control/controllers/ownership.h"
 #include "userspace/base/strings.h"
 
 namespace fairlead::controllers {
@@ -87,54 +88,6 @@ bool GoesFirst(const Rank& a, const Rank& b) {
   if (a.restarts != b.restarts) return a.restarts > b.restarts;
   if (a.age != b.age) return a.age < b.age;
   return a.name < b.name;
-}
-
-// --- claiming
-
-struct Claimed {
-  std::vector<Object> pods;    // ours, however far gone
-  std::vector<Write> writes;   // adoptions and releases
-};
-
-Write Adopt(const Json& replica_set, const Json& pod) {
-  Json owners = Get(pod, {"metadata", "ownerReferences"});
-  if (!owners.is_array()) owners = Json::array();
-  owners.push_back(ControllerReference(kube::ReplicaSets(), replica_set));
-  return PatchOf(kube::Pods(), pod,
-                 {{"metadata",
-                   {{"uid", Uid(pod)}, {"ownerReferences", owners}}}});
-}
-
-Write Release(const Json& replica_set, const Json& pod) {
-  Json owners = Json::array();
-  for (const Json& owner : Get(pod, {"metadata", "ownerReferences"})) {
-    if (Text(owner, {"uid"}) != Uid(replica_set)) owners.push_back(owner);
-  }
-  return PatchOf(kube::Pods(), pod,
-                 {{"metadata",
-                   {{"uid", Uid(pod)}, {"ownerReferences", owners}}}});
-}
-
-Claimed Claim(const ReplicaSetFacts& facts) {
-  const Json& rs = *facts.replica_set;
-  Claimed claimed;
-  for (const Object& pod : facts.pods) {
-    std::string_view owner = ControllerUid(*pod);
-    bool matches = SelectorMatches(Get(rs, {"spec", "selector"}),
-                                   Get(*pod, {"metadata", "labels"}));
-    if (owner == Uid(rs)) {
-      if (matches) {
-        claimed.pods.push_back(pod);
-      } else if (!IsTerminating(rs)) {
-        claimed.writes.push_back(Release(rs, *pod));
-      }
-    } else if (owner.empty() && matches && !IsTerminating(rs) &&
-               IsPodActive(*pod)) {
-      claimed.writes.push_back(Adopt(rs, *pod));
-      claimed.pods.push_back(pod);
-    }
-  }
-  return claimed;
 }
 
 // --- making and removing
@@ -243,7 +196,7 @@ std::vector<Object> RankForDeletion(std::vector<Object> pods,
 Plan PlanReplicaSet(const ReplicaSetFacts& facts, absl::Time now) {
   const Json& rs = *facts.replica_set;
   Plan plan;
-  Claimed claimed = Claim(facts);
+  ClaimedPods claimed = ClaimPods(kube::ReplicaSets(), rs, facts.pods);
   bool settled = claimed.writes.empty();
   plan.writes = std::move(claimed.writes);
   std::vector<Object> active;

@@ -12,6 +12,7 @@
 
 #include "control/api/allocator.h"
 #include "control/api/kinds.h"
+#include "control/api/priority.h"
 #include "control/controllers/controllers.h"
 #include "control/controllers/informers.h"
 #include "control/scheduler/scheduler.h"
@@ -25,12 +26,15 @@ namespace {
 
 namespace fs = std::filesystem;
 
-// All kinds but events: there are many, and nobody plans from them.
+// All kinds but those of which there are many and that nobody plans from.
 std::vector<kube::Resource> WatchedKinds(const api::KindTable& kinds) {
   std::vector<kube::Resource> resources;
   for (const api::Kind& kind : kinds.kinds()) {
     if (kind.review) continue;  // nothing is stored
-    if (kind.resource.kind != "Event") resources.push_back(kind.resource);
+    if (kind.resource.kind == "Event" || kind.resource.kind == "IPAddress") {
+      continue;
+    }
+    resources.push_back(kind.resource);
   }
   return resources;
 }
@@ -78,7 +82,7 @@ class ControlPlaneImpl : public ControlPlane {
     FL_ASSIGN_OR_RETURN(allocator_, api::MakeServiceAllocator(ranges));
     server_ = std::make_unique<api::ApiServer>(
         loop_, store_.get(), &kinds_,
-        std::vector<api::Admission*>{allocator_.get()});
+        std::vector<api::Admission*>{allocator_.get(), priorities_.get()});
     FL_RETURN_IF_ERROR(server_->Load());
     for (const api::ListenAddress& address : config_.listen) {
       FL_RETURN_IF_ERROR(server_->Listen(address));
@@ -117,6 +121,7 @@ class ControlPlaneImpl : public ControlPlane {
     options.cluster_cidrs = config_.cluster_cidrs;
     options.node_lifecycle.grace_period = config_.node_monitor_grace_period;
     options.node_lifecycle.eviction_timeout = config_.pod_eviction_timeout;
+    options.essentials = Essentials();
     controllers_ =
         std::make_unique<controllers::Controllers>(context, options);
     scheduler_ = std::make_unique<scheduler::Scheduler>(context);
@@ -128,6 +133,22 @@ class ControlPlaneImpl : public ControlPlane {
     });
     informers_->OnSynced([this] { Ready(); });
     informers_->Start();
+  }
+
+  // The API server as pods reach it: its first address that is no loopback.
+  controllers::EssentialsOptions Essentials() const {
+    controllers::EssentialsOptions essentials;
+    essentials.service_cidrs = config_.service_cidrs;
+    std::vector<Port> ports = server_->ports();
+    essentials.port = ports.empty() ? Port{0} : ports[0];
+    for (size_t i = 0; i < ports.size(); ++i) {
+      const IpAddress& address = config_.listen[i].address;
+      if (address.is_loopback() || address.is_unspecified()) continue;
+      essentials.advertise = address;
+      essentials.port = ports[i];
+      break;
+    }
+    return essentials;
   }
 
   void Ready() {
@@ -172,6 +193,7 @@ class ControlPlaneImpl : public ControlPlane {
   api::KindTable kinds_;
   std::unique_ptr<store::Store> store_;
   std::unique_ptr<api::Admission> allocator_;
+  std::unique_ptr<api::Admission> priorities_ = api::MakePriorityAdmission();
   std::unique_ptr<api::ApiServer> server_;
   std::unique_ptr<controllers::Informers> informers_;
   std::unique_ptr<controllers::Controllers> controllers_;

@@ -16,6 +16,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "tests/netns/fake_nodes.h"
+#include "userspace/kube/control_resources.h"
 #include "userspace/kube/kubeconfig.h"
 
 namespace fairlead {
@@ -324,6 +325,112 @@ TEST_F(ControllerTest, ALostNodesPodsAreReplaced) {
   EXPECT_TRUE(Until([&] {
     auto n = cluster_->Get(kube::Nodes(), "n1");
     return n.ok() && !(*n)["spec"].contains("taints");
+  }));
+}
+
+TEST_F(ControllerTest, EveryClusterHasTheServiceOfItsApi) {
+  Start();
+  auto service = cluster_->Get(kube::Services(), "kubernetes");
+  ASSERT_TRUE(Until([&] {
+    service = cluster_->Get(kube::Services(), "kubernetes");
+    return service.ok();
+  }));
+  EXPECT_EQ((*service)["spec"]["clusterIP"], "10.96.0.1");
+  // It listens on loopback alone: there is no endpoint to tell of.
+  ASSERT_TRUE(Until([&] {
+    return cluster_->Get(kube::EndpointSlices(), "kubernetes").ok();
+  }));
+  EXPECT_EQ(ReadyEndpoints(), 0u);
+  EXPECT_TRUE(Until([&] {
+    return cluster_->Get(kube::PriorityClasses(), "system-node-critical", "")
+        .ok();
+  }));
+  // It comes back, and with its address.
+  ASSERT_TRUE(cluster_->Delete(kube::Services(), "kubernetes").ok());
+  EXPECT_TRUE(Until([&] {
+    auto again = cluster_->Get(kube::Services(), "kubernetes");
+    return again.ok() && (*again)["metadata"]["uid"] !=
+                             (*service)["metadata"]["uid"] &&
+           (*again)["spec"]["clusterIP"] == "10.96.0.1";
+  }));
+}
+
+// A stock kubectl drains a node while a budget holds its hand.
+TEST_F(ControllerTest, ADrainTakesNoMoreThanTheBudgetAllows) {
+  if (std::system("kubectl version --client >/dev/null 2>&1") != 0) {
+    GTEST_SKIP() << "kubectl is not installed";
+  }
+  Start();
+  CreateWeb(6);
+  Json budget = {{"apiVersion", "policy/v1"},
+                 {"kind", "PodDisruptionBudget"},
+                 {"metadata", {{"namespace", "default"}, {"name", "web"}}},
+                 {"spec",
+                  {{"minAvailable", 6},
+                   {"selector", {{"matchLabels", {{"app", "web"}}}}}}}};
+  ASSERT_TRUE(cluster_->Create(kube::PodDisruptionBudgets(), budget).ok());
+  auto allows = [&](int disruptions) {
+    auto b = cluster_->Get(kube::PodDisruptionBudgets(), "web");
+    return b.ok() && (*b)["status"].value("currentHealthy", 0) == 6 &&
+           (*b)["status"].value("disruptionsAllowed", -1) == disruptions;
+  };
+  ASSERT_TRUE(Until([&] { return allows(0); }));
+  auto drain = [&](const char* timeout) {
+    std::string said = controller_.folder() + "/drain";
+    std::string command = absl::StrCat(
+        "KUBECONFIG=", controller_.Kubeconfig(), " kubectl drain n1 --timeout=",
+        timeout, " >", said, " 2>&1");
+    EXPECT_NE(std::system(command.c_str()), -1);
+    std::ifstream file(said);
+    return std::string(std::istreambuf_iterator<char>(file), {});
+  };
+  auto before = PodsByNode();
+  EXPECT_THAT(drain("1s"),
+              testing::HasSubstr("Cannot evict pod as it would violate the "
+                                 "pod's disruption budget."));
+  EXPECT_EQ(PodsByNode(), before);
+  Json one = {{"spec", {{"minAvailable", 5}}}};
+  ASSERT_TRUE(
+      cluster_->Patch(kube::PodDisruptionBudgets(), "web", one).ok());
+  ASSERT_TRUE(Until([&] { return allows(1); }));
+  cluster_->StartRecording("web");
+  EXPECT_THAT(drain("120s"), testing::HasSubstr("node/n1 drained"));
+  EXPECT_TRUE(Until([&] {
+    return PodsByNode() == std::map<std::string, int>{{"n2", 6}} &&
+           IsRolledOut(6);
+  })) << Json(PodsByNode());
+  EXPECT_GE(cluster_->StopRecording().min_ready, 5);
+}
+
+TEST_F(ControllerTest, ADaemonSetIsOnEveryNodeAndComesBackAfterAnUpdate) {
+  Start();
+  Json ds = WebDeployment(1);
+  ds["kind"] = "DaemonSet";
+  ds["spec"].erase("replicas");
+  ASSERT_TRUE(cluster_->Create(kube::DaemonSets(), ds).ok());
+  auto is_done = [&](int nodes, const char* image) {
+    auto d = cluster_->Get(kube::DaemonSets(), "web");
+    if (!d.ok()) return false;
+    const Json& status = (*d)["status"];
+    bool images = true;
+    for (const Json& pod : cluster_->List(kube::Pods())) {
+      images &= pod["spec"]["containers"][0]["image"] == image;
+    }
+    return images && status.value("numberAvailable", 0) == nodes &&
+           status.value("updatedNumberScheduled", 0) == nodes &&
+           PodsByNode().size() == static_cast<size_t>(nodes);
+  };
+  EXPECT_TRUE(Until([&] { return is_done(2, "a"); }));
+  cluster_->AddNode("n3");
+  EXPECT_TRUE(Until([&] { return is_done(3, "a"); }));
+  ASSERT_TRUE(
+      cluster_->Patch(kube::DaemonSets(), "web", ImagePatch("b")).ok());
+  EXPECT_TRUE(Until([&] { return is_done(3, "b"); }));
+  EXPECT_EQ(cluster_->List(kube::ControllerRevisions()).size(), 2u);
+  ASSERT_TRUE(cluster_->Delete(kube::DaemonSets(), "web").ok());
+  EXPECT_TRUE(Until([&] {
+    return cluster_->List(kube::Pods()).empty() &&
+           cluster_->List(kube::ControllerRevisions()).empty();
   }));
 }
 
