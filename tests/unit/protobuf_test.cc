@@ -4,6 +4,7 @@
 
 #include <functional>
 #include <nlohmann/json.hpp>
+#include <set>
 
 #include "absl/strings/escaping.h"
 #include "control/api/api_status.h"
@@ -110,6 +111,36 @@ TEST_F(ProtobufTest, JsonSurvivesTheRoundTrip) {
     visit(ReadTestdata(file));
   }
   EXPECT_GE(seen, 40u);
+}
+
+// A field without a number is lost in protobuf: only these may be, alpha
+// fields whose number could not be confirmed.
+TEST_F(ProtobufTest, FieldsWithoutANumberAreKnown) {
+  std::set<std::string> without;
+  std::set<const Type*> seen;
+  std::function<void(const Type&, bool)> visit = [&](const Type& type,
+                                                     bool whole_object) {
+    if (!seen.insert(&type).second) return;
+    if (type.element != nullptr) visit(*type.element, false);
+    for (const Field& field : type.fields) {
+      bool in_envelope = field.name == "kind" || field.name == "apiVersion";
+      if (field.number != 0) {
+        visit(*field.type, false);
+      } else if (!(whole_object && in_envelope)) {
+        without.insert(StrCat(type.name.substr(type.name.rfind('.') + 1), ".",
+                              field.name));
+      }
+    }
+  };
+  for (const Kind& kind : kinds_.kinds()) visit(*kind.schema, true);
+  EXPECT_THAT(without,
+              testing::ElementsAre(
+                  "NodeStatus.declaredFeatures",
+                  "PodCertificateProjection.userAnnotations",
+                  "PodSpec.schedulingGroup", "PodStatus.allocatedResources",
+                  "PodStatus.extendedResourceClaimStatus",
+                  "PodStatus.nodeAllocatableResourceClaimStatuses",
+                  "PodStatus.resources", "ResourceHealth.message"));
 }
 
 TEST_F(ProtobufTest, WatchFramesAreTheRecordedOnes) {
