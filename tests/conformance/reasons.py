@@ -139,3 +139,30 @@ REASONS = {
     "missing-required-field/5":
         "recorded: an address is allocated before the name is missed",
 }
+
+# (pattern over the differing lines, reason), where no name above has one.
+PATTERNS = [
+    (r"kube-api-access|f:volumeMounts|spec\.volumes",
+     "no service account volume in pods: tokens come with TLS"),
+    (r"kube-root-ca\.crt", "no kube-root-ca.crt: there is no CA before TLS"),
+    (r"last-change-trigger-time",
+     "recorded after a change that no pod made, which takes it away"),
+    (r"metadata\.generation: .*\n?.*observedGeneration|\.generation: \d",
+     GENERATION),
+    (r"NewReplicaSetAvailable.*MinimumReplicas",
+     "a Deployment's conditions come in another order"),
+    (r"RegisteredNode|ScalingReplicaSet|SuccessfulCreate", DRAWN),
+    (r"ephemeral", "ephemeral containers aren't there"),
+    (r"PodAttachOptions|ServiceProxyOptions|NodeProxyOptions",
+     "sub-resources that aren't served"),
+]
+
+
+def reason_of(name, lines):
+    if name in REASONS:
+        return REASONS[name]
+    text = "\n".join(lines)
+    for pattern, reason in PATTERNS:
+        if re.search(pattern, text):
+            return reason
+    return ""

@@ -5,7 +5,7 @@ import collections
 import re
 import sys
 
-from reasons import PRINTED_ANYWAY, REASONS, RECORDING, is_unserved
+from reasons import PRINTED_ANYWAY, RECORDING, is_unserved, reason_of
 
 ALIKE, DIFFERS, KIND, RECORDED = ("alike", "differs", "kind not served",
                                   "about the recorded machine")
@@ -19,7 +19,7 @@ class Results:
     def add(self, part, name, what, lines):
         verdict, reason = ALIKE, ""
         if lines:
-            verdict, reason = DIFFERS, REASONS.get(name, "")
+            verdict, reason = DIFFERS, reason_of(name, lines)
             if name in RECORDING and not (
                     part == "kubectl" and name in PRINTED_ANYWAY):
                 verdict, reason = RECORDED, RECORDING[name]
