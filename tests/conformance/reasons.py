@@ -142,6 +142,10 @@ REASONS = {
 
 # (pattern over the differing lines, reason), where no name above has one.
 PATTERNS = [
+    (r"node\.alpha\.kubernetes\.io/ttl",
+     "no ttl annotation: kubelets here don't keep secrets by it"),
+    (r"kubernetes  IPv4|kubernetes  198\.51",
+     "this server listens on loopback, which isn't an endpoint"),
     (r"kube-api-access|f:volumeMounts|spec\.volumes",
      "no service account volume in pods: tokens come with TLS"),
     (r"kube-root-ca\.crt", "no kube-root-ca.crt: there is no CA before TLS"),

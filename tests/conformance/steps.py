@@ -22,6 +22,8 @@ BEFORE = {
     # Ran here as well, before it was recorded once more.
     "describe-not-found": [
         "sed 's/app: web/app: other/' web.yaml | kubectl apply -f -"],
+    # It was on a node that wasn't drained; ours may have been drawn onto it.
+    "logs": ["kubectl get pod two || kubectl create -f pod.yaml"],
     # The last commands were recorded once more in a clean namespace.
     "create-unknown-field-warn": [
         "kubectl delete deploy,svc,pod,cm --all --wait=false --now"],

@@ -55,6 +55,7 @@ FIELDS = {
 KEPT_VALUES = {"None", "", 30080}
 
 TEXT = [
+    (r"/\S*/(LIVE|MERGED)(-\d+)?/", r"\1/", "a temporary folder"),
     (r"\b[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}\b",
      "UID", "uids are drawn at random"),
     (r"\b\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(\.\d+)?(Z| \+0000)", "TIME",
@@ -84,7 +85,6 @@ TEXT = [
      "suffixes are drawn at random"),
     (r"(current: |in record \()\d+", r"\1RV", "counts this store's own writes"),
     (r"(LIVE|MERGED)-\d+/", r"\1/", "a temporary folder"),
-    (r"/\S*/(LIVE|MERGED)(-\d+)?/", r"\1/", "a temporary folder"),
     (r"\"\S*kubectl-edit-\d+\.yaml\"", '"EDIT.yaml"', "a temporary file"),
     (r"http://127\.0\.0\.1:\d+", "http://SERVER", "where the server listens"),
     (r"(\"minor\": \"\d+)\+?(?=\")", r"\1", "the build of kubectl"),
