@@ -44,40 +44,49 @@ size_t FindElement(const Json& list, std::string_view key, const Json& value) {
   return list.size();
 }
 
-// Puts `list` into the order of `order`; elements that it does not name keep
-// their place relative to their neighbours in `before`.
-Json OrderedList(const Json& list, const Json& order, std::string_view key) {
+// `list` in the order of `order`. Elements that it does not name keep their
+// order in `before` among themselves, and come before a named one only if they
+// did so in `before`: what is new goes first.
+Json OrderedList(const Json& list, const Json& order, const Json& before,
+                 std::string_view key) {
   auto id = [&](const Json& element) {
     if (key.empty() || !element.is_object()) return element;
     return element.value(key, Json());
   };
-  std::vector<Json> ids;
-  for (const Json& element : order) ids.push_back(id(element));
-  auto rank = [&](const Json& element) {
-    return std::find(ids.begin(), ids.end(), id(element)) - ids.begin();
+  auto ids = [&](const Json& elements) {
+    std::vector<Json> out;
+    if (!elements.is_array()) return out;
+    for (const Json& element : elements) out.push_back(id(element));
+    return out;
   };
-  const ptrdiff_t unnamed = ids.size();
+  const std::vector<Json> wanted = ids(order), old = ids(before);
+  auto rank = [&](const std::vector<Json>& in, const Json& element) {
+    return std::find(in.begin(), in.end(), id(element)) - in.begin();
+  };
+  auto sort = [&](const std::vector<Json>& by, std::vector<const Json*>* row) {
+    std::stable_sort(row->begin(), row->end(),
+                     [&](const Json* a, const Json* b) {
+                       return rank(by, *a) < rank(by, *b);
+                     });
+  };
+  const ptrdiff_t unnamed = wanted.size(), unknown = old.size();
   std::vector<const Json*> named, others;
   for (const Json& element : list) {
-    (rank(element) == unnamed ? others : named).push_back(&element);
+    (rank(wanted, element) == unnamed ? others : named).push_back(&element);
   }
-  std::stable_sort(named.begin(), named.end(),
-                   [&](const Json* a, const Json* b) {
-                     return rank(*a) < rank(*b);
-                   });
-  // Merge the two rows: an unnamed element goes before the named ones that
-  // followed it in `list`.
+  sort(wanted, &named);
+  sort(old, &others);
   Json out = Json::array();
-  size_t next_other = 0;
-  auto position = [&](const Json* element) { return element - &list[0]; };
+  size_t next = 0;
   for (const Json* element : named) {
-    while (next_other < others.size() &&
-           position(others[next_other]) < position(element)) {
-      out.push_back(*others[next_other++]);
+    ptrdiff_t place = rank(old, *element);
+    while (place != unknown && next < others.size() &&
+           rank(old, *others[next]) < place) {
+      out.push_back(*others[next++]);
     }
     out.push_back(*element);
   }
-  while (next_other < others.size()) out.push_back(*others[next_other++]);
+  while (next < others.size()) out.push_back(*others[next++]);
   return out;
 }
 
@@ -96,7 +105,8 @@ absl::StatusOr<Json> MergeKeyedList(Json current, const Json& patch,
     }
   }
   if (!current.is_array()) current = Json::array();
-  Json added = Json::array();
+  const Json before = current;
+  Json order = Json::array();
   for (const Json& element : patch) {
     if (!element.is_object()) {
       return BadRequest(StrCat("cannot merge ", JsonTypeName(element),
@@ -110,38 +120,31 @@ absl::StatusOr<Json> MergeKeyedList(Json current, const Json& patch,
       if (at < current.size()) current.erase(at);
       continue;
     }
+    order.push_back(element);
     if (at < current.size()) {
       FL_ASSIGN_OR_RETURN(current[at],
                           MergeObject(current[at], element, element_type));
     } else {
       FL_ASSIGN_OR_RETURN(Json merged, MergeObject(Json::object(), element,
                                                    element_type));
-      added.push_back(std::move(merged));
+      current.push_back(std::move(merged));
     }
   }
-  // The API puts new elements first.
-  for (Json& element : current) added.push_back(std::move(element));
-  return added;
+  return OrderedList(current, order, before, key);
 }
 
-// A list of plain values that merges as a set, new ones first.
+// A list of plain values that merges as a set.
 Json MergePrimitiveList(const Json& current, const Json& patch) {
-  Json out = Json::array();
-  auto push = [&](const Json& value) {
-    if (std::find(out.begin(), out.end(), value) == out.end()) {
-      out.push_back(value);
-    }
-  };
-  for (const Json& value : patch) {
-    if (!current.is_array() ||
-        std::find(current.begin(), current.end(), value) == current.end()) {
-      push(value);
+  Json all = Json::array();
+  for (const Json* list : {&current, &patch}) {
+    if (!list->is_array()) continue;
+    for (const Json& value : *list) {
+      if (std::find(all.begin(), all.end(), value) == all.end()) {
+        all.push_back(value);
+      }
     }
   }
-  if (current.is_array()) {
-    for (const Json& value : current) push(value);
-  }
-  return out;
+  return OrderedList(all, patch, current, "");
 }
 
 // Without the directives, for what is taken over as it is.
@@ -247,6 +250,13 @@ absl::StatusOr<Json> MergeObject(Json current, const Json& patch,
       it = kept ? std::next(it) : current.erase(it);
     }
   }
+  Json before = Json::object();  // lists that are put in order below
+  for (const auto& [key, value] : patch.items()) {
+    std::string name = key;
+    if (!name.starts_with(kOrder)) continue;
+    name.erase(0, kOrder.size());
+    if (auto it = current.find(name); it != current.end()) before[name] = *it;
+  }
   for (const auto& [key, value] : patch.items()) {
     std::string_view name = key;
     if (name == kDirective || name == kRetainKeys) continue;
@@ -265,7 +275,9 @@ absl::StatusOr<Json> MergeObject(Json current, const Json& patch,
     auto it = current.find(name);
     if (it == current.end() || !it->is_array() || it->empty()) continue;
     const Field* field = type == nullptr ? nullptr : type->Find(name);
-    *it = OrderedList(*it, value, field == nullptr ? "" : field->merge_key);
+    auto old = before.find(name);
+    *it = OrderedList(*it, value, old == before.end() ? Json() : *old,
+                      field == nullptr ? "" : field->merge_key);
   }
   return current;
 }
