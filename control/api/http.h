@@ -98,6 +98,19 @@ class Responder {
   virtual void Abort() = 0;
   // `fn` runs once when the client goes away before End; not after End.
   virtual void OnClosed(std::function<void()> fn) = 0;
+
+  // Instead of Begin: sends `head` as it is, and the connection belongs to
+  // another protocol. Write and End then send plain bytes; what the client
+  // sends goes to `on_data`, the next of it once that has called `more`.
+  // False: there is no connection that could be handed over.
+  using OnData =
+      std::function<void(std::string data, std::function<void()> more)>;
+  virtual bool Upgrade(std::string /*head*/, OnData /*on_data*/) {
+    return false;
+  }
+  // `fn` runs once, when all that was written has been taken; never if the
+  // client goes away before.
+  virtual void OnDrained(std::function<void()> fn) { fn(); }
 };
 // Shared between the connection and the operation under way.
 using ResponderRef = std::shared_ptr<Responder>;

@@ -117,16 +117,37 @@ class Session : public std::enable_shared_from_this<Session> {
     if (closed_ || exchange != exchange_ || !streaming_ || piece->empty()) {
       return;
     }
-    Queue(std::move(piece), true);
+    Queue(std::move(piece), !raw_);
     Flush();
+  }
+
+  bool Upgrade(uint64_t exchange, std::string head, Responder::OnData on_data) {
+    if (closed_ || exchange != exchange_ || answered_) return false;
+    answered_ = streaming_ = raw_ = true;
+    keep_alive_ = false;
+    on_data_ = std::move(on_data);
+    Queue(std::make_shared<std::string>(std::move(head)), false);
+    Flush();
+    ReadRaw();
+    return true;
+  }
+
+  void OnDrained(uint64_t exchange, std::function<void()> fn) {
+    if (closed_ || exchange != exchange_) return;
+    drained_ = std::move(fn);
   }
 
   void End(uint64_t exchange) {
     if (closed_ || exchange != exchange_ || !streaming_) return;
     streaming_ = false;
     on_closed_ = nullptr;
-    Queue(std::make_shared<std::string>("0\r\n\r\n"), false);
     done_writing_ = true;
+    if (raw_) {
+      on_data_ = nullptr;
+      if (queue_.empty() && writing_.empty()) return CloseGently();
+      return Flush();
+    }
+    Queue(std::make_shared<std::string>("0\r\n\r\n"), false);
     Flush();
   }
 
@@ -233,6 +254,29 @@ class Session : public std::enable_shared_from_this<Session> {
         });
   }
 
+  // What the client sends after an upgrade.
+  void ReadRaw() {
+    if (closed_ || !on_data_) return;
+    if (buffer_.size() > 0) return GiveRaw();
+    socket_.async_read_some(
+        buffer_.prepare(64u << 10),
+        [self = shared_from_this()](ErrorCode error, size_t n) {
+          if (self->closed_ || !self->on_data_) return;
+          if (error) return self->Close();
+          self->buffer_.commit(n);
+          self->GiveRaw();
+        });
+  }
+
+  void GiveRaw() {
+    const auto bytes = buffer_.data();
+    std::string data(static_cast<const char*>(bytes.data()), bytes.size());
+    buffer_.clear();
+    on_data_(std::move(data), [weak = weak_from_this()] {
+      if (auto self = weak.lock()) self->ReadRaw();
+    });
+  }
+
   void Queue(std::shared_ptr<const std::string> text, bool chunk) {
     Piece piece;
     if (chunk) piece.frame = absl::StrCat(absl::Hex(text->size()), "\r\n");
@@ -269,7 +313,8 @@ class Session : public std::enable_shared_from_this<Session> {
     if (closed_) return;
     if (error) return Close();
     if (!queue_.empty()) return Flush();
-    if (!done_writing_) return;
+    if (auto fn = std::exchange(drained_, nullptr)) fn();
+    if (!done_writing_ || !queue_.empty() || !writing_.empty()) return;
     if (!keep_alive_) return CloseGently();
     if (watching_peer_) {
       // The read that is under way brings the next request.
@@ -332,7 +377,9 @@ class Session : public std::enable_shared_from_this<Session> {
   std::deque<Piece> queue_;
   std::vector<Piece> writing_;
   size_t queued_bytes_ = 0;
-  std::function<void()> on_closed_;
+  std::function<void()> on_closed_, drained_;
+  bool raw_ = false;  // after an upgrade
+  Responder::OnData on_data_;
 };
 
 // The answer to one request of a session.
@@ -355,6 +402,12 @@ class SessionResponder : public Responder {
   void Abort() override { session_->Abort(exchange_); }
   void OnClosed(std::function<void()> fn) override {
     session_->OnClosed(exchange_, std::move(fn));
+  }
+  bool Upgrade(std::string head, OnData on_data) override {
+    return session_->Upgrade(exchange_, std::move(head), std::move(on_data));
+  }
+  void OnDrained(std::function<void()> fn) override {
+    session_->OnDrained(exchange_, std::move(fn));
   }
 
  private:

@@ -124,7 +124,9 @@ Kind PodRow(const Schemas& schemas) {
   kind.has_generation = true;
   kind.graceful_deletion = true;
   kind.subresources = {{"binding", "", "", "Binding", {"create"}},
-                       {"eviction", "policy", "v1", "Eviction", {"create"}}};
+                       {"eviction", "policy", "v1", "Eviction", {"create"}},
+                       {"exec", "", "", "PodExecOptions", {"create", "get"}},
+                       {"log", "", "", "Pod", {"get"}}};
   kind.delete_returns_object = true;
   kind.selectable_fields = {
       "spec.nodeName",           "spec.restartPolicy", "spec.schedulerName",

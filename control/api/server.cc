@@ -17,6 +17,7 @@
 #include "control/api/http_server.h"
 #include "control/api/json_access.h"
 #include "control/api/identity.h"
+#include "control/api/kubelet_proxy.h"
 #include "control/api/local_transport.h"
 #include "control/api/protobuf_object.h"
 #include "control/api/registry.h"
@@ -194,6 +195,7 @@ class ApiServer::Impl {
         watches_(&registry_, {options.max_watch_queue_bytes,
                               options.bookmark_interval,
                               options.min_watch_timeout}),
+        kubelets_(loop, &registry_, options.kubelet_netns),
         http_(loop, {.max_body_bytes = options.max_body_bytes},
               [this](kube::Request request, ResponderRef responder) {
                 Serve(std::move(request), std::move(responder));
@@ -491,6 +493,8 @@ class ApiServer::Impl {
                        : verbs_.Evict(request, responder);
       return absl::OkStatus();
     }
+    if (pod && KubeletProxy::Serves(sub))
+      return kubelets_.Serve(request, responder);
     if (core && kind.resource.plural == "namespaces" && sub == "finalize") {
       if (method != "PUT") return MethodNotAllowed();
       verbs_.FinalizeNamespace(request, responder);
@@ -504,6 +508,7 @@ class ApiServer::Impl {
   ProtobufObjects protobuf_;
   Verbs verbs_;
   Watches watches_;
+  KubeletProxy kubelets_;
   HttpServer http_;
   std::unique_ptr<kube::Transport> local_;
   std::vector<Port> ports_;

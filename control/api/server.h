@@ -46,6 +46,9 @@ struct ServerOptions {
   absl::Duration min_watch_timeout = absl::Minutes(30);
   // Of generated names, for tests; null: five random characters.
   std::function<std::string()> name_suffix;
+  // The network namespace from which kubelets can be reached; "": this
+  // process' own.
+  std::string kubelet_netns;
 };
 
 class ApiServer {

@@ -80,9 +80,15 @@ class ControlPlaneImpl : public ControlPlane {
     ranges.node_port_first = config_.node_port_first;
     ranges.node_port_last = config_.node_port_last;
     FL_ASSIGN_OR_RETURN(allocator_, api::MakeServiceAllocator(ranges));
+    api::ServerOptions options;
+    // Nodes are where they reach this server from.
+    for (const api::ListenAddress& address : config_.listen) {
+      if (options.kubelet_netns.empty()) options.kubelet_netns = address.netns;
+    }
     server_ = std::make_unique<api::ApiServer>(
         loop_, store_.get(), &kinds_,
-        std::vector<api::Admission*>{allocator_.get(), priorities_.get()});
+        std::vector<api::Admission*>{allocator_.get(), priorities_.get()},
+        options);
     FL_RETURN_IF_ERROR(server_->Load());
     for (const api::ListenAddress& address : config_.listen) {
       FL_RETURN_IF_ERROR(server_->Listen(address));

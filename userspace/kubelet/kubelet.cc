@@ -64,7 +64,10 @@ Kubelet::Kubelet(EventLoop* loop, kube::Transport* transport, Options options)
       events_(loop, &client_, "kubelet", options_.node_name),
       node_(loop, &client_, &options_),
       pods_(loop, transport, PodsOf(options_.node_name)),
-      nodes_(loop, transport, AllNodes()) {}
+      nodes_(loop, transport, AllNodes()),
+      server_(loop, [this](const std::string& ns, const std::string& name) {
+        return FindPod(ns, name);
+      }) {}
 
 Kubelet::~Kubelet() = default;
 
@@ -100,6 +103,9 @@ absl::Status Kubelet::CheckMachine() const {
 
 absl::Status Kubelet::Start() {
   FL_RETURN_IF_ERROR(CheckMachine());
+  // First: a second kubelet on this node ends here.
+  FL_RETURN_IF_ERROR(server_.Listen(options_.node_ips.front(), options_.port));
+  options_.port = server_.port();
   FL_RETURN_IF_ERROR(PrepareNode());
   FL_RETURN_IF_ERROR(MakeCgroup(options_.PodsCgroup()));
   std::error_code error;
@@ -173,6 +179,18 @@ void Kubelet::RecoverPod(const PodDir& dir) {
   for (const IpAddress& ip : worker->ips()) {
     for (IpPool& pool : pools_) (void)pool.Take(ip);
   }
+}
+
+// The one that the API has by that name; an earlier one of the same name may
+// still be ending.
+PodWorker* Kubelet::FindPod(const std::string& ns,
+                            const std::string& name) const {
+  PodWorker* found = nullptr;
+  for (const auto& [uid, worker] : workers_) {
+    if (worker->spec().ns != ns || worker->spec().name != name) continue;
+    if (found == nullptr || !worker->removed()) found = worker.get();
+  }
+  return found;
 }
 
 int Kubelet::ActivePods() const {

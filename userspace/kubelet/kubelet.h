@@ -21,6 +21,7 @@
 #include "userspace/kubelet/node_agent.h"
 #include "userspace/kubelet/options.h"
 #include "userspace/kubelet/pod_worker.h"
+#include "userspace/kubelet/server/kubelet_server.h"
 
 namespace fairlead::kubelet {
 
@@ -48,6 +49,7 @@ class Kubelet {
   void ReleaseIps(const std::vector<IpAddress>& ips);
   void ApplyRoutes();
   int ActivePods() const;
+  PodWorker* FindPod(const std::string& ns, const std::string& name) const;
 
   EventLoop* loop_;
   Options options_;
@@ -57,6 +59,7 @@ class Kubelet {
   kube::Informer pods_, nodes_;
   std::map<std::string, std::unique_ptr<PodWorker>> workers_;  // by uid
   std::vector<std::unique_ptr<PodWorker>> graves_;  // destroyed on next turn
+  KubeletServer server_;
   std::vector<IpPool> pools_;
   bool synced_ = false, routes_scheduled_ = false;
   Timer route_retry_, sweep_;

@@ -39,7 +39,8 @@ struct Flags {
   std::string kubeconfig, server, node_name, node_ips, root_dir, cgroup_root;
   std::string netns_dir, netns_prefix, pod_cidrs, uplink, log_level, shim;
   std::vector<std::string> labels;
-  int max_pods = 110;
+  int max_pods = 110, port = 10250, log_max_files = 5;
+  size_t log_max_size = 10u << 20;
   double crash_backoff = 10, max_crash_backoff = 300, lease_interval = 10;
 };
 
@@ -94,6 +95,19 @@ void AddFlags(CLI::App* app, Flags* f) {
   app->add_option("--max-pods", f->max_pods, "pods at the same time")
       ->check(CLI::Range(1, 10000))
       ->capture_default_str();
+  app->add_option("--port", f->port,
+                  "port of the kubelet's server, on the first of --node-ip; "
+                  "0: any")
+      ->check(CLI::Range(0, 65535))
+      ->capture_default_str();
+  app->add_option("--container-log-max-size", f->log_max_size,
+                  "bytes of a container's log file before it is rotated")
+      ->check(CLI::Range(size_t{1024}, size_t{1} << 40))
+      ->capture_default_str();
+  app->add_option("--container-log-max-files", f->log_max_files,
+                  "files kept of a container's log")
+      ->check(CLI::Range(1, 99))
+      ->capture_default_str();
   app->add_option("--labels", f->labels, "KEY=VALUE of the Node, repeatable")
       ->delimiter(',');
   app->add_option("--crash-backoff", f->crash_backoff,
@@ -134,6 +148,9 @@ absl::StatusOr<Options> MakeOptions(const Flags& f) {
   o.netns_prefix = f.netns_prefix;
   o.uplink = f.uplink;
   o.max_pods = f.max_pods;
+  o.port = static_cast<Port>(f.port);
+  o.log_max_bytes = f.log_max_size;
+  o.log_max_files = f.log_max_files;
   o.crash_backoff = absl::Seconds(f.crash_backoff);
   o.max_crash_backoff = absl::Seconds(f.max_crash_backoff);
   o.lease_interval = absl::Seconds(f.lease_interval);

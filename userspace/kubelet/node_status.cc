@@ -80,7 +80,8 @@ Json Addresses(const Options& options) {
 Json Essence(Json status) {
   Json essence = Json::object();
   for (const char* key :
-       {"addresses", "capacity", "allocatable", "nodeInfo"}) {
+       {"addresses", "capacity", "allocatable", "daemonEndpoints",
+        "nodeInfo"}) {
     if (status.contains(key)) essence[key] = status[key];
   }
   Json conditions = Json::object();
@@ -161,7 +162,7 @@ Json BuildNodeStatus(const Options& options, const Machine& machine,
           {"capacity", resources},
           {"allocatable", resources},
           {"conditions", std::move(conditions)},
-          {"daemonEndpoints", {{"kubeletEndpoint", {{"Port", 0}}}}},
+          {"daemonEndpoints", {{"kubeletEndpoint", {{"Port", options.port}}}}},
           {"nodeInfo",
            {{"architecture", kArchitecture},
             {"bootID", machine.boot_id},

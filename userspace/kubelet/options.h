@@ -26,6 +26,9 @@ struct Options {
   absl::Duration crash_backoff = absl::Seconds(10);
   absl::Duration max_crash_backoff = absl::Minutes(5);
   absl::Duration lease_interval = absl::Seconds(10);
+  Port port = 10250;  // of its server, on the first node_ip; 0: any
+  size_t log_max_bytes = 10u << 20;  // of one file of a container's log
+  int log_max_files = 5;
   std::string shim;          // path of fairlead-shim
   std::string default_path;  // PATH of containers that set none
 

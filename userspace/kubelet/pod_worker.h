@@ -70,7 +70,19 @@ class PodWorker {
 
   const PodSpec& spec() const { return spec_; }
   const std::vector<IpAddress>& ips() const { return view_.ips; }
+  bool removed() const { return removed_; }    // the API has it no more
   bool finished() const { return finished_; }  // only its record is left
+
+  // For the kubelet's server. The run whose log is meant; InvalidArgument with
+  // a kubelet's words.
+  [[nodiscard]] absl::StatusOr<ContainerRun> LogRun(
+      const std::string& container, bool previous) const;
+  std::string LogPath(const std::string& container, int attempt) const;
+  bool IsRunning(const std::string& container, const std::string& id) const;
+  // What, put before a command, runs it inside the container; empty: the
+  // container doesn't run.
+  std::vector<std::string> EnterCommand(const std::string& container,
+                                        bool terminal) const;
 
  private:
   struct Container {

@@ -12,6 +12,7 @@
 #include "userspace/kubelet/env.h"
 #include "userspace/kubelet/json.h"
 #include "userspace/kubelet/pod_status.h"
+#include "userspace/kubelet/pod_streams.h"
 #include "userspace/kubelet/pod_worker.h"
 
 namespace fairlead::kubelet {
@@ -64,7 +65,9 @@ ContainerConfig PodWorker::ConfigOf(const std::string& container,
   ContainerConfig config;
   config.shim = node_.options->shim;
   config.prefix = dir_.RunPrefix(container, attempt);
-  config.log = config.prefix + ".log";
+  config.log = LogPath(container, attempt);
+  config.log_bytes = node_.options->log_max_bytes;
+  config.log_files = node_.options->log_max_files;
   config.cgroup = cgroup + container;
   config.shim_cgroup = cgroup + "_shim";
   config.namespaces = Namespaces();
@@ -242,16 +245,38 @@ void PodWorker::OnExit(const std::string& name, Container* c,
   }
 }
 
+std::vector<std::string> PodWorker::EnterCommand(const std::string& container,
+                                                 bool terminal) const {
+  const ContainerView& view = view_.Of(container);
+  if (!view.run || view.run->pid == 0) return {};
+  return {node_.options->shim, terminal ? "exec-tty" : "exec",
+          dir_.RunPrefix(container, view.run->attempt) + ".spec",
+          StrCat(view.run->pid)};
+}
+
 ActionTarget PodWorker::TargetOf(const std::string& container) const {
   ActionTarget target;
   if (!view_.ips.empty()) target.host = view_.ips.front().ToString();
-  const ContainerView& view = view_.Of(container);
-  if (view.run) {
-    target.enter = {node_.options->shim, "exec",
-                    dir_.RunPrefix(container, view.run->attempt) + ".spec",
-                    StrCat(view.run->pid)};
-  }
+  target.enter = EnterCommand(container, false);
   return target;
+}
+
+std::string PodWorker::LogPath(const std::string& container,
+                               int attempt) const {
+  return dir_.RunPrefix(container, attempt) + ".log";
+}
+
+bool PodWorker::IsRunning(const std::string& container,
+                          const std::string& id) const {
+  const ContainerView& view = view_.Of(container);
+  return view.Running() && view.run->id == id;
+}
+
+absl::StatusOr<ContainerRun> PodWorker::LogRun(const std::string& container,
+                                               bool previous) const {
+  return RunForLog(spec_.name, container, previous, view_,
+                   BuildPodStatus(spec_, view_, At(*pod_, {"status"}),
+                                  published_, Clock::Real().Now()));
 }
 
 std::unique_ptr<Prober> PodWorker::MakeProber(const ContainerSpec& container,

@@ -57,6 +57,8 @@ std::string FormatSpec(const ContainerConfig& config) {
   AddRecord(&text, "shim_cgroup", config.shim_cgroup);
   AddRecord(&text, "cwd", config.cwd.empty() ? "/" : config.cwd);
   AddRecord(&text, "log", config.log);
+  AddRecord(&text, "log_bytes", StrCat(config.log_bytes));
+  AddRecord(&text, "log_files", StrCat(config.log_files));
   AddRecord(&text, "out", config.prefix);
   for (const std::string& arg : config.args) AddRecord(&text, "arg", arg);
   for (const std::string& env : config.env) AddRecord(&text, "env", env);

@@ -26,6 +26,8 @@ struct ContainerConfig {
   std::string shim;    // path of fairlead-shim
   std::string prefix;  // OUT of the spec: ".../CONTAINER/ATTEMPT"
   std::string log;
+  size_t log_bytes = 10u << 20;  // of one file
+  int log_files = 5;             // kept, with the newest
   std::string cgroup, shim_cgroup;
   NamespacePaths namespaces;
   std::vector<std::string> args, env;

@@ -109,9 +109,12 @@ std::vector<int> PodDir::Runs(const std::string& container) const {
 void PodDir::Prune(const std::string& container, int keep) const {
   const std::vector<int> runs = Runs(container);
   for (size_t i = 0; i + static_cast<size_t>(keep) < runs.size(); ++i) {
-    for (const char* ending : {".spec", ".id", ".state", ".exit", ".log"}) {
-      std::error_code ignored;
-      fs::remove(RunPrefix(container, runs[i]) + ending, ignored);
+    const std::string prefix = RunPrefix(container, runs[i]);
+    std::error_code ignored;
+    for (const char* ending : {".spec", ".id", ".state", ".exit", ".log"})
+      fs::remove(prefix + ending, ignored);
+    // Rotated logs are numbered without gaps.
+    for (int n = 1; fs::remove(StrCat(prefix, ".log.", n), ignored); ++n) {
     }
   }
 }

@@ -6,8 +6,9 @@
 //     sandbox            addresses and start time ("key=value" lines)
 //     hosts              /etc/hosts of its containers
 //     ns/{ipc,uts}       namespaces (the network's is below --netns-dir)
-//     CONTAINER/N.log    output of run N; N.id, N.spec, N.state, N.exit as
-//                        shim.cc says
+//     CONTAINER/N.log    output of run N (log_writer.h), N.log.1 what was
+//                        rotated; N.id, N.spec, N.state, N.exit as shim.cc
+//                        says
 //
 // Threads: any, one at a time for a pod.
 #ifndef FAIRLEAD_USERSPACE_KUBELET_RUNTIME_POD_DIR_H_

@@ -5,11 +5,14 @@
 //
 //   fairlead-shim run SPEC            starts the container, waits for its end
 //   fairlead-shim exec SPEC PID ARG...  runs a command beside process PID
+//   fairlead-shim exec-tty SPEC PID ARG...  the same; standard input is a
+//                                     terminal, which becomes the command's own
 //
 // SPEC is a file of NUL-ended "key=value" records:
 //   net, ipc, uts     paths of namespaces to join (absent: the caller's)
 //   cgroup, shim_cgroup  cgroup v2 directories for the process and the shim
-//   cwd, log          working directory; file that stdout and stderr go to
+//   cwd, log          working directory; file for output (log_writer.h)
+//   log_bytes, log_files  size of one log file, and how many are kept
 //   arg, env          each once per word; bind: "SOURCE\nTARGET" file mounts
 //   out               prefix of the files written here:
 //     OUT.state  shim, pid, pid_start (ticks), started (unix ns): running
@@ -18,8 +21,10 @@
 // one line: "ok PID" or "error TEXT". Descriptor 4 is a lock on SPEC that the
 // kubelet took: it is held for as long as this process lives.
 #include <fcntl.h>
+#include <poll.h>
 #include <sched.h>
 #include <signal.h>
+#include <sys/ioctl.h>
 #include <sys/mount.h>
 #include <sys/prctl.h>
 #include <sys/stat.h>
@@ -35,7 +40,11 @@
 #include <string>
 #include <vector>
 
+#include "userspace/kubelet/runtime/log_writer.h"
+
 namespace {
+
+using fairlead::kubelet::LogWriter;
 
 constexpr int kReadyFd = 3;
 constexpr int kLockFd = 4;
@@ -44,6 +53,8 @@ constexpr int kCannotStart = 128;  // containerd's code for "StartError"
 struct Spec {
   std::string net, ipc, uts, cgroup, shim_cgroup, cwd, log, out;
   std::vector<std::string> args, env, binds;
+  size_t log_bytes = 10u << 20;
+  int log_files = 5;
 };
 
 std::string ReadFile(const std::string& path) {
@@ -88,6 +99,8 @@ bool ParseSpec(const std::string& path, Spec* spec) {
     else if (key == "shim_cgroup") spec->shim_cgroup = value;
     else if (key == "cwd") spec->cwd = value;
     else if (key == "log") spec->log = value;
+    else if (key == "log_bytes") spec->log_bytes = std::stoul("0" + value);
+    else if (key == "log_files") spec->log_files = std::stoi("0" + value);
     else if (key == "out") spec->out = value;
     else if (key == "arg") spec->args.push_back(value);
     else if (key == "env") spec->env.push_back(value);
@@ -196,7 +209,12 @@ void ResetSignals() {
   Fail(report, "exec " + args[0], errno);
 }
 
-[[noreturn]] void RunContainer(int report, const Spec& spec) {
+struct Output {
+  int out[2] = {-1, -1}, err[2] = {-1, -1};  // read end, write end
+};
+
+[[noreturn]] void RunContainer(int report, const Spec& spec,
+                               const Output& output) {
   prctl(PR_SET_PDEATHSIG, SIGKILL);
   JoinCgroup(report, spec.cgroup);
   Join(report, spec.net, CLONE_NEWNET);
@@ -204,13 +222,11 @@ void ResetSignals() {
   Join(report, spec.uts, CLONE_NEWUTS);
   SetUpMounts(report, spec);
   setsid();
-  const int log =
-      open(spec.log.c_str(), O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC, 0640);
   const int null = open("/dev/null", O_RDONLY | O_CLOEXEC);
-  if (log < 0 || null < 0) Fail(report, "open log " + spec.log, errno);
+  if (null < 0) Fail(report, "open /dev/null", errno);
   dup2(null, 0);
-  dup2(log, 1);
-  dup2(log, 2);
+  dup2(output.out[1], 1);
+  dup2(output.err[1], 2);
   Exec(report, spec, spec.args);
 }
 
@@ -236,6 +252,37 @@ int Wait(pid_t pid) {
   return status;
 }
 
+// Takes what is there. False: nothing will come any more.
+bool ReadOutput(int fd, LogWriter::Stream stream, LogWriter* log) {
+  char chunk[65536];
+  ssize_t n;
+  while ((n = read(fd, chunk, sizeof(chunk))) > 0)
+    log->Add(stream, chunk, static_cast<size_t>(n));
+  return n < 0 && (errno == EAGAIN || errno == EINTR);
+}
+
+// Logs the container's output until its first process ends; the kernel then
+// ends the others, so that what is in the pipes is all.
+void CopyOutput(pid_t pid, const Output& output, LogWriter* log) {
+  fcntl(output.out[0], F_SETFL, O_NONBLOCK);
+  fcntl(output.err[0], F_SETFL, O_NONBLOCK);
+  const int process = static_cast<int>(syscall(SYS_pidfd_open, pid, 0));
+  pollfd fds[3] = {{output.out[0], POLLIN, 0},
+                   {output.err[0], POLLIN, 0},
+                   {process, POLLIN, 0}};
+  while (fds[2].revents == 0 && process >= 0) {
+    if (poll(fds, 3, -1) < 0 && errno != EINTR) break;
+    for (const int i : {0, 1}) {
+      const auto stream = static_cast<LogWriter::Stream>(i);
+      if (fds[i].revents != 0 && !ReadOutput(fds[i].fd, stream, log))
+        fds[i].fd = -1;
+    }
+  }
+  ReadOutput(output.out[0], LogWriter::kStdout, log);
+  ReadOutput(output.err[0], LogWriter::kStderr, log);
+  log->Finish();
+}
+
 int Run(const Spec& spec) {
   setsid();
   for (const int s : {SIGTERM, SIGINT, SIGHUP, SIGPIPE}) signal(s, SIG_IGN);
@@ -246,7 +293,11 @@ int Run(const Spec& spec) {
   if (!spec.shim_cgroup.empty())
     WriteFile(spec.shim_cgroup + "/cgroup.procs", "0", 0);
   int report[2];
-  if (pipe2(report, O_CLOEXEC) != 0 || unshare(CLONE_NEWPID) != 0) {
+  Output output;
+  LogWriter log(spec.log, spec.log_bytes, spec.log_files);
+  if (!log.Open() || pipe2(report, O_CLOEXEC) != 0 ||
+      pipe2(output.out, O_CLOEXEC) != 0 || pipe2(output.err, O_CLOEXEC) != 0 ||
+      unshare(CLONE_NEWPID) != 0) {
     const std::string why = std::string("set up: ") + strerror(errno);
     PublishExit(spec, kCannotStart << 8, why);
     Answer("error " + why + "\n");
@@ -255,9 +306,9 @@ int Run(const Spec& spec) {
   const pid_t pid = fork();
   if (pid == 0) {
     close(report[0]);
-    RunContainer(report[1], spec);
+    RunContainer(report[1], spec, output);
   }
-  close(report[1]);
+  for (const int end : {report[1], output.out[1], output.err[1]}) close(end);
   std::string error = pid < 0 ? strerror(errno) : "";
   char chunk[1024];
   ssize_t n;
@@ -275,12 +326,13 @@ int Run(const Spec& spec) {
               "\npid_start=" + StartTicks(pid) +
               "\nstarted=" + std::to_string(UnixNanos()) + "\n");
   Answer("ok " + std::to_string(pid) + "\n");
+  CopyOutput(pid, output, &log);
   PublishExit(spec, Wait(pid), "");
   return 0;
 }
 
-int ExecBeside(const Spec& spec, const std::string& pid,
-               const std::vector<std::string>& args) {
+int ExecBeside(Spec spec, const std::string& pid,
+               const std::vector<std::string>& args, bool terminal) {
   prctl(PR_SET_PDEATHSIG, SIGKILL);
   close_range(3, ~0U, 0);
   const std::string ns = "/proc/" + pid + "/ns/";
@@ -299,6 +351,12 @@ int ExecBeside(const Spec& spec, const std::string& pid,
       if (setns(fds[i], 0) != 0)
         Fail(2, std::string("join ") + names[i], errno);
     }
+    if (terminal) {
+      setsid();
+      ioctl(0, TIOCSCTTY, 0);
+      // First, so that the container's own wins.
+      spec.env.insert(spec.env.begin(), "TERM=xterm");
+    }
     Exec(2, spec, args);
   }
   if (child < 0) Fail(2, "fork", errno);
@@ -311,8 +369,10 @@ int ExecBeside(const Spec& spec, const std::string& pid,
 int main(int argc, char** argv) {
   const std::string verb = argc > 2 ? argv[1] : "";
   Spec spec;
-  if ((verb != "run" || argc != 3) && (verb != "exec" || argc < 5)) {
-    fputs("usage: fairlead-shim run SPEC | exec SPEC PID ARG...\n"
+  const bool terminal = verb == "exec-tty";
+  if ((verb != "run" || argc != 3) &&
+      ((verb != "exec" && !terminal) || argc < 5)) {
+    fputs("usage: fairlead-shim run SPEC | exec[-tty] SPEC PID ARG...\n"
           "The kubelet starts this program; see fairlead-kubelet --help.\n",
           stderr);
     return 2;
@@ -323,5 +383,5 @@ int main(int argc, char** argv) {
   }
   if (verb == "run") return Run(spec);
   return ExecBeside(spec, argv[3],
-                    std::vector<std::string>(argv + 4, argv + argc));
+                    std::vector<std::string>(argv + 4, argv + argc), terminal);
 }

@@ -1,0 +1,48 @@
+// SPDX-License-Identifier: Apache-2.0
+// The kubelet's own HTTP port, which the API server asks for what only the
+// node has: logs, commands inside containers. The paths are Kubernetes'.
+//
+//   GET /healthz
+//   GET /containerLogs/NAMESPACE/POD/CONTAINER?follow=&previous=&tailLines=...
+//   GET|POST /exec/NAMESPACE/POD/CONTAINER?command=...&input=1&output=1...
+//
+// Threads: the event loop's only. Plain HTTP, as the API server's is: who
+// reaches the port may do all of this.
+#ifndef FAIRLEAD_USERSPACE_KUBELET_SERVER_KUBELET_SERVER_H_
+#define FAIRLEAD_USERSPACE_KUBELET_SERVER_KUBELET_SERVER_H_
+
+#include <functional>
+#include <memory>
+#include <string>
+
+#include "absl/status/status.h"
+#include "userspace/base/event_loop.h"
+#include "userspace/base/ip_address.h"
+#include "userspace/kubelet/pod_worker.h"
+#include "userspace/kubelet/server/connection.h"
+
+namespace fairlead::kubelet {
+
+class KubeletServer {
+ public:
+  // The pod, or null.
+  using FindPod = std::function<PodWorker*(const std::string& ns,
+                                           const std::string& name)>;
+
+  // `loop` outlives it.
+  KubeletServer(EventLoop* loop, FindPod find);
+  ~KubeletServer();
+
+  // Port 0: the kernel chooses.
+  [[nodiscard]] absl::Status Listen(const IpAddress& address, Port port);
+  Port port() const;
+
+ private:
+  struct State;
+  // Shared with handlers of the I/O library, which may run after it is gone.
+  std::shared_ptr<State> state_;
+};
+
+}  // namespace fairlead::kubelet
+
+#endif  // FAIRLEAD_USERSPACE_KUBELET_SERVER_KUBELET_SERVER_H_
