@@ -4,3 +4,5 @@ fl_test(kubelet_test LABEL unit
   DEPS kubelet)
 fl_test(kubelet_process_test LABEL unit SRCS kubelet_process_test.cc
   DEPS kubelet)
+fl_test(kubelet_log_test LABEL unit SRCS kubelet_log_test.cc
+  DEPS kubelet harness)

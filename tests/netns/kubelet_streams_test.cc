@@ -1,0 +1,256 @@
+// SPDX-License-Identifier: Apache-2.0
+// Logs and commands in containers as a user asks for them: the real kubectl
+// against the controller and a kubelet, all in one network namespace.
+#include <fcntl.h>
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <sched.h>
+#include <signal.h>
+#include <sys/mount.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <filesystem>
+#include <fstream>
+#include <optional>
+
+#include "tests/harness/scopes.h"
+#include "userspace/base/strings.h"
+
+namespace fairlead {
+namespace {
+
+namespace fs = std::filesystem;
+using harness::Eventually;
+using ::testing::HasSubstr;
+
+constexpr char kPod[] = R"(
+apiVersion: v1
+kind: Pod
+metadata: {name: two}
+spec:
+  terminationGracePeriodSeconds: 1
+  containers:
+  - name: a
+    image: host
+    command:
+    - sh
+    - -c
+    - 'echo one; echo two; echo three >&2; trap "exit 0" TERM;
+       while [ ! -e $FLAG ]; do sleep 0.05; done; echo last; sleep 1000 & wait'
+    env: [{name: FLAG, value: "@DIR@/flag"}]
+  - {name: b, image: host, command: [sh, -c, 'echo crashing; exit 3']}
+---
+apiVersion: v1
+kind: Pod
+metadata: {name: unbound}
+spec:
+  nodeSelector: {there: is-none}
+  containers: [{name: c, image: host, command: ["true"]}]
+---
+apiVersion: v1
+kind: Pod
+metadata: {name: pulling}
+spec:
+  terminationGracePeriodSeconds: 0
+  containers: [{name: c, image: nginx}]
+)";
+
+class KubeletStreamsTest : public ::testing::Test {
+ protected:
+  static void SetUpTestSuite() { world_ = new World; }
+  static void TearDownTestSuite() {
+    delete world_;
+    world_ = nullptr;
+  }
+  void SetUp() override {
+    if (Run("kubectl version --client").code != 0)
+      GTEST_SKIP() << "kubectl is not installed";
+    ASSERT_TRUE(world_->ready);
+  }
+
+  struct Outcome {
+    int code;
+    std::string text;
+  };
+  // A shell line inside, with KUBECONFIG; both streams.
+  static Outcome Run(const std::string& line) { return world_->Run(line); }
+  static std::string Path(const std::string& name) {
+    return world_->Path(name);
+  }
+
+ private:
+  struct World {
+    World() {
+      node.emplace(*harness::NetnsScope::Create());
+      other.emplace(*harness::NetnsScope::Create());
+      cgroup.emplace(*harness::CgroupScope::Create());
+      dir.emplace(*harness::TempDirScope::Create());
+      EXPECT_TRUE(harness::AddVethPair(*node, "up0", *other, "up0").ok());
+      EXPECT_TRUE(node->Command("ip addr add 192.0.2.11/24 dev up0").ok());
+      const std::string bin = FAIRLEAD_BINARY_DIR "/bin/";
+      controller = Spawn({bin + "fairlead-controller", "--store",
+                          Path("store.db"), "--listen", "127.0.0.1:0",
+                          "--write-kubeconfig", Path("kubeconfig")});
+      EXPECT_TRUE(Eventually([&] { return fs::exists(Path("kubeconfig")); }));
+      kubelet = Spawn({bin + "fairlead-kubelet", "--kubeconfig",
+                       Path("kubeconfig"), "--node-name", "node-1",
+                       "--node-ip", "192.0.2.11", "--port", "0",
+                       "--root-dir", Path("root"), "--cgroup-root",
+                       cgroup->path(), "--netns-dir", Path("netns"),
+                       "--netns-prefix", "streams-"});
+      std::string pods = kPod;
+      pods.replace(pods.find("@DIR@"), 5, dir->path());
+      std::ofstream(Path("pods.yaml")) << pods;
+      if (Run("kubectl version --client").code != 0) return;
+      EXPECT_EQ(Run("kubectl apply -f " + Path("pods.yaml")).code, 0);
+      ready = Eventually(
+          [&] {
+            return Run("kubectl get pods").text.find("CrashLoopBackOff") !=
+                   std::string::npos;
+          },
+          absl::Seconds(30));
+      EXPECT_TRUE(ready) << Run("kubectl get pods,nodes").text
+                         << Run("cat " + Path("log")).text;
+    }
+
+    ~World() {
+      Run("kubectl delete pods --all --wait=false");
+      EXPECT_TRUE(Eventually([&] {
+        std::error_code error;
+        const fs::directory_iterator list(Path("root/pods"), error);
+        return begin(list) == end(list);
+      }, absl::Seconds(20))) << "pods were left behind";
+      for (const pid_t pid : {kubelet, controller}) {
+        kill(pid, SIGTERM);
+        waitpid(pid, nullptr, 0);
+      }
+      std::error_code ignored;
+      fs::remove(cgroup->path() + "/pods", ignored);
+    }
+
+    std::string Path(const std::string& name) const {
+      return dir->path() + "/" + name;
+    }
+
+    pid_t Spawn(const std::vector<std::string>& words) const {
+      const std::string log = Path("log");
+      const pid_t pid = fork();
+      if (pid != 0) return pid;
+      const int out = open(log.c_str(), O_WRONLY | O_CREAT | O_APPEND, 0644);
+      dup2(out, 1);
+      dup2(out, 2);
+      std::vector<char*> argv;
+      for (const std::string& w : words)
+        argv.push_back(const_cast<char*>(w.c_str()));
+      argv.push_back(nullptr);
+      if (setns(node->fd(), CLONE_NEWNET) == 0) execv(argv[0], argv.data());
+      _exit(127);
+    }
+
+    Outcome Run(const std::string& line) const {
+      const auto out = node->Command(
+          StrCat("export KUBECONFIG=", Path("kubeconfig"), "; (", line,
+                 "); echo \"=$?\""));
+      if (!out.ok()) return {-1, out.status().ToString()};
+      const size_t at = out->rfind('=');
+      return {atoi(out->c_str() + at + 1), out->substr(0, at)};
+    }
+
+    std::optional<harness::NetnsScope> node, other;
+    std::optional<harness::CgroupScope> cgroup;
+    std::optional<harness::TempDirScope> dir;
+    pid_t controller = 0, kubelet = 0;
+    bool ready = false;
+  };
+  static World* world_;
+};
+KubeletStreamsTest::World* KubeletStreamsTest::world_ = nullptr;
+
+TEST_F(KubeletStreamsTest, Logs) {
+  const std::string lines = "one\ntwo\nthree\n";
+  EXPECT_EQ(Run("kubectl logs two -c a").text, lines);
+  EXPECT_EQ(Run("kubectl logs two").text,
+            "Defaulted container \"a\" out of: a, b\n" + lines);
+  EXPECT_EQ(Run("kubectl logs two -c a --tail 2").text, "two\nthree\n");
+  EXPECT_EQ(Run("kubectl logs two -c a --limit-bytes 5").text, "one\nt");
+  EXPECT_EQ(Run("kubectl logs two -c a --since 1h").text, lines);
+  EXPECT_EQ(Run("kubectl logs two -c a --since-time 2100-01-01T00:00:00Z").text,
+            "");
+  EXPECT_THAT(Run("kubectl logs two -c a --timestamps --tail 1").text,
+              ::testing::MatchesRegex("20[0-9T:.-]+Z three\n"));
+  EXPECT_EQ(Run("kubectl logs two -c b --previous").text, "crashing\n");
+}
+
+TEST_F(KubeletStreamsTest, LogErrors) {
+  EXPECT_EQ(Run("kubectl logs two -c a --previous").text,
+            "Error from server (BadRequest): previous terminated container "
+            "\"a\" in pod \"two\" not found\n");
+  EXPECT_THAT(Run("kubectl logs pulling").text,
+              HasSubstr("container \"c\" in pod \"pulling\" is waiting to "
+                        "start: image can't be pulled"));
+  EXPECT_THAT(
+      Run("kubectl get --raw /api/v1/namespaces/default/pods/two/log").text,
+      HasSubstr("a container name must be specified for pod two, choose one "
+                "of: [a b]"));
+  EXPECT_THAT(Run("kubectl get --raw "
+                  "'/api/v1/namespaces/default/pods/two/log?container=x'").text,
+              HasSubstr("container x is not valid for pod two"));
+  EXPECT_EQ(Run("kubectl logs unbound").text, "");
+}
+
+TEST_F(KubeletStreamsTest, FollowedLogsEndWithWhatComesLast) {
+  const Outcome outcome =
+      Run(StrCat("kubectl logs -f two -c a > ", Path("followed"), " & "
+                 "until grep -q three ", Path("followed"), "; do sleep 0.05; "
+                 "done; touch ", Path("flag"), "; "
+                 "until grep -q last ", Path("followed"), "; do sleep 0.05; "
+                 "done; kubectl exec two -c a -- kill -TERM 1; wait"));
+  EXPECT_EQ(outcome.code, 0) << outcome.text;
+  EXPECT_EQ(Run("cat " + Path("followed")).text, "one\ntwo\nthree\nlast\n");
+}
+
+TEST_F(KubeletStreamsTest, Exec) {
+  EXPECT_EQ(Run("kubectl exec two -c a -- echo 'a  b' '&'").text, "a  b &\n");
+  const Outcome failed =
+      Run("kubectl exec two -c a -- sh -c 'echo out; exit 7' 2>&1");
+  EXPECT_EQ(failed.code, 7);
+  EXPECT_THAT(failed.text, HasSubstr("out\n"));
+  EXPECT_THAT(failed.text,
+              HasSubstr("command terminated with exit code 7\n"));
+  EXPECT_EQ(Run("kubectl exec two -c a -- sh -c 'echo err >&2' 2>/dev/null")
+                .text, "");
+  EXPECT_EQ(Run("kubectl exec two -c a -- sh -c 'echo $FLAG'").text,
+            Path("flag") + "\n") << "the container's environment";
+}
+
+TEST_F(KubeletStreamsTest, ExecWithInput) {
+  // More than any buffer on the way, in both directions.
+  Run(StrCat("head -c 5000000 /dev/urandom > ", Path("blob")));
+  EXPECT_EQ(Run(StrCat("kubectl exec -i two -c a -- cat < ", Path("blob"),
+                       " | cmp - ", Path("blob"), " && echo same")).text,
+            "same\n");
+  EXPECT_EQ(Run(StrCat("kubectl cp ", Path("blob"), " two:", Path("copy"),
+                       " -c a && cmp ", Path("blob"), " ", Path("copy"),
+                       " && echo same")).text,
+            "same\n");
+}
+
+TEST_F(KubeletStreamsTest, ExecWithATerminal) {
+  EXPECT_THAT(Run("script -qec \"kubectl exec -it two -c a -- sh -c "
+                  "'tty; echo \\$TERM'\" /dev/null").text,
+              ::testing::AllOf(HasSubstr("/dev/pts/"), HasSubstr("xterm")));
+}
+
+TEST_F(KubeletStreamsTest, ExecErrors) {
+  const Outcome unbound = Run("kubectl exec unbound -- true");
+  EXPECT_EQ(unbound.code, 1);
+  EXPECT_EQ(unbound.text, "Error from server (BadRequest): pod unbound does "
+                          "not have a host assigned\n");
+  EXPECT_THAT(Run("kubectl exec pulling -- true").text,
+              HasSubstr("unable to upgrade connection: container not found "
+                        "(\"c\")"));
+}
+
+}  // namespace
+}  // namespace fairlead
