@@ -2,6 +2,7 @@
 #include "tests/reference/flows.h"
 
 #include <algorithm>
+#include <utility>
 
 namespace fairlead::reference {
 namespace {
@@ -483,6 +484,8 @@ Flows::FlowPointer Flows::IngressTook(const Packet& packet,
           RuleOnNewFlow(*state_, packet.src.address, packet.dst);
       affinity_.erase({ruling.port, packet.src.address});
     }
+  } else if (alternative.kind == Kind::kReply) {
+    flow->answer_on_its_way = true;
   } else if (alternative.kind == Kind::kForward) {
     flow->client_seen = now_;
     flow->client_fin |= packet.IsConnection() && packet.fin;
@@ -555,10 +558,16 @@ void Flows::EgressTook(const Packet& packet, const Alternative& alternative,
     }
     flow.source = source;
   } else if (alternative.kind == Kind::kReply) {
-    flow.endpoint_seen = now_;
-    flow.answered = true;
-    flow.endpoint_fin |= packet.IsConnection() && packet.fin;
-    flow.endpoint_rst |= packet.IsConnection() && packet.rst;
+    // Past the flow's source, straight between its two ends: it may or may not
+    // keep the flow.
+    if (flow.masquerade && !std::exchange(flow.answer_on_its_way, false)) {
+      flow.doubtful = true;
+    } else {
+      flow.endpoint_seen = now_;
+      flow.answered = true;
+      flow.endpoint_fin |= packet.IsConnection() && packet.fin;
+      flow.endpoint_rst |= packet.IsConnection() && packet.rst;
+    }
   }
   if (packet.shape == Shape::kFirstFragment) {
     Alternative later = alternative;

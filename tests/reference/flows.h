@@ -62,6 +62,9 @@ struct Flow {
   bool client_fin = false, client_rst = false;
   bool endpoint_fin = false, endpoint_rst = false;
   bool answered = false;
+  // Of a masqueraded one: an answer has come in to its source, and has not
+  // gone out yet.
+  bool answer_on_its_way = false;
   // Another flow has its source port: it is over.
   bool overtaken = false;
   // It was silent for so long that it may have made place, entry by entry.
