@@ -145,7 +145,8 @@ int64_t Flows::Silence(const Flow& flow) const {
 bool Flows::IsDead(const Flow& flow) const {
   int64_t limit = kTcpSilence;
   if (flow.client.protocol == Protocol::kUdp) {
-    limit = flow.answered ? kUdpSilence : kUdpUnansweredSilence;
+    limit = flow.answered || flow.doubtful ? kUdpSilence
+                                           : kUdpUnansweredSilence;
   } else if (flow.client_rst || flow.endpoint_rst) {
     limit = kResetSilence;
   } else if (flow.client_fin && flow.endpoint_fin) {
@@ -172,7 +173,8 @@ bool Flows::IsSourceInUse(const L4Address& source, const Flow& flow) const {
 bool Flows::TakesNewFlows(const L4Address& endpoint) const {
   for (const ServicePortId& port : state_->PortsOf(endpoint.address.family())) {
     const EndpointSets sets = SetsOf(*state_, port);
-    if (sets.cluster.contains(endpoint) || sets.local.contains(endpoint)) {
+    if ((sets.cluster.contains(endpoint) || sets.local.contains(endpoint)) &&
+        state_->HasFrontend(port)) {
       return true;
     }
   }
@@ -181,7 +183,10 @@ bool Flows::TakesNewFlows(const L4Address& endpoint) const {
 
 bool Flows::ServesAny(const L4Address& endpoint) const {
   for (const ServicePortId& port : state_->PortsOf(endpoint.address.family())) {
-    if (state_->KeepersOf(port).contains(endpoint)) return true;
+    if (state_->KeepersOf(port).contains(endpoint) &&
+        state_->HasFrontend(port)) {
+      return true;
+    }
   }
   return false;
 }
@@ -560,10 +565,10 @@ void Flows::EgressTook(const Packet& packet, const Alternative& alternative,
   } else if (alternative.kind == Kind::kReply) {
     // Past the flow's source, straight between its two ends: it may or may not
     // keep the flow.
+    flow.endpoint_seen = now_;
     if (flow.masquerade && !std::exchange(flow.answer_on_its_way, false)) {
       flow.doubtful = true;
     } else {
-      flow.endpoint_seen = now_;
       flow.answered = true;
       flow.endpoint_fin |= packet.IsConnection() && packet.fin;
       flow.endpoint_rst |= packet.IsConnection() && packet.rst;

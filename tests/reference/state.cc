@@ -110,6 +110,17 @@ std::vector<ServicePortId> State::PortsOf(IpFamily family) const {
   return out;
 }
 
+bool State::HasFrontend(const ServicePortId& port) const {
+  for (const Want& want : WantsOf(services_.at(port.service))) {
+    if (want.port != port.port || want.frontend.protocol != port.protocol ||
+        want.frontend.address.family() != port.family) {
+      continue;
+    }
+    if (OwnerOf(want.frontend)->port == port) return true;
+  }
+  return false;
+}
+
 std::vector<Candidate> State::CandidatesOf(const ServicePortId& port) const {
   std::map<L4Address, Candidate> found;
   for (const auto& [key, slice] : slices_) {  // by key

@@ -113,6 +113,8 @@ class State {
   bool IsServiceAddress(const IpAddress& address) const;
   // All that Services have in a family, whoever owns their frontends.
   std::vector<ServicePortId> PortsOf(IpFamily family) const;
+  // Or have all its addresses gone to other Services?
+  bool HasFrontend(const ServicePortId& port) const;
   // Each address and port once, by address.
   std::vector<Candidate> CandidatesOf(const ServicePortId& port) const;
   // Those that may keep the flows that they have.
