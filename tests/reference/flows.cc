@@ -75,6 +75,7 @@ void Flows::StateChanged() {
     auto service = state_->services().find(port.service);
     bool keep = service != state_->services().end() &&
                 service->second.affinity > absl::ZeroDuration() &&
+                state_->HasFrontend(port) &&
                 state_->KeepersOf(port).contains(it->second.endpoint);
     it = keep ? std::next(it) : affinity_.erase(it);
   }
