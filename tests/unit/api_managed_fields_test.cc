@@ -115,8 +115,8 @@ TEST(TrackUpdateTest, WhatIsWrittenIsTheWritersAlone) {
 }
 
 TEST(TrackUpdateTest, OnlyWhoTakesAFieldGetsANewTime) {
-  Json owners = {Owner("one", "Update", Json::parse(
-                                            R"({"f:data":{"f:a":{},"f:b":{}}})"))};
+  Json owners = Json::array({Owner(
+      "one", "Update", Json::parse(R"({"f:data":{"f:a":{},"f:b":{}}})"))});
   Json before = ConfigMap({{"a", "1"}, {"b", "1"}}, owners);
   Json less = TrackUpdate(ConfigMaps(), before, ConfigMap({{"a", "1"}}),
                           nullptr, {"one", ""}, kNow);
@@ -132,8 +132,8 @@ TEST(TrackUpdateTest, SubresourcesHaveTheirOwnEntries) {
   Json before = {{"metadata", {{"name", "s"}, {"uid", "u"}}},
                  {"spec", {{"type", "ClusterIP"}}},
                  {"status", {{"loadBalancer", Json::object()}}}};
-  before["metadata"]["managedFields"] = {
-      Owner("m", "Update", Json::parse(R"({"f:spec":{"f:type":{}}})"))};
+  before["metadata"]["managedFields"] = Json::array({
+      Owner("m", "Update", Json::parse(R"({"f:spec":{"f:type":{}}})"))});
   Json after = before;
   after["metadata"].erase("managedFields");
   after["status"]["conditions"] = {{{"type", "X"}, {"status", "True"}}};
@@ -155,8 +155,9 @@ TEST(TrackUpdateTest, SubresourcesHaveTheirOwnEntries) {
 TEST(TrackUpdateTest, AScaleToZeroIsNobodys) {
   Json before = {{"metadata", {{"name", "d"}, {"uid", "u"}}},
                  {"spec", {{"replicas", 1}, {"paused", true}}}};
-  before["metadata"]["managedFields"] = {Owner(
-      "m", "Update", Json::parse(R"({"f:spec":{"f:paused":{},"f:replicas":{}}})"))};
+  before["metadata"]["managedFields"] = Json::array({Owner(
+      "m", "Update",
+      Json::parse(R"({"f:spec":{"f:paused":{},"f:replicas":{}}})"))});
   Json after = before;
   after["metadata"].erase("managedFields");
   auto scaled = [&](int replicas) {
@@ -171,14 +172,16 @@ TEST(TrackUpdateTest, AScaleToZeroIsNobodys) {
 
 TEST(TrackUpdateTest, ResetAndReplacedByTheBody) {
   Json before = ConfigMap(
-      {{"a", "1"}}, {Owner("one", "Update", Json::parse(R"({"f:data":{}})"))});
+      {{"a", "1"}},
+      Json::array({Owner("one", "Update", Json::parse(R"({"f:data":{}})"))}));
   Json after = ConfigMap({{"a", "2"}});
   FieldManager two{"two", ""};
   for (const Json& reset : {Json::array(), Json::array({Json::object()})}) {
     EXPECT_EQ(TrackUpdate(ConfigMaps(), before, after, reset, two, kNow),
               Json::array());
   }
-  Json sent = {Owner("mine", "Apply", Json::parse(R"({"f:data":{"f:z":{}}})"))};
+  Json sent = Json::array(
+      {Owner("mine", "Apply", Json::parse(R"({"f:data":{"f:z":{}}})"))});
   EXPECT_EQ(Shown(TrackUpdate(ConfigMaps(), before, after, sent, two, kNow)),
             (Lines{"mine Apply .data.z", "two Update .data.a"}));
   // One that can't be read changes nothing.
@@ -236,8 +239,9 @@ TEST(ApplyTest, SeveralConflictsAreToldByOwner) {
 TEST(ApplyTest, WhatKubectlAppliedBeforeOnTheClientIsNoConflict) {
   Json live = ConfigMap(
       {{"a", "1"}, {"b", "9"}},
-      {Owner("kubectl-client-side-apply", "Update",
-             Json::parse(R"({"f:data":{".":{},"f:a":{},"f:b":{}}})"))});
+      Json::array({Owner(
+          "kubectl-client-side-apply", "Update",
+          Json::parse(R"({"f:data":{".":{},"f:a":{},"f:b":{}}})"))}));
   live["metadata"]["annotations"]
       ["kubectl.kubernetes.io/last-applied-configuration"] =
           R"({"apiVersion":"v1","kind":"ConfigMap","metadata":{"name":"c"},)"
