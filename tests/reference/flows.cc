@@ -510,7 +510,10 @@ Flows::FlowPointer Flows::IngressTook(const Packet& packet,
 void Flows::MakePlace(const Packet& packet) {
   FlowPointer flow = FindReply(packet.dst, packet.src);
   if (!flow) return;
-  if (IsOver(*flow) || IsDead(*flow)) {
+  if (flow->masquerade) {
+    // Whether it is over for its own answers, such packets don't say.
+    flow->doubtful = true;
+  } else if (IsOver(*flow) || IsDead(*flow)) {
     Remove(flow);
   } else {
     flow->doubtful = MayBeDead(*flow);
