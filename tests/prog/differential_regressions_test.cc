@@ -20,26 +20,11 @@ IpAddress Ip(std::string_view text) { return *IpAddress::Parse(text); }
 constexpr char kEndpoint[] = "10.1.2.2";
 constexpr char kOutside[] = "192.0.2.10";
 
-// Loading takes a second.
-World& SharedWorld() {
-  static auto* world = [] {
-    auto made = World::Create(DefaultNode());
-    if (!made.ok()) {
-      fprintf(stderr, "%s\n", made.status().ToString().c_str());
-      abort();
-    }
-    return made->release();
-  }();
-  return *world;
-}
-
 // An episode told step by step. Remembers the first difference.
 class Story {
  public:
   Story() : episode_(&SharedWorld(), reference::Flaw::kNone, &tally_) {
-    reference::Node node = DefaultNode();
-    node.cleans_up_udp = true;
-    Note(episode_.BeginEmpty(node));
+    Note(episode_.BeginEmpty(DefaultNode()));
   }
 
   // Services "a" and "b": ClusterIP .1 or .2, one port "p".

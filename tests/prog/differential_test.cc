@@ -17,18 +17,6 @@ constexpr absl::Duration kSearch = absl::Seconds(35);
 constexpr absl::Duration kShortSearch = absl::Seconds(7);
 constexpr absl::Duration kCanary = absl::Seconds(5);
 
-World& SharedWorld() {
-  static auto* world = [] {
-    auto made = World::Create(DefaultNode());
-    if (!made.ok()) {
-      fprintf(stderr, "%s\n", made.status().ToString().c_str());
-      abort();
-    }
-    return made->release();
-  }();
-  return *world;
-}
-
 TEST(Differential, ProductAndReferenceAgree) {
   Tally tally;
   auto difference = RunFor(&SharedWorld(), /*seed=*/1, kSearch,

@@ -8,6 +8,8 @@
 #include <time.h>
 
 #include <cerrno>
+#include <cstdio>
+#include <cstdlib>
 #include <cstring>
 #include <utility>
 
@@ -130,6 +132,18 @@ reference::Node DefaultNode() {
   return node;
 }
 
+World& SharedWorld() {
+  static auto* world = [] {
+    auto made = World::Create(DefaultNode());
+    if (!made.ok()) {
+      fprintf(stderr, "%s\n", made.status().ToString().c_str());
+      abort();
+    }
+    return made->release();
+  }();
+  return *world;
+}
+
 absl::StatusOr<std::unique_ptr<World>> World::Create(
     const reference::Node& node) {
   FL_ASSIGN_OR_RETURN(harness::BpffsScope bpffs,
@@ -212,7 +226,6 @@ absl::Status World::Reset(const reference::Node& node) {
     for (uint32_t i = 0; i < filter.size(); ++i) filter[i] = 0;
   }
   aged_ = 0;
-  cleans_up_udp_ = node.cleans_up_udp;
   FL_RETURN_IF_ERROR(WriteNodePods(node));
   FL_ASSIGN_OR_RETURN(counters_, ReadCounters());
   return StartProcess(ToNodeConfig(node));
@@ -232,7 +245,7 @@ absl::Status World::CleanUpUdp(const std::vector<std::string>& services) {
   for (const std::string& key : services) {
     lost |= serving_.Update(key, cluster_->Desired(key)).lost;
   }
-  if (!lost || !cleans_up_udp_) return absl::OkStatus();
+  if (!lost) return absl::OkStatus();
   auto serves = [this](const L4Address& frontend, const L4Address& endpoint) {
     return agent::UdpServing::Serves(serving_.table(), frontend, endpoint);
   };

@@ -36,6 +36,9 @@ inline constexpr Port kNodePortMax = 30015;
 
 // The node of all episodes: its name, addresses and ranges.
 reference::Node DefaultNode();
+class World;
+// With that node; loaded once, for tests to share. Aborts if it can't be.
+World& SharedWorld();
 
 enum class Direction { kIngress, kEgress };
 
@@ -105,7 +108,6 @@ class World {
   std::unique_ptr<datapath::UdpState> udp_;
   agent::UdpServing serving_;
   bool first_apply_ = true;
-  bool cleans_up_udp_ = false;
   std::unique_ptr<model::Cluster> cluster_;
   std::unique_ptr<reconcile::Reconciler> reconciler_;
   absl::Duration now_ = absl::Seconds(1000);

@@ -80,7 +80,6 @@ void Flows::StateChanged() {
     it = keep ? std::next(it) : affinity_.erase(it);
   }
   for (const FlowPointer& flow : flows_) flow->stale |= !IsServed(*flow);
-  if (!state_->node.cleans_up_udp) return;
   std::erase_if(flows_, [](const FlowPointer& flow) {
     return flow->stale && flow->client.protocol == Protocol::kUdp;
   });

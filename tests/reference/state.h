@@ -54,10 +54,6 @@ struct Node {
   Port source_port_min = 0;  // of translated sources
   Port source_port_max = 0;
   bool masquerade_all = false;
-  // A UDP flow ends with its own service port's endpoint (section 10). False:
-  // it may go on while the endpoint serves any Service, as nobody is there to
-  // clean up.
-  bool cleans_up_udp = true;
   Flaw flaw = Flaw::kNone;
 };
 

@@ -3,7 +3,6 @@
 
 #include <fcntl.h>
 #include <signal.h>
-#include <spawn.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -13,29 +12,12 @@
 
 #include "userspace/base/status.h"
 #include "userspace/base/strings.h"
+#include "userspace/kubelet/runtime/spawn.h"
 
 namespace fairlead::kubelet {
 namespace {
 
 constexpr size_t kMaxOutput = 10240;  // as much as a kubelet keeps of a probe's
-
-absl::StatusOr<pid_t> Spawn(const std::vector<std::string>& words, int output) {
-  posix_spawn_file_actions_t actions;
-  posix_spawn_file_actions_init(&actions);
-  posix_spawn_file_actions_addopen(&actions, 0, "/dev/null", O_RDONLY, 0);
-  posix_spawn_file_actions_adddup2(&actions, output, 1);
-  posix_spawn_file_actions_adddup2(&actions, output, 2);
-  std::vector<char*> argv;
-  for (const std::string& word : words)
-    argv.push_back(const_cast<char*>(word.data()));
-  argv.push_back(nullptr);
-  pid_t pid = 0;
-  const int error = posix_spawn(&pid, argv[0], &actions, nullptr, argv.data(),
-                                environ);
-  posix_spawn_file_actions_destroy(&actions);
-  if (error != 0) return ErrnoStatus(error, "start", words[0]);
-  return pid;
-}
 
 }  // namespace
 
@@ -49,7 +31,7 @@ absl::StatusOr<std::unique_ptr<Command>> Command::Start(
   const UniqueFd theirs(ends[1]);
   auto command = std::unique_ptr<Command>(new Command(std::move(done)));
   Command* self = command.get();
-  FL_ASSIGN_OR_RETURN(self->pid_, Spawn(words, theirs.get()));
+  FL_ASSIGN_OR_RETURN(self->pid_, Spawn(words, {{theirs.get(), 1}, {theirs.get(), 2}}));
   UniqueFd pidfd(static_cast<int>(syscall(SYS_pidfd_open, self->pid_, 0)));
   if (!pidfd.valid()) return ErrnoStatus(errno, "watch", words[0]);
   self->pipe_ = std::make_unique<FdWatch>(loop, std::move(ours),

@@ -3,7 +3,6 @@
 
 #include <fcntl.h>
 #include <signal.h>
-#include <spawn.h>
 #include <sys/file.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -18,6 +17,7 @@
 #include "userspace/base/strings.h"
 #include "userspace/kubelet/runtime/cgroup.h"
 #include "userspace/kubelet/runtime/files.h"
+#include "userspace/kubelet/runtime/spawn.h"
 
 namespace fairlead::kubelet {
 namespace {
@@ -78,30 +78,6 @@ std::string StartTicks(int pid) {
   return stat->substr(at + 1, stat->find(' ', at + 1) - at - 1);
 }
 
-absl::StatusOr<pid_t> SpawnShim(const std::vector<std::string>& words,
-                                int ready, int lock) {
-  posix_spawn_file_actions_t actions;
-  posix_spawn_file_actions_init(&actions);
-  posix_spawn_file_actions_addopen(&actions, 0, "/dev/null", O_RDONLY, 0);
-  // Above the targets first, so that neither overwrites the other.
-  posix_spawn_file_actions_adddup2(&actions, ready, 60);
-  posix_spawn_file_actions_adddup2(&actions, lock, 61);
-  posix_spawn_file_actions_adddup2(&actions, 60, kReadyFd);
-  posix_spawn_file_actions_adddup2(&actions, 61, kLockFd);
-  posix_spawn_file_actions_addclose(&actions, 60);
-  posix_spawn_file_actions_addclose(&actions, 61);
-  std::vector<char*> argv;
-  for (const std::string& word : words)
-    argv.push_back(const_cast<char*>(word.data()));
-  argv.push_back(nullptr);
-  pid_t pid = 0;
-  const int error = posix_spawn(&pid, argv[0], &actions, nullptr, argv.data(),
-                                environ);
-  posix_spawn_file_actions_destroy(&actions);
-  if (error != 0) return ErrnoStatus(error, "start", words[0]);
-  return pid;
-}
-
 }  // namespace
 
 ContainerProcess::ContainerProcess(EventLoop* loop, int attempt,
@@ -140,7 +116,8 @@ absl::Status ContainerProcess::Spawn() {
   const UniqueFd shim_end(ends[1]);
   FL_ASSIGN_OR_RETURN(
       const pid_t pid,
-      SpawnShim({config_.shim, "run", spec}, shim_end.get(), lock.get()));
+      kubelet::Spawn({config_.shim, "run", spec},
+                     {{shim_end.get(), kReadyFd}, {lock.get(), kLockFd}}));
   ready_ = std::make_unique<FdWatch>(loop_, std::move(ready),
                                      [this] { OnReadyLine(); });
   return WatchShim(pid);

@@ -4,7 +4,6 @@
 #include <fcntl.h>
 #include <pty.h>
 #include <signal.h>
-#include <spawn.h>
 #include <sys/ioctl.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -28,6 +27,7 @@
 #include "userspace/base/strings.h"
 #include "userspace/kubelet/json.h"
 #include "userspace/kubelet/runtime/fd_watch.h"
+#include "userspace/kubelet/runtime/spawn.h"
 
 namespace fairlead::kubelet {
 namespace {
@@ -115,29 +115,6 @@ absl::StatusOr<Streams> OpenStreams(const ExecOptions& options) {
   return s;
 }
 
-absl::StatusOr<pid_t> Spawn(const std::vector<std::string>& words,
-                            const Streams& streams) {
-  posix_spawn_file_actions_t actions;
-  posix_spawn_file_actions_init(&actions);
-  // Above the targets first, so that none overwrites another.
-  int at = 60;
-  for (const UniqueFd* fd :
-       {&streams.child_in, &streams.child_out, &streams.child_err})
-    posix_spawn_file_actions_adddup2(&actions, fd->get(), at++);
-  for (int i = 0; i < 3; ++i)
-    posix_spawn_file_actions_adddup2(&actions, 60 + i, i);
-  std::vector<char*> argv;
-  for (const std::string& word : words)
-    argv.push_back(const_cast<char*>(word.data()));
-  argv.push_back(nullptr);
-  pid_t pid = 0;
-  const int error = posix_spawn(&pid, argv[0], &actions, nullptr, argv.data(),
-                                environ);
-  posix_spawn_file_actions_destroy(&actions);
-  if (error != 0) return ErrnoStatus(error, "start", words[0]);
-  return pid;
-}
-
 class ExecSession : public std::enable_shared_from_this<ExecSession> {
  public:
   ExecSession(const ConnectionRef& connection, ExecOptions options,
@@ -184,7 +161,9 @@ class ExecSession : public std::enable_shared_from_this<ExecSession> {
   absl::Status Run() {
     FL_ASSIGN_OR_RETURN(Streams streams, OpenStreams(options_));
     terminal_ = options_.tty ? streams.in.get() : -1;
-    FL_ASSIGN_OR_RETURN(pid_, Spawn(options_.words, streams));
+    FL_ASSIGN_OR_RETURN(pid_, Spawn(options_.words, {{streams.child_in.get(), 0},
+                                                {streams.child_out.get(), 1},
+                                                {streams.child_err.get(), 2}}));
     UniqueFd process(static_cast<int>(syscall(SYS_pidfd_open, pid_, 0)));
     if (!process.valid()) return ErrnoStatus(errno, "watch the command");
     Open(std::move(streams.in), &in_);
