@@ -12,7 +12,7 @@
  *   bits 16-31  rank: what goes first when both buckets are full (below)
  *   bits  0-15  sequence; odd while somebody writes the entry
  *
- * Nobody waits: an entry is claimed by a compare-and-swap of its mark, written,
+ * Nobody waits: an entry is claimed by a compare-and-swap of its mark, filled,
  * and published by another store of the mark. So a look-up reads one line of
  * marks, or two, and the entry that it wants; making an entry costs no more
  * cache lines than that. (The kernel's LRU hash takes its lists' locks, and
@@ -34,13 +34,6 @@
 /* A call more is stack that programs lack. */
 #define FL_FLOW_INLINE inline __attribute__((always_inline))
 
-/* Where unrolling only costs stack. */
-#ifdef __clang__
-#define FL_FLOW_ROLLED _Pragma("clang loop unroll(disable)")
-#else
-#define FL_FLOW_ROLLED
-#endif
-
 typedef __u64 __attribute__((may_alias)) fl_flow_word;
 #define FL_FLOW_KEY_WORDS (sizeof(struct fl_flow_key) / 8)
 #define FL_FLOW_VALUE_WORDS (sizeof(struct fl_flow) / 8)
@@ -51,24 +44,35 @@ typedef __u64 __attribute__((may_alias)) fl_flow_word;
 
 #define FL_FLOW_LOAD(mark) (*(const volatile __u64 *)&(mark))
 
-/* Sums of products of secret sums of the key's halves (NH of UMAC): who does
- * not know the secret can't choose keys that meet. */
+/* One end, as sums of products of secret sums (NH of UMAC): who does not know
+ * the secret can't choose ends that meet. The port counts by what the address
+ * came to, so that it can't be weighed against the other end's. */
+static FL_FLOW_INLINE __u64
+fl_flow_hash_end(const fl_flow_word *addr, __u16 port,
+		 const volatile struct fl_flow_hashing *hashing)
+{
+	__u64 hash = (__u64)((__u32)addr[0] + hashing->secret[0]) *
+			     ((__u32)(addr[0] >> 32) + hashing->secret[1]) +
+		     (__u64)((__u32)addr[1] + hashing->secret[2]) *
+			     ((__u32)(addr[1] >> 32) + hashing->secret[3]);
+	__u32 folded = (__u32)(hash ^ (hash >> 32));
+
+	return hash + (__u64)(folded + hashing->secret[4]) *
+			      (port + hashing->secret[5]);
+}
+
+/* The same for both directions: whether somebody has the opposite key is then
+ * seen in cache lines that are there. */
 static FL_FLOW_INLINE __u64
 fl_flow_hash(const struct fl_flow_key *key,
 	     const volatile struct fl_flow_hashing *hashing)
 {
 	const fl_flow_word *word = (const fl_flow_word *)key;
-	__u64 hash = 0;
-	unsigned int i;
+	__u64 hash = fl_flow_hash_end(word, key->sport, hashing) +
+		     fl_flow_hash_end(word + 2, key->dport, hashing);
 
-#pragma GCC unroll 8
-	for (i = 0; i < FL_FLOW_KEY_WORDS; i++) {
-		__u32 low = (__u32)word[i] + hashing->secret[2 * i];
-		__u32 high = (__u32)(word[i] >> 32) +
-			     hashing->secret[2 * i + 1];
-
-		hash += (__u64)low * high;
-	}
+	hash += (__u64)((__u32)(word[4] >> 32) + hashing->secret[6]) *
+		hashing->secret[7];
 	hash *= 0x9e3779b97f4a7c15ull;
 	hash ^= hash >> 32;
 	return hash * 0xd6e8feb86659fd93ull;
@@ -96,26 +100,23 @@ static FL_FLOW_INLINE __u32 fl_flow_second(__u64 hash, __u32 mask)
 
 /* What goes first: what is over, then what was never answered, so that a flood
  * of first packets can't push out what has been established; within each, what
- * has been silent longest, in steps of 8 s, up to 36 h. */
-#define FL_FLOW_RANK_AGE_BITS 14
-#define FL_FLOW_RANK_AGE_MASK ((1u << FL_FLOW_RANK_AGE_BITS) - 1)
+ * has been silent longest. A rank is a time, in steps of 32 s, later by 6 days
+ * for each class: compared with now, both count at once. (No entry that has been
+ * silent for 6 days is in use any more.) */
+#define FL_FLOW_RANK_CLASS 0x4000u
 
 static FL_FLOW_INLINE __u32 fl_flow_rank(__u8 state, __u32 last_seen)
 {
 	/* Two bits a state: closed 0, new 1, closing 2, established 3. */
 	__u32 class_ = 0x2du >> (2 * (state & 3)) & 3;
 
-	return class_ << FL_FLOW_RANK_AGE_BITS |
-	       (last_seen >> 3 & FL_FLOW_RANK_AGE_MASK);
+	return (class_ * FL_FLOW_RANK_CLASS + (last_seen >> 5)) & 0xffff;
 }
 
-/* Of a mark: least goes first. `now`: coarse seconds. */
+/* Of the mark of an entry in use: least goes first. `now`: coarse seconds. */
 static FL_FLOW_INLINE __u64 fl_flow_worth(__u64 mark, __u32 now)
 {
-	__u64 rank = mark >> 16 & 0xffff;
-	__u64 age = (rank - (now >> 3) - 1) & FL_FLOW_RANK_AGE_MASK;
-
-	return (rank & ~(__u64)FL_FLOW_RANK_AGE_MASK) | age;
+	return ((mark >> 16) + FL_FLOW_RANK_CLASS - 1 - (now >> 5)) & 0xffff;
 }
 
 /* ---- marks ---- */
@@ -183,66 +184,48 @@ static FL_FLOW_INLINE __u64 fl_flow_is_free(__u64 mark)
 	return ((mark >> 32) - 1) >> 63;
 }
 
+/* What taking an entry costs: nothing if it is free. */
+static FL_FLOW_INLINE __u64 fl_flow_cost(__u64 mark, __u32 now)
+{
+	return (fl_flow_worth(mark, now) + 1) & (fl_flow_is_free(mark) - 1);
+}
+
 static FL_FLOW_INLINE __u64 fl_flow_least(__u64 a, __u64 b)
 {
-	__u64 less = a - b, sign = less >> 63;
+	__s64 less = a - b, sign = less >> 63;
 
-	sign = 0 - sign;
 	FL_FLOW_OPAQUE(sign);
 	return b + (less & sign);
 }
 
-static FL_FLOW_INLINE __u64
-fl_flow_free_ways(const struct fl_flow_bucket *bucket)
+/* The way of `bucket` that costs least: cost << 16 | ways that aren't free
+ * << 8 | way. */
+static FL_FLOW_INLINE __u64 fl_flow_cheapest(const struct fl_flow_bucket *bucket,
+					     __u64 way_bits, __u32 now)
 {
-	__u64 count = 0;
+	__u64 best = ~0ull >> 1, taken = FL_FLOW_WAYS;
 	unsigned int way;
 
-FL_FLOW_ROLLED
-	for (way = 0; way < FL_FLOW_WAYS; way++)
-		count += fl_flow_is_free(FL_FLOW_LOAD(bucket->mark[way]));
-	return count;
-}
-
-/* What taking an entry costs: a free one in the emptier bucket (`fuller` 0)
- * nothing, one that is being written most. */
-static FL_FLOW_INLINE __u64 fl_flow_cost(__u64 mark, __u64 fuller, __u32 now)
-{
-	__u64 is_free = fl_flow_is_free(mark);
-
-	return is_free * fuller +
-	       (is_free ^ 1) * (0x10000 + fl_flow_worth(mark, now)) +
-	       ((mark & 1) << 20);
-}
-
-/* The least cost in `bucket`, and (bits 0-2, bit 3: side) which way has it. */
-static FL_FLOW_INLINE __u64
-fl_flow_cheapest(const struct fl_flow_bucket *bucket, __u64 fuller, __u64 side,
-		 __u32 now)
-{
-	__u64 best = ~0ull >> 1;
-	unsigned int way;
-
-FL_FLOW_ROLLED
+#pragma GCC unroll 8
 	for (way = 0; way < FL_FLOW_WAYS; way++) {
-		__u64 cost = fl_flow_cost(FL_FLOW_LOAD(bucket->mark[way]),
-					  fuller, now);
+		__u64 mark = FL_FLOW_LOAD(bucket->mark[way]);
 
-		best = fl_flow_least(cost << 4 | side << 3 | way, best);
+		taken -= fl_flow_is_free(mark);
+		best = fl_flow_least(fl_flow_cost(mark, now) << 16 | way_bits |
+					     way,
+				     best);
 	}
-	return best;
+	return best + (taken << 8);
 }
 
-/* The way that a new entry takes: bit 3 says in which bucket. */
+/* The way that a new entry takes: a free one in the emptier bucket, or the one
+ * that costs least; bit 3: in the second bucket. Above bit 16: its cost. */
 static FL_FLOW_INLINE __u64 fl_flow_room(const struct fl_flow_bucket *first,
 					 const struct fl_flow_bucket *second,
 					 __u32 now)
 {
-	__u64 less = fl_flow_free_ways(first) - fl_flow_free_ways(second);
-	__u64 fuller = less >> 63;
-
-	return fl_flow_least(fl_flow_cheapest(first, fuller, 0, now),
-			     fl_flow_cheapest(second, fuller ^ 1, 1, now));
+	return fl_flow_least(fl_flow_cheapest(second, 8, now),
+			     fl_flow_cheapest(first, 0, now));
 }
 
 /* Is there another entry, or one in the making, that may have our key? */
@@ -252,7 +235,7 @@ static FL_FLOW_INLINE int fl_flow_twin(const struct fl_flow_bucket *bucket,
 {
 	unsigned int way;
 
-FL_FLOW_ROLLED
+#pragma GCC unroll 8
 	for (way = 0; way < FL_FLOW_WAYS; way++) {
 		__u64 mark = FL_FLOW_LOAD(bucket->mark[way]);
 
@@ -275,63 +258,29 @@ static FL_FLOW_INLINE void fl_flow_copy(fl_flow_word *to,
 		to[i] = from[i];
 }
 
-/* Writes the entry whose mark has been made `odd`, and publishes it. */
-static FL_FLOW_INLINE void fl_flow_publish(struct fl_flow_bucket *bucket,
-					   __u32 way,
-					   const struct fl_flow_key *key,
-					   const struct fl_flow *flow,
-					   __u64 odd)
-{
-	struct fl_flow_entry *entry = &bucket->entry[way & 7];
-
-	fl_flow_copy((fl_flow_word *)&entry->key, (const fl_flow_word *)key,
-		     FL_FLOW_KEY_WORDS);
-	fl_flow_copy((fl_flow_word *)&entry->flow, (const fl_flow_word *)flow,
-		     FL_FLOW_VALUE_WORDS);
-	/* A store would do, if it came after the others everywhere. */
-	__sync_lock_test_and_set(&bucket->mark[way & 7], fl_flow_next(odd));
-}
-
-enum fl_flow_put {
-	FL_FLOW_MADE = 0,
-	FL_FLOW_EXISTS = 1,  /* nothing was written */
-	FL_FLOW_FULL = 2,    /* all ways are being written, or were just taken */
+/* What a claim comes to: the way (bit 3: in the second bucket), or */
+enum fl_flow_claim {
+	FL_FLOW_EXISTS = -1, /* the key is there, or being made */
+	FL_FLOW_FULL = -2,   /* all ways are being written, or were just taken */
 };
 
-/* Overwrites the entry that is there, or nothing if somebody else does. */
-static FL_FLOW_INLINE int fl_flow_overwrite(struct fl_flow_bucket *bucket,
-					    __u32 way,
-					    const struct fl_flow_key *key,
-					    const struct fl_flow *flow)
+/* An entry for a key that neither bucket has: nobody else touches it until it
+ * is published, or released. What was in its way is gone. */
+static FL_FLOW_INLINE int fl_flow_claim(struct fl_flow_bucket *first,
+					struct fl_flow_bucket *second,
+					const struct fl_flow_key *key,
+					__u32 tag, __u8 state, __u32 now)
 {
-	__u64 mark = FL_FLOW_LOAD(bucket->mark[way & 7]);
-	__u64 odd = fl_flow_mark(mark >> 32,
-				 fl_flow_rank(flow->state, flow->last_seen),
-				 mark + 1);
-
-	if (mark & 1 || !fl_flow_take(bucket, way, mark, odd))
-		return FL_FLOW_FULL;
-	fl_flow_publish(bucket, way, key, flow, odd);
-	return FL_FLOW_MADE;
-}
-
-/* Of a key that neither bucket has. What was in its way is gone. */
-static FL_FLOW_INLINE int fl_flow_make(struct fl_flow_bucket *first,
-				       struct fl_flow_bucket *second,
-				       const struct fl_flow_key *key,
-				       const struct fl_flow *flow, __u32 tag)
-{
-	__u64 room = fl_flow_room(first, second, flow->last_seen);
+	__u64 room = fl_flow_room(first, second, now);
 	struct fl_flow_bucket *bucket = room & 8 ? second : first;
 	struct fl_flow_bucket *other = room & 8 ? first : second;
 	__u32 way = room & 7;
 	__u64 mark = FL_FLOW_LOAD(bucket->mark[way]);
-	__u64 odd = fl_flow_mark(tag,
-				 fl_flow_rank(flow->state, flow->last_seen),
-				 mark + 1);
+	__u64 odd = fl_flow_mark(tag, fl_flow_rank(state, now), mark + 1);
 
-	/* It may have become dearer: another's that was free. */
-	if (fl_flow_cost(mark, 0, flow->last_seen) > room >> 4 ||
+	/* It may have become dearer: another's that was free. What is being
+	 * written isn't waited for. */
+	if (mark & 1 || fl_flow_cost(mark, now) > room >> 16 ||
 	    !fl_flow_take(bucket, way, mark, odd))
 		return FL_FLOW_FULL;
 	if (fl_flow_twin(bucket, key, tag, way) ||
@@ -339,8 +288,51 @@ static FL_FLOW_INLINE int fl_flow_make(struct fl_flow_bucket *first,
 		fl_flow_release(bucket, way, odd);
 		return FL_FLOW_EXISTS;
 	}
-	fl_flow_publish(bucket, way, key, flow, odd);
-	return FL_FLOW_MADE;
+	return room & 0xf;
+}
+
+/* Claims the entry that is there, unless somebody else is writing it. */
+static FL_FLOW_INLINE int fl_flow_reclaim(struct fl_flow_bucket *bucket,
+					  __u32 way, __u8 state, __u32 now)
+{
+	__u64 mark = FL_FLOW_LOAD(bucket->mark[way & 7]);
+
+	return !(mark & 1) &&
+	       fl_flow_take(bucket, way, mark,
+			    fl_flow_mark(mark >> 32, fl_flow_rank(state, now),
+					 mark + 1));
+}
+
+/* Writes an entry that was claimed. */
+static FL_FLOW_INLINE void fl_flow_fill(struct fl_flow_bucket *bucket,
+					__u32 way,
+					const struct fl_flow_key *key,
+					const struct fl_flow *flow)
+{
+	struct fl_flow_entry *entry = &bucket->entry[way & 7];
+
+	fl_flow_copy((fl_flow_word *)&entry->key, (const fl_flow_word *)key,
+		     FL_FLOW_KEY_WORDS);
+	fl_flow_copy((fl_flow_word *)&entry->flow, (const fl_flow_word *)flow,
+		     FL_FLOW_VALUE_WORDS);
+}
+
+/* From now on it is found. (A store would do, if it came after all others
+ * everywhere. It waits for them: who makes several entries fills them all
+ * first.) */
+static FL_FLOW_INLINE void fl_flow_publish(struct fl_flow_bucket *bucket,
+					   __u32 way)
+{
+	__sync_lock_test_and_set(
+		&bucket->mark[way & 7],
+		fl_flow_next(FL_FLOW_LOAD(bucket->mark[way & 7])));
+}
+
+/* Gives up what was claimed. */
+static FL_FLOW_INLINE void fl_flow_disclaim(struct fl_flow_bucket *bucket,
+					    __u32 way)
+{
+	fl_flow_release(bucket, way, FL_FLOW_LOAD(bucket->mark[way & 7]));
 }
 
 #endif /* FAIRLEAD_BPF_ABI_FLOW_TABLE_H_ */

@@ -10,11 +10,19 @@
 #include "bpf/lib/maps.h"
 
 /* Tries to take a way that others are taking, too. */
-#define FL_FLOW_PUT_TRIES 3
+#define FL_FLOW_CLAIM_TRIES 3
 
 static __always_inline struct fl_flow_bucket *fl_flow_bucket_at(__u32 index)
 {
 	return (struct fl_flow_bucket *)bpf_map_lookup_elem(&fl_flow, &index);
+}
+
+/* A position is bucket * FL_FLOW_WAYS + way; or negative: nowhere. */
+static __always_inline struct fl_flow_bucket *fl_flow_bucket_of(int position)
+{
+	if (position < 0)
+		return 0;
+	return fl_flow_bucket_at((__u32)position / FL_FLOW_WAYS);
 }
 
 static __noinline __u64 fl_flow_hash_of(const struct fl_flow_key *key)
@@ -22,7 +30,7 @@ static __noinline __u64 fl_flow_hash_of(const struct fl_flow_key *key)
 	return fl_flow_hash(key, &fl_config.flows);
 }
 
-/* Where `key` is: bucket * FL_FLOW_WAYS + way; or -1. */
+/* The position of `key`. */
 __noinline int fl_flow_seek(const struct fl_flow_key *key)
 {
 	struct fl_flow_bucket *bucket;
@@ -50,12 +58,13 @@ __noinline int fl_flow_seek(const struct fl_flow_key *key)
 
 static __always_inline struct fl_flow *fl_flow_at(int position)
 {
-	struct fl_flow_bucket *bucket;
+	struct fl_flow_bucket *bucket = fl_flow_bucket_of(position);
 
-	if (position < 0)
+	if (!bucket)
 		return 0;
-	bucket = fl_flow_bucket_at((__u32)position / FL_FLOW_WAYS);
-	return bucket ? &bucket->entry[position & (FL_FLOW_WAYS - 1)].flow : 0;
+	/* Nothing is added to it before it was looked at. */
+	FL_FLOW_OPAQUE(position);
+	return &bucket->entry[position & (FL_FLOW_WAYS - 1)].flow;
 }
 
 static __always_inline struct fl_flow *
@@ -64,52 +73,86 @@ fl_flow_find(const struct fl_flow_key *key)
 	return fl_flow_at(fl_flow_seek(key));
 }
 
-static __noinline int fl_flow_replace(const struct fl_flow_key *key,
-				      const struct fl_flow *flow, int position)
-{
-	struct fl_flow_bucket *bucket =
-		fl_flow_bucket_at((__u32)position / FL_FLOW_WAYS);
-
-	return bucket ? fl_flow_overwrite(bucket, position, key, flow) :
-			FL_FLOW_FULL;
-}
-
-/* enum fl_flow_put. `fresh`: the caller takes it for absent, and nothing is
- * overwritten. */
-__noinline int fl_flow_put(const struct fl_flow_key *key,
-			   const struct fl_flow *flow, __u32 fresh)
+/* The position of an entry for `key`, which the caller takes for absent: his
+ * until he publishes or disclaims it; or enum fl_flow_claim. */
+__noinline int fl_flow_claim_new(const struct fl_flow_key *key, __u32 state,
+				 __u32 now)
 {
 	struct fl_flow_bucket *first, *second;
-	int i, result, position;
+	int i, way = FL_FLOW_FULL;
 	__u64 hash;
 
-	if (!key || !flow)
+	if (!key)
 		return FL_FLOW_FULL;
-	if (!fresh) {
-		position = fl_flow_seek(key);
-		if (position >= 0)
-			return fl_flow_replace(key, flow, position);
-	}
 	hash = fl_flow_hash_of(key);
 	first = fl_flow_bucket_at(fl_flow_first(hash, fl_config.flows.mask));
 	second = fl_flow_bucket_at(fl_flow_second(hash, fl_config.flows.mask));
 	if (!first || !second)
 		return FL_FLOW_FULL;
-	result = FL_FLOW_FULL;
-	for (i = 0; i < FL_FLOW_PUT_TRIES && result == FL_FLOW_FULL; i++)
-		result = fl_flow_make(first, second, key, flow, fl_flow_tag(hash));
-	return result;
+	for (i = 0; i < FL_FLOW_CLAIM_TRIES && way == FL_FLOW_FULL; i++)
+		way = fl_flow_claim(first, second, key, fl_flow_tag(hash),
+				    state, now);
+	if (way < 0)
+		return way;
+	return (way & 8 ? fl_flow_second(hash, fl_config.flows.mask) :
+			  fl_flow_first(hash, fl_config.flows.mask)) *
+		       FL_FLOW_WAYS +
+	       (way & 7);
+}
+
+/* The same, of the entry that is there, if one is. */
+static __noinline int fl_flow_claim_any(const struct fl_flow_key *key,
+					__u32 state, __u32 now)
+{
+	int position = fl_flow_seek(key);
+	struct fl_flow_bucket *bucket = fl_flow_bucket_of(position);
+
+	if (!bucket)
+		return fl_flow_claim_new(key, state, now);
+	return fl_flow_reclaim(bucket, position, state, now) ? position :
+							       FL_FLOW_FULL;
+}
+
+static __always_inline void fl_flow_publish_at(int position)
+{
+	struct fl_flow_bucket *bucket = fl_flow_bucket_of(position);
+
+	if (bucket)
+		fl_flow_publish(bucket, position);
+}
+
+static __always_inline void fl_flow_disclaim_at(int position)
+{
+	struct fl_flow_bucket *bucket = fl_flow_bucket_of(position);
+
+	if (bucket)
+		fl_flow_disclaim(bucket, position);
+}
+
+/* Makes or overwrites the entry of `key`; a full table makes none. */
+__noinline int fl_flow_put(const struct fl_flow_key *key,
+			   const struct fl_flow *flow)
+{
+	struct fl_flow_bucket *bucket;
+	int position;
+
+	if (!key || !flow)
+		return 0;
+	position = fl_flow_claim_any(key, flow->state, flow->last_seen);
+	bucket = fl_flow_bucket_of(position);
+	if (!bucket)
+		return 0;
+	fl_flow_fill(bucket, position, key, flow);
+	fl_flow_publish(bucket, position);
+	return 0;
 }
 
 __noinline int fl_flow_remove(const struct fl_flow_key *key)
 {
-	struct fl_flow_bucket *bucket;
 	int position = fl_flow_seek(key);
+	struct fl_flow_bucket *bucket = fl_flow_bucket_of(position);
 	__u64 mark;
 
-	if (position < 0)
-		return 0;
-	bucket = fl_flow_bucket_at((__u32)position / FL_FLOW_WAYS);
 	if (!bucket)
 		return 0;
 	mark = FL_FLOW_LOAD(bucket->mark[position & (FL_FLOW_WAYS - 1)]);
@@ -121,12 +164,9 @@ __noinline int fl_flow_remove(const struct fl_flow_key *key)
 /* The entry is in use, in `state`: the others' entries go first. */
 __noinline int fl_flow_keep(int position, __u32 state, __u32 last_seen)
 {
-	struct fl_flow_bucket *bucket;
+	struct fl_flow_bucket *bucket = fl_flow_bucket_of(position);
 	__u64 mark;
 
-	if (position < 0)
-		return 0;
-	bucket = fl_flow_bucket_at((__u32)position / FL_FLOW_WAYS);
 	if (!bucket)
 		return 0;
 	mark = FL_FLOW_LOAD(bucket->mark[position & (FL_FLOW_WAYS - 1)]);

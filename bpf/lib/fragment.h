@@ -43,7 +43,7 @@ __noinline int fl_fragment_note(const struct fl_packet *pkt, __u32 reply)
 	value.service_id = pkt->service_id;
 	value.backend_id = pkt->backend_id;
 	fl_flow_stamp(&value);
-	fl_flow_put(&key, &value, 0);
+	fl_flow_put(&key, &value);
 	return 0;
 }
 

@@ -94,22 +94,25 @@ __noinline int fl_masquerade_stale(const struct fl_flow_key *c)
 				       bpf_ktime_get_coarse_ns());
 }
 
-/* Writes C with a port that no other flow to this backend has; 0: all taken.
- * Free ports first; a stale one if there are none within the tries. */
-static __always_inline __be16
-fl_masquerade_alloc(struct fl_flow_key *c, const struct fl_flow *value,
-		    __u32 random)
+/* Claims C with a port that no other flow to this backend has: its position, or
+ * negative: all taken. Free ports first; a stale one if there are none within
+ * the tries. */
+static __always_inline int fl_masquerade_claim(struct fl_flow_key *c, __u32 now,
+					       __u32 random)
 {
 	__u32 span = fl_config.source_port_max - fl_config.source_port_min + 1;
 	__u32 at = ((__u64)random * span) >> 32;
 	__be16 stale = 0;
+	int position;
 	__u32 i;
 
 	for (i = 0; i < FL_PORT_TRIES && i < span; i++) {
 		c->dport = bpf_htons(fl_config.source_port_min + at);
-		if (fl_flow_seek(c) < 0 &&
-		    fl_flow_put(c, value, 1) == FL_FLOW_MADE)
-			return c->dport;
+		position = fl_flow_seek(c) < 0 ?
+				   fl_flow_claim_new(c, FL_FLOW_NEW, now) :
+				   FL_FLOW_EXISTS;
+		if (position >= 0)
+			return position;
 		if (fl_masquerade_stale(c))
 			stale = c->dport;
 		at++;
@@ -117,85 +120,121 @@ fl_masquerade_alloc(struct fl_flow_key *c, const struct fl_flow *value,
 			at = 0;
 	}
 	if (!stale)
-		return 0;
+		return FL_FLOW_FULL;
 	c->dport = stale;
 	fl_flow_evict(c);
-	return fl_flow_put(c, value, 0) == FL_FLOW_MADE ? stale : 0;
+	return fl_flow_claim_any(c, FL_FLOW_NEW, now);
 }
 
-/* C; the port of pkt's flow towards pkt->to, or 0. `key` is D's, and is so
- * afterwards. */
-static __always_inline __be16 fl_masquerade_open(const struct fl_packet *pkt,
-						 struct fl_flow_key *key,
-						 struct fl_flow *value)
+/* Claims D, whose entry is there or being made; or FL_FLOW_EXISTS: somebody
+ * makes it right now, or FL_FLOW_FULL: another flow has it. `d` is its key. */
+static __noinline int fl_flow_claim_reply(const struct fl_packet *pkt,
+					  struct fl_flow_key *d, __u32 now)
 {
-	__be16 port;
+	struct fl_flow *taken = fl_flow_find(d);
 
-	value->addr = pkt->tuple.src;
-	value->port = pkt->tuple.sport;
-	value->flags = FL_FLOW_REPLY | FL_FLOW_MASQ;
-	value->source_port = 0;
-	fl_flow_key_c(key, pkt->ipv6, 0);
-	port = fl_masquerade_alloc(key, value, bpf_get_prandom_u32());
-	fl_flow_key_d(key, &pkt->tuple, &pkt->to, pkt->to_port);
-	return port;
+	if (taken && fl_tuple_taken(taken, pkt))
+		return FL_FLOW_FULL;
+	if (taken && !fl_flow_is_reply_of(taken, &pkt->tuple)) {
+		/* Over: nor may its A come back to life, or its C keep a
+		 * port. */
+		fl_flow_key_a(d, &taken->addr, taken->port);
+		fl_flow_forget(d, &pkt->to, pkt->to_port);
+		fl_flow_key_d(d, &pkt->tuple, &pkt->to, pkt->to_port);
+	}
+	return fl_flow_claim_any(d, FL_FLOW_NEW, now);
+}
+
+/* A claimed entry of pkt's flow: what it does with packets is the caller's to
+ * fill in. */
+static __noinline struct fl_flow *
+fl_flow_begin(int position, const struct fl_flow_key *key,
+	      const struct fl_packet *pkt, __u32 now)
+{
+	struct fl_flow_bucket *bucket = fl_flow_bucket_of(position);
+	struct fl_flow_entry *entry;
+
+	if (!bucket)
+		return 0;
+	FL_FLOW_OPAQUE(position);
+	entry = &bucket->entry[position & (FL_FLOW_WAYS - 1)];
+	entry->key = *key;
+	entry->flow.state = FL_FLOW_NEW;
+	entry->flow.service_id = pkt->service_id;
+	entry->flow.backend_id = pkt->backend_id;
+	entry->flow.backend_generation = pkt->backend_generation;
+	entry->flow.last_seen = now;
+	entry->flow.created = (__u16)(now / 60);
+	return &entry->flow;
+}
+
+static __always_inline void fl_flow_write(struct fl_flow *flow,
+					  const struct fl_addr *addr,
+					  __be16 port, __u8 flags,
+					  __be16 source_port)
+{
+	if (!flow)
+		return;
+	flow->addr = *addr;
+	flow->port = port;
+	flow->flags = flags;
+	flow->source_port = source_port;
 }
 
 /* All entries of pkt's flow to pkt->to; what makes it exist, A, comes last.
+ * All are claimed, then filled, then published, so that their cache lines come
+ * from memory at the same time.
  * DROP_TUPLE_CLASH: another flow has D. (Global functions are verified once,
  * whatever they are called with.) */
 __noinline int fl_flow_open(const struct fl_packet *pkt)
 {
-	struct fl_flow value = {};
 	struct fl_flow_key key = {};
-	struct fl_flow *taken;
+	int a, c = -1, d;
 	__be16 port = 0;
+	__u32 now;
 
 	if (!pkt)
 		return FL_COUNTER_DROP_MAP_FULL;
-	value.service_id = pkt->service_id;
-	value.backend_id = pkt->backend_id;
-	value.backend_generation = pkt->backend_generation;
-	fl_flow_stamp(&value);
+	now = fl_now_seconds();
 	fl_flow_key_d(&key, &pkt->tuple, &pkt->to, pkt->to_port);
 	if (pkt->masquerade) {
-		port = fl_masquerade_open(pkt, &key, &value);
-		if (!port)
+		fl_flow_key_c(&key, pkt->ipv6, 0);
+		c = fl_masquerade_claim(&key, now, bpf_get_prandom_u32());
+		if (c < 0)
 			return FL_COUNTER_REJECT_NO_PORT;
+		port = key.dport;
+		fl_flow_key_d(&key, &pkt->tuple, &pkt->to, pkt->to_port);
 	}
-	value.addr = pkt->tuple.dst;
-	value.port = pkt->tuple.dport;
-	value.flags = FL_FLOW_REPLY | pkt->masquerade;
-	value.source_port = port;
-	if (fl_flow_put(&key, &value, 1) != FL_FLOW_MADE) {
-		taken = fl_flow_find(&key);
-		if (taken && fl_tuple_taken(taken, pkt))
-			goto undo;
-		if (taken && !fl_flow_is_reply_of(taken, &pkt->tuple)) {
-			/* Over: nor may its A come back to life, or its C
-			 * keep a port. */
-			fl_flow_key_a(&key, &taken->addr, taken->port);
-			fl_flow_forget(&key, &pkt->to, pkt->to_port);
-			fl_flow_key_d(&key, &pkt->tuple, &pkt->to,
-				      pkt->to_port);
-		}
-		if (fl_flow_put(&key, &value, 0) == FL_FLOW_FULL)
-			goto undo;
+	d = fl_flow_claim_new(&key, FL_FLOW_NEW, now);
+	if (fl_unlikely(d < 0))
+		d = fl_flow_claim_reply(pkt, &key, now);
+	if (d < 0) { /* its port isn't needed */
+		fl_flow_disclaim_at(c);
+		c = -1;
 	}
-	value.addr = pkt->to;
-	value.port = pkt->to_port;
-	value.flags = pkt->masquerade;
-	value.source_port = 0;
-	/* Another CPU may have made it: with the same D. */
-	if (fl_flow_put(&pkt->tuple, &value, 1) == FL_FLOW_FULL)
+	if (d == FL_FLOW_FULL)
+		return FL_COUNTER_DROP_TUPLE_CLASH;
+	/* FL_FLOW_EXISTS: another CPU makes it, with the same D. */
+	a = fl_flow_claim_new(&pkt->tuple, FL_FLOW_NEW, now);
+	if (a == FL_FLOW_FULL) {
+		fl_flow_disclaim_at(c);
+		fl_flow_disclaim_at(d);
 		return FL_COUNTER_DROP_MAP_FULL;
-	return FL_COUNTER_FORWARD_NEW;
-undo:
-	if (port) {
-		fl_flow_key_c(&key, pkt->ipv6, port);
-		fl_flow_remove(&key);
 	}
-	return FL_COUNTER_DROP_TUPLE_CLASH;
+	fl_flow_write(fl_flow_begin(d, &key, pkt, now), &pkt->tuple.dst,
+		      pkt->tuple.dport, FL_FLOW_REPLY | pkt->masquerade, port);
+	if (pkt->masquerade) {
+		fl_flow_key_c(&key, pkt->ipv6, port);
+		fl_flow_write(fl_flow_begin(c, &key, pkt, now),
+			      &pkt->tuple.src, pkt->tuple.sport,
+			      FL_FLOW_REPLY | FL_FLOW_MASQ, 0);
+	}
+	fl_flow_write(fl_flow_begin(a, &pkt->tuple, pkt, now), &pkt->to,
+		      pkt->to_port, pkt->masquerade, 0);
+	fl_flow_publish_at(c);
+	fl_flow_publish_at(d);
+	fl_flow_publish_at(a);
+	return FL_COUNTER_FORWARD_NEW;
 }
 
 /* FORWARD_NEW: pkt->to is a backend that is ON. REJECT_RST: there is none. The

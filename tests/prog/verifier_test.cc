@@ -21,10 +21,10 @@ namespace {
 // become, with the reason in the commit.
 const std::map<std::string, uint32_t>& Recorded() {
   static const auto* recorded = new std::map<std::string, uint32_t>{
-      {"fl_tc_ingress", 119468},
-      {"fl_tc_egress", 31383},
-      {"fl_tc_ingress_l3", 119427},
-      {"fl_tc_egress_l3", 31381},
+      {"fl_tc_ingress", 125611},
+      {"fl_tc_egress", 25262},
+      {"fl_tc_ingress_l3", 125610},
+      {"fl_tc_egress_l3", 25258},
       {"fl_connect4", 12654},
       {"fl_connect6", 15324},
       {"fl_sendmsg4", 19240},

@@ -25,10 +25,17 @@ class Table {
     hashing_.mask = buckets - 1;
   }
 
-  fl_flow_put Put(const fl_flow_key& key, const fl_flow& flow) {
+  // The way, or enum fl_flow_claim.
+  int Put(const fl_flow_key& key, const fl_flow& flow) {
     const uint64_t hash = fl_flow_hash(&key, &hashing_);
-    return static_cast<fl_flow_put>(fl_flow_make(
-        &First(hash), &Second(hash), &key, &flow, fl_flow_tag(hash)));
+    const int at = fl_flow_claim(&First(hash), &Second(hash), &key,
+                                 fl_flow_tag(hash), flow.state, flow.last_seen);
+    if (at >= 0) {
+      fl_flow_bucket& bucket = (at & 8) != 0 ? Second(hash) : First(hash);
+      fl_flow_fill(&bucket, at, &key, &flow);
+      fl_flow_publish(&bucket, at);
+    }
+    return at;
   }
 
   const fl_flow* Find(const fl_flow_key& key) {
@@ -120,7 +127,7 @@ fl_flow Flow(uint32_t value, fl_flow_state state = FL_FLOW_NEW,
 TEST(FlowTable, FindsWhatWasMade) {
   Table table(16);
   EXPECT_EQ(table.Find(Key(1)), nullptr);
-  ASSERT_EQ(table.Put(Key(1), Flow(7)), FL_FLOW_MADE);
+  ASSERT_GE(table.Put(Key(1), Flow(7)), 0);
   ASSERT_NE(table.Find(Key(1)), nullptr);
   EXPECT_EQ(table.Find(Key(1))->backend_id, 7u);
   EXPECT_EQ(table.Find(Key(2)), nullptr);
@@ -131,7 +138,7 @@ TEST(FlowTable, FindsWhatWasMade) {
 
 TEST(FlowTable, EachPartOfAKeyCounts) {
   Table table(1);
-  ASSERT_EQ(table.Put(Key(1), Flow(1)), FL_FLOW_MADE);
+  ASSERT_GE(table.Put(Key(1), Flow(1)), 0);
   for (size_t byte = 0; byte < offsetof(fl_flow_key, pad); ++byte) {
     fl_flow_key other = Key(1);
     reinterpret_cast<uint8_t*>(&other)[byte] ^= 1;
@@ -141,7 +148,7 @@ TEST(FlowTable, EachPartOfAKeyCounts) {
 
 TEST(FlowTable, AKeyIsMadeOnce) {
   Table table(16);
-  ASSERT_EQ(table.Put(Key(1), Flow(1)), FL_FLOW_MADE);
+  ASSERT_GE(table.Put(Key(1), Flow(1)), 0);
   EXPECT_EQ(table.Put(Key(1), Flow(2)), FL_FLOW_EXISTS);
   EXPECT_EQ(table.Copies(Key(1)), 1);
   EXPECT_EQ(table.Find(Key(1))->backend_id, 1u);
@@ -170,7 +177,7 @@ TEST(FlowTable, OfNineTenthsOneInAHundredIsLost) {
 TEST(FlowTable, AFullTableTakesTheNewestAnyway) {
   Table table(64);
   for (uint32_t i = 0; i < 100'000; ++i) {
-    ASSERT_EQ(table.Put(Key(i), Flow(i)), FL_FLOW_MADE);
+    ASSERT_GE(table.Put(Key(i), Flow(i)), 0);
     ASSERT_NE(table.Find(Key(i)), nullptr) << i;
   }
 }
@@ -198,16 +205,20 @@ struct RankRow {
 };
 
 TEST(FlowTable, WhatGoesFirst) {
-  const uint32_t now = 500'000;
+  const uint32_t now = 600'000;
   const RankRow rows[] = {
       {"closed before new", FL_FLOW_CLOSED, now, FL_FLOW_NEW, now - 100},
       {"new before closing", FL_FLOW_NEW, now, FL_FLOW_CLOSING, now - 100},
       {"closing before established", FL_FLOW_CLOSING, now,
        FL_FLOW_ESTABLISHED, now - 100},
-      {"the longer silent", FL_FLOW_ESTABLISHED, now - 16,
+      {"the longer silent", FL_FLOW_ESTABLISHED, now - 64,
        FL_FLOW_ESTABLISHED, now},
-      {"over the wrap of the age", FL_FLOW_NEW, (1u << 17) - 16, FL_FLOW_NEW,
-       (1u << 17) + 16},
+      {"over the wrap of a class", FL_FLOW_NEW, (1u << 19) - 64, FL_FLOW_NEW,
+       (1u << 19) + 64},
+      {"over the wrap of all", FL_FLOW_NEW, (1u << 21) - 64, FL_FLOW_NEW,
+       (1u << 21) + 64},
+      {"closed for five days before new", FL_FLOW_CLOSED, now - 432'000,
+       FL_FLOW_NEW, now},
   };
   for (const RankRow& row : rows) {
     const uint32_t at = std::max(row.first_seen, row.second_seen);
@@ -246,6 +257,52 @@ TEST(FlowTable, TheSecretDecidesWhoMeets) {
   EXPECT_LT(met_again, met / 4);
 }
 
+fl_flow_key Opposite(const fl_flow_key& key) {
+  fl_flow_key opposite = key;
+  opposite.src = key.dst;
+  opposite.dst = key.src;
+  opposite.sport = key.dport;
+  opposite.dport = key.sport;
+  return opposite;
+}
+
+TEST(FlowTable, OppositeKeysMeetAndAreTwo) {
+  Table table(64);
+  ASSERT_GE(table.Put(Key(1), Flow(1)), 0);
+  EXPECT_EQ(table.Find(Opposite(Key(1))), nullptr);
+  ASSERT_GE(table.Put(Opposite(Key(1)), Flow(2)), 0);
+  EXPECT_EQ(table.Copies(Key(1)), 2);
+  EXPECT_EQ(table.Find(Key(1))->backend_id, 1u);
+  EXPECT_EQ(table.Find(Opposite(Key(1)))->backend_id, 2u);
+}
+
+// Both ends are hashed alike: what one port gains the other may lose, and words
+// may change sides, without meeting.
+TEST(FlowTable, EndsThatAddUpToTheSameDontMeet) {
+  std::mt19937 random(1);
+  fl_flow_hashing hashing = {};
+  for (uint32_t& secret : hashing.secret) secret = random();
+  std::set<uint64_t> hashes;
+  constexpr uint16_t kPorts = 5'000;
+  for (uint16_t port = 0; port < kPorts; ++port) {
+    fl_flow_key key = Key(0);
+    key.src.w[3] = key.dst.w[3];
+    key.src.w[0] = 0x20010db8;  // another address that ends alike
+    key.sport = port;
+    key.dport = static_cast<uint16_t>(kPorts - port);
+    hashes.insert(fl_flow_hash(&key, &hashing));
+  }
+  EXPECT_EQ(hashes.size(), kPorts);
+  for (int word = 0; word < 4; ++word) {
+    fl_flow_key key = Key(7);
+    key.src = {{1, 2, 3, 4}};
+    key.dst = {{5, 6, 7, 8}};
+    fl_flow_key swapped = key;
+    std::swap(swapped.src.w[word], swapped.dst.w[word]);
+    EXPECT_NE(fl_flow_hash(&key, &hashing), fl_flow_hash(&swapped, &hashing));
+  }
+}
+
 // Threads make, find and remove the same few keys. Whoever was told that it
 // made a key is alone; what is found is whole.
 TEST(FlowTable, ThreadsNeverMakeAKeyTwice) {
@@ -265,7 +322,7 @@ TEST(FlowTable, ThreadsNeverMakeAKeyTwice) {
           broken = true;
         }
       }
-      if (table.Put(Key(n), Flow(n + kKeys * seed)) != FL_FLOW_MADE) continue;
+      if (table.Put(Key(n), Flow(n + kKeys * seed)) < 0) continue;
       ++made;
       if (++owners[n] != 1) broken = true;
       --owners[n];

@@ -156,17 +156,23 @@ absl::Status FlowTable::Update(const fl_flow_key& key, const fl_flow& flow) {
                       windows[0].At(fl_flow_first(hash, hashing_.mask)));
   FL_ASSIGN_OR_RETURN(fl_flow_bucket * second,
                       windows[1].At(fl_flow_second(hash, hashing_.mask)));
-  int result = FL_FLOW_FULL;
+  int at = -1;
   for (fl_flow_bucket* bucket : {first, second}) {
     const int way = fl_flow_way(bucket, &key, fl_flow_tag(hash));
     if (way < 0) continue;
-    result =
-        fl_flow_overwrite(bucket, static_cast<uint32_t>(way), &key, &flow);
-    if (result == FL_FLOW_MADE) return absl::OkStatus();
+    if (!fl_flow_reclaim(bucket, way, flow.state, flow.last_seen)) break;
+    at = way | (bucket == second ? 8 : 0);
+    break;
   }
-  result = fl_flow_make(first, second, &key, &flow, fl_flow_tag(hash));
-  if (result == FL_FLOW_MADE) return absl::OkStatus();
-  return absl::AbortedError("others are writing to fl_flow");
+  if (at < 0) {
+    at = fl_flow_claim(first, second, &key, fl_flow_tag(hash), flow.state,
+                       flow.last_seen);
+  }
+  if (at < 0) return absl::AbortedError("others are writing to fl_flow");
+  fl_flow_bucket* bucket = (at & 8) != 0 ? second : first;
+  fl_flow_fill(bucket, at, &key, &flow);
+  fl_flow_publish(bucket, at);
+  return absl::OkStatus();
 }
 
 absl::Status FlowTable::Delete(const fl_flow_key& key) {
@@ -220,8 +226,12 @@ absl::StatusOr<uint64_t> FlowTable::Count() const {
 absl::Status FlowTable::Clear() {
   return Walk([](fl_flow_bucket& bucket) {
     for (auto& mark : bucket.mark) {
-      // Written only where it must: most pages stay clean.
-      if (mark >> 32 != 0) mark = 0;
+      // Written only where it must: most pages stay clean. What is being made
+      // is its maker's.
+      const uint64_t now = FL_FLOW_LOAD(mark);
+      if (now >> 32 != 0 && (now & 1) == 0) {
+        __sync_bool_compare_and_swap(&mark, now, 0);
+      }
     }
     return true;
   });
