@@ -146,8 +146,9 @@ function(fl_fuzz name)
   target_link_libraries(${name} PRIVATE fl_flags ${deps} -fsanitize=fuzzer)
   set(work ${CMAKE_BINARY_DIR}/corpus/${name})
   file(MAKE_DIRECTORY ${work})
+  # Without verbosity what is printed is what went wrong.
   add_test(NAME fuzz.${name} COMMAND ${name} -runs=10000 -max_total_time=20
-    -rss_limit_mb=2048 -print_final_stats=1 ${work} ${A_CORPUS})
+    -verbosity=0 -rss_limit_mb=2048 -print_final_stats=1 ${work} ${A_CORPUS})
   set_tests_properties(fuzz.${name} PROPERTIES LABELS fuzz TIMEOUT 120)
   if(NOT TARGET fl_fuzz_targets)
     add_custom_target(fl_fuzz_targets)

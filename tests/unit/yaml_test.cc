@@ -5,6 +5,8 @@
 
 #include <nlohmann/json.hpp>
 
+#include "absl/strings/match.h"
+
 namespace fairlead::kube {
 namespace {
 
@@ -65,6 +67,16 @@ TEST(YamlTest, NamesTheLineOfAnError) {
   ASSERT_FALSE(documents.ok());
   EXPECT_NE(documents.status().message().find("line"), std::string::npos)
       << documents.status();
+}
+
+// The library never comes to the end of these.
+TEST(YamlTest, EndsWithWhatCantBeginADocument) {
+  for (const char* text : {",", "a: 1\n---\n, b", "--- ,"}) {
+    auto documents = JsonFromYaml(text);
+    ASSERT_FALSE(documents.ok()) << text;
+    EXPECT_TRUE(absl::StartsWith(documents.status().message(), "yaml: line"))
+        << documents.status();
+  }
 }
 
 TEST(YamlTest, RefusesBombsAndDepth) {

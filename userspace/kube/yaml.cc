@@ -1,12 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "userspace/kube/yaml.h"
 
+#include <yaml-cpp/eventhandler.h>
 #include <yaml-cpp/yaml.h>
 
 #include <cmath>
 #include <cstdlib>
 #include <nlohmann/json.hpp>
 #include <optional>
+#include <sstream>
 
 #include "absl/strings/ascii.h"
 #include "absl/strings/match.h"
@@ -111,12 +113,49 @@ absl::StatusOr<json> Convert(const YAML::Node& node, int depth, int* budget) {
   return json(nullptr);
 }
 
+// The library reports empty documents without end where one begins with what
+// belongs into brackets, such as a comma.
+class Progress : public YAML::EventHandler {
+ public:
+  void OnDocumentStart(const YAML::Mark& mark) override {
+    if (mark.pos == last_) {
+      throw YAML::ParserException(mark, "a document can't begin like this");
+    }
+    last_ = mark.pos;
+  }
+  void OnDocumentEnd() override {}
+  void OnNull(const YAML::Mark&, YAML::anchor_t) override {}
+  void OnAlias(const YAML::Mark&, YAML::anchor_t) override {}
+  void OnScalar(const YAML::Mark&, const std::string&, YAML::anchor_t,
+                const std::string&) override {}
+  void OnSequenceStart(const YAML::Mark&, const std::string&, YAML::anchor_t,
+                       YAML::EmitterStyle::value) override {}
+  void OnSequenceEnd() override {}
+  void OnMapStart(const YAML::Mark&, const std::string&, YAML::anchor_t,
+                  YAML::EmitterStyle::value) override {}
+  void OnMapEnd() override {}
+
+ private:
+  int last_ = -1;
+};
+
+// Throws for a text that would be read forever.
+void CheckProgress(const std::string& text) {
+  std::istringstream in(text);
+  YAML::Parser parser(in);
+  Progress progress;
+  while (parser.HandleNextDocument(progress)) {
+  }
+}
+
 }  // namespace
 
 absl::StatusOr<std::vector<json>> JsonFromYaml(std::string_view text) {
   std::vector<json> documents;
   try {
-    for (const YAML::Node& node : YAML::LoadAll(std::string(text))) {
+    const std::string copy(text);
+    CheckProgress(copy);
+    for (const YAML::Node& node : YAML::LoadAll(copy)) {
       int budget = kMaxNodes;
       FL_ASSIGN_OR_RETURN(json document, Convert(node, 0, &budget));
       if (!document.is_null()) documents.push_back(std::move(document));
