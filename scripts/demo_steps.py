@@ -6,6 +6,7 @@ import json
 import os
 import pathlib
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -15,6 +16,10 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent
 MANIFEST = ROOT / "docs/examples/web.yaml"
 CLUSTER = "demo"
 KEEP = "--keep" in sys.argv
+# Real clusters wait 40 s and 5 min before they give a silent node up.
+IMPATIENT = ("--kubelet-flag=--lease-interval=1",
+             "--controller-flag=--node-monitor-grace-period=8s",
+             "--controller-flag=--pod-eviction-timeout=2s")
 NODE_IP = {4: "172.30.0.11", 6: "fd00:172:30::11"}
 OTHER_NODE_IP = "172.30.0.12"
 
@@ -151,6 +156,30 @@ def load(where, target, *flags, packet_path=False):
     return json.loads(process.communicate()[0])
 
 
+class ConstantLoad:
+    """Requests from several places for as long as the block lasts: not one
+    may fail."""
+
+    def __init__(self, **places):
+        """name -> (where, target, flags...)"""
+        self.loads = {
+            name: start_load(*place, "--rate", "200", "--duration", "180s")
+            for name, place in places.items()}
+
+    def __enter__(self):
+        time.sleep(1)
+
+    def __exit__(self, failure, *_):
+        if failure is None:
+            time.sleep(1)
+        for name, process in self.loads.items():
+            process.terminate()
+            result = json.loads(process.communicate()[0])
+            expect(result["failed"] == 0 and result["ok"] > 0,
+                   f"{name.replace('_', ' ')}: {result['ok']} requests, "
+                   f"{result['failed']} failed {result['errors'] or ''}")
+
+
 def describe(result):
     spread = ", ".join(f"{name.rsplit('-', 1)[-1]}: {pod['count']}"
                        for name, pod in sorted(result["pods"].items()))
@@ -256,33 +285,27 @@ def show_pod_death(client_tool):
 def show_rolling_update(client_tool):
     step("A rolling update under constant load")
     address = service_addresses()[0]
-    flags = ("--rate", "200", "--duration", "120s")
-    loads = {
-        "outside, NodePort": start_load("outside", f"{NODE_IP[4]}:30080",
-                                        *flags),
-        "host of node-2, ClusterIP": start_load("node-2", f"{address}:80",
-                                                *flags),
-        "host of node-1, UDP": start_load(
-            "node-1", f"{address}:7", "--protocol", "udp", *flags),
-    }
-    time.sleep(1)
     before = pods()
-    started = time.monotonic()
-    client_tool.apply(manifest(replicas=6, release=2))
-    client_tool.rollout()
-    wait_until("the old pods are gone",
-               lambda: not set(before) & {
-                   p["metadata"]["name"]
-                   for p in get("pods", "-l", "app=web")["items"]})
-    print(f"   six pods replaced in {time.monotonic() - started:.1f} s")
-    time.sleep(1)
-    for name, process in loads.items():
-        process.terminate()
-        result = json.loads(process.communicate()[0])
-        expect(result["failed"] == 0 and result["ok"] > 0,
-               f"{name}: {result['ok']} requests, {result['failed']} failed"
-               f" {result['errors'] or ''}")
+    with ConstantLoad(
+            outside_NodePort=("outside", f"{NODE_IP[4]}:30080"),
+            node_2_ClusterIP=("node-2", f"{address}:80"),
+            node_1_UDP=("node-1", f"{address}:7", "--protocol", "udp")):
+        started = time.monotonic()
+        client_tool.apply(manifest(replicas=6, release=2))
+        client_tool.rollout()
+        wait_until("the old pods are gone",
+                   lambda: not set(before) & {
+                       p["metadata"]["name"]
+                       for p in get("pods", "-l", "app=web")["items"]})
+        print(f"   six pods replaced in {time.monotonic() - started:.1f} s")
     expect(not set(before) & set(pods()), "every pod is a new one")
+
+
+def nodes_of_pods():
+    """Of the web pods that are not on their way out."""
+    return sorted({p["spec"].get("nodeName", "none")
+                   for p in get("pods", "-l", "app=web")["items"]
+                   if "deletionTimestamp" not in p["metadata"]})
 
 
 def show_drain(client_tool):
@@ -296,29 +319,50 @@ def show_drain(client_tool):
         "spec": {"maxUnavailable": 1,
                  "selector": {"matchLabels": {"app": "web"}}}}))
     address = service_addresses()[0]
-    flags = ("--rate", "200", "--duration", "180s")
-    loads = {
-        "outside, NodePort": start_load("outside", f"{NODE_IP[4]}:30080",
-                                        *flags),
-        "host of node-1, ClusterIP": start_load("node-1", f"{address}:80",
-                                                *flags),
-    }
-    time.sleep(1)
-    started = time.monotonic()
-    client_tool.drain("node-2")
-    client_tool.rollout()
-    print(f"   node-2 is empty after {time.monotonic() - started:.1f} s")
-    time.sleep(1)
-    for name, process in loads.items():
-        process.terminate()
-        result = json.loads(process.communicate()[0])
-        expect(result["failed"] == 0 and result["ok"] > 0,
-               f"{name}: {result['ok']} requests, {result['failed']} failed"
-               f" {result['errors'] or ''}")
-    nodes = {p["spec"]["nodeName"]
-             for p in get("pods", "-l", "app=web")["items"]}
-    expect(nodes == {"node-1"}, f"all pods are elsewhere: {sorted(nodes)}")
+    with ConstantLoad(
+            outside_NodePort=("outside", f"{NODE_IP[4]}:30080"),
+            node_1_ClusterIP=("node-1", f"{address}:80")):
+        started = time.monotonic()
+        client_tool.drain("node-2")
+        client_tool.rollout()
+        print(f"   node-2 is empty after {time.monotonic() - started:.1f} s")
+    expect(nodes_of_pods() == ["node-1"],
+           f"all pods are elsewhere: {nodes_of_pods()}")
     client_tool.uncordon("node-2")
+
+
+def daemons(node):
+    """name -> pid"""
+    status = json.loads(run("fairleadctl", "cluster", "status", "--name",
+                            CLUSTER, "-o", "json"))
+    return {c["component"]: c["pid"] for c in status["components"]
+            if c["component"].endswith(node)}
+
+
+def show_node_death(client_tool):
+    step("A node falls silent under constant load: kubelet and agent killed")
+    client_tool.apply(manifest(replicas=6, release=3))
+    client_tool.rollout()
+    wait_until("pods on both nodes",
+               lambda: nodes_of_pods() == ["node-1", "node-2"])
+    address = service_addresses()[0]
+    with ConstantLoad(
+            outside_NodePort=("outside", f"{NODE_IP[4]}:30080"),
+            node_1_ClusterIP=("node-1", f"{address}:80")):
+        started = time.monotonic()
+        for pid in daemons("node-2").values():
+            os.kill(pid, signal.SIGKILL)
+        wait_until("six pods on the other node",
+                   lambda: nodes_of_pods() == ["node-1"]
+                   and len(ready_addresses(8080)) == 12)
+        client_tool.rollout()
+        print(f"   replaced on node-1 after {time.monotonic() - started:.1f} s"
+              " (silent for 8 s, tolerated for 2 s)")
+    run("fairleadctl", "cluster", "up", "--name", CLUSTER, "--quiet",
+        *IMPATIENT)
+    wait_until("what was left on node-2 is gone",
+               lambda: len(get("pods", "-l", "app=web")["items"]) == 6)
+    expect(nodes_of_pods() == ["node-1"], "node-2 is back, and tidied up")
 
 
 def show_label_change(client_tool):
@@ -363,6 +407,7 @@ def tour(client_tool):
     show_rolling_update(client_tool)
     show_label_change(client_tool)
     show_drain(client_tool)
+    show_node_death(client_tool)
     show_tables()
 
 
@@ -373,7 +418,8 @@ def main():
         check=False)
     try:
         step("A cluster in a box: a controller, two nodes, a client outside")
-        export = run("fairleadctl", "cluster", "up", "--name", CLUSTER).strip()
+        export = run("fairleadctl", "cluster", "up", "--name", CLUSTER,
+                     *IMPATIENT).strip()
         print(f"   {export}")
         os.environ["KUBECONFIG"] = export.split("=", 1)[1]
         # kubectl caches discovery by the server's address: keep it apart.
