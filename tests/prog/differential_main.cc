@@ -5,6 +5,7 @@
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <iterator>
 #include <string>
 
 #include "tests/prog/differential.h"
@@ -23,15 +24,17 @@ struct Flags {
 constexpr char kUsage[] =
     "Usage: differential [--seconds N] [--minutes N] [--seed S] [--one]\n"
     "                    [--pods address|node|device]\n"
-    "                    [--flaw masquerade|terminating|source-range|reply]\n"
+    "                    [--flaw masquerade|terminating|source-range|reply|\n"
+    "                            hints|affinity|fragment|sctp]\n"
     "Compares the loaded programs with the reference on random cluster states\n"
     "and packets. --one runs the episode of --seed alone, again and again\n"
     "until it differs. Exits with 1 at a difference.\n";
 
 bool ParseFlaw(const char* name, reference::Flaw* flaw) {
   constexpr const char* kNames[] = {"none", "masquerade", "terminating",
-                                    "source-range", "reply"};
-  for (int i = 0; i < 5; ++i) {
+                                    "source-range", "reply", "hints",
+                                    "affinity", "fragment", "sctp"};
+  for (int i = 0; i < static_cast<int>(std::size(kNames)); ++i) {
     if (strcmp(name, kNames[i]) == 0) {
       *flaw = static_cast<reference::Flaw>(i);
       return true;

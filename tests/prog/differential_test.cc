@@ -95,7 +95,9 @@ INSTANTIATE_TEST_SUITE_P(
     Flaws, Canary,
     testing::Values(reference::Flaw::kMasquerade,
                     reference::Flaw::kTerminating,
-                    reference::Flaw::kSourceRange, reference::Flaw::kReply));
+                    reference::Flaw::kSourceRange, reference::Flaw::kReply,
+                    reference::Flaw::kHints, reference::Flaw::kAffinity,
+                    reference::Flaw::kFragment, reference::Flaw::kSctp));
 
 }  // namespace
 }  // namespace fairlead::differential

@@ -302,8 +302,9 @@ Alternatives Flows::Start(const Packet& packet, const Flow* instead_of) const {
   if (malformed) return {Dropped(Reason::kMalformed)};
   if (ruling.kind == Ruling::Kind::kDrop) return {Dropped(ruling.reason)};
   if (!packet.IsInitial()) {
-    return {packet.rst || packet.IsSctp() ? Dropped(Reason::kNoFlow)
-                                          : Rejected(Reason::kNoFlow)};
+    const bool silent = packet.rst || (packet.IsSctp() &&
+                                       state_->node.flaw != Flaw::kSctp);
+    return {silent ? Dropped(Reason::kNoFlow) : Rejected(Reason::kNoFlow)};
   }
   if (ruling.kind == Ruling::Kind::kReject) return {Rejected(ruling.reason)};
 
@@ -312,7 +313,8 @@ Alternatives Flows::Start(const Packet& packet, const Flow* instead_of) const {
     auto it = affinity_.find({ruling.port, packet.src.address});
     if (it != affinity_.end() &&
         now_ - it->second.used <= ruling.affinity_seconds &&
-        ruling.endpoints.contains(it->second.endpoint)) {
+        (ruling.endpoints.contains(it->second.endpoint) ||
+         state_->node.flaw == Flaw::kAffinity)) {
       AddEndpoint(packet, ruling, it->second.endpoint, instead_of, &out);
       // Unless its answers could not be told from another flow's.
       if (out.front().kind == Kind::kForward) return out;
@@ -369,6 +371,7 @@ void Flows::AddEndpoint(const Packet& packet, const Ruling& ruling,
 
 Alternatives Flows::WithoutPorts(const Packet& packet, bool egress) const {
   if (packet.shape == Shape::kLaterFragment) {
+    if (state_->node.flaw == Flaw::kFragment) return {Pass()};
     auto it = fragments_.find(FragmentKeyOf(packet, egress));
     if (it != fragments_.end() && now_ - it->second.seen < kFragmentSeconds) {
       return {it->second.as};
@@ -393,6 +396,7 @@ Alternatives Flows::Egress(const Packet& packet, bool marked,
   }
   if (packet.shape == Shape::kIcmpError) return EgressError(packet, flow);
   if (packet.shape == Shape::kLaterFragment) {
+    if (state_->node.flaw == Flaw::kFragment) return {Pass()};
     Alternatives out = WithoutPorts(packet, true);
     if (marked && out.front().kind == Kind::kPass) {
       return {Dropped(Reason::kFragment)};

@@ -34,6 +34,7 @@ Mode ModeOf(const Node& node, const std::vector<Candidate>& all) {
     some_zone = some_zone || Names(c.zone_hints, node.zone);
   }
   if (every_node && some_node) return Mode::kSameNode;
+  if (node.flaw == Flaw::kHints) every_zone = true;
   if (every_zone && some_zone) return Mode::kSameZone;
   return Mode::kNone;
 }

@@ -27,6 +27,10 @@ enum class Flaw {
   kTerminating,  // a terminating endpoint never serves
   kSourceRange,  // ranges hold for no client
   kReply,        // answers keep the endpoint's address
+  kHints,        // zone hints count where only some endpoints have one
+  kAffinity,     // affinity outlives its endpoint
+  kFragment,     // later fragments are nobody's
+  kSctp,         // SCTP without a flow is answered
 };
 
 // How it is told that a client is a pod of the cluster's.
