@@ -15,7 +15,7 @@ namespace {
 // What the suite can spare; scripts/differential runs for longer.
 constexpr absl::Duration kSearch = absl::Seconds(35);
 constexpr absl::Duration kShortSearch = absl::Seconds(7);
-constexpr absl::Duration kCanary = absl::Seconds(5);
+constexpr absl::Duration kCanary = absl::Seconds(60);  // ends when caught
 
 TEST(Differential, ProductAndReferenceAgree) {
   Tally tally;
