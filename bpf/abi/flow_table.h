@@ -44,35 +44,24 @@ typedef __u64 __attribute__((may_alias)) fl_flow_word;
 
 #define FL_FLOW_LOAD(mark) (*(const volatile __u64 *)&(mark))
 
-/* One end, as sums of products of secret sums (NH of UMAC): who does not know
- * the secret can't choose ends that meet. The port counts by what the address
- * came to, so that it can't be weighed against the other end's. */
-static FL_FLOW_INLINE __u64
-fl_flow_hash_end(const fl_flow_word *addr, __u16 port,
-		 const volatile struct fl_flow_hashing *hashing)
-{
-	__u64 hash = (__u64)((__u32)addr[0] + hashing->secret[0]) *
-			     ((__u32)(addr[0] >> 32) + hashing->secret[1]) +
-		     (__u64)((__u32)addr[1] + hashing->secret[2]) *
-			     ((__u32)(addr[1] >> 32) + hashing->secret[3]);
-	__u32 folded = (__u32)(hash ^ (hash >> 32));
-
-	return hash + (__u64)(folded + hashing->secret[4]) *
-			      (port + hashing->secret[5]);
-}
-
-/* The same for both directions: whether somebody has the opposite key is then
- * seen in cache lines that are there. */
+/* Sums of products of secret sums of the key's halves (NH of UMAC): who does
+ * not know the secret can't choose keys that meet. */
 static FL_FLOW_INLINE __u64
 fl_flow_hash(const struct fl_flow_key *key,
 	     const volatile struct fl_flow_hashing *hashing)
 {
 	const fl_flow_word *word = (const fl_flow_word *)key;
-	__u64 hash = fl_flow_hash_end(word, key->sport, hashing) +
-		     fl_flow_hash_end(word + 2, key->dport, hashing);
+	__u64 hash = 0;
+	unsigned int i;
 
-	hash += (__u64)((__u32)(word[4] >> 32) + hashing->secret[6]) *
-		hashing->secret[7];
+#pragma GCC unroll 8
+	for (i = 0; i < FL_FLOW_KEY_WORDS; i++) {
+		__u32 low = (__u32)word[i] + hashing->secret[2 * i];
+		__u32 high = (__u32)(word[i] >> 32) +
+			     hashing->secret[2 * i + 1];
+
+		hash += (__u64)low * high;
+	}
 	hash *= 0x9e3779b97f4a7c15ull;
 	hash ^= hash >> 32;
 	return hash * 0xd6e8feb86659fd93ull;

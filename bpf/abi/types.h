@@ -188,11 +188,11 @@ FL_ABI_LAYOUT(fl_flow_bucket, 704, entry, 64);
  * it in fl_config ---- */
 
 struct fl_flow_hashing {
-	__u32 secret[8];
+	__u32 secret[10];
 	__u32 mask; /* buckets - 1 */
 	__u32 pad;
 };
-FL_ABI_LAYOUT(fl_flow_hashing, 40, pad, 36);
+FL_ABI_LAYOUT(fl_flow_hashing, 48, pad, 44);
 
 enum fl_flow_state {
 	FL_FLOW_NEW = 0,	 /* no answer seen yet */
@@ -369,7 +369,7 @@ struct fl_config {
 	__u32 pad;
 	struct fl_flow_hashing flows; /* the loader's to fill in */
 };
-FL_ABI_LAYOUT(fl_config, 232, flows, 192);
+FL_ABI_LAYOUT(fl_config, 240, flows, 192);
 
 /* Sizes that the programs know; the other maps' are set at load. */
 #define FL_FILTER_BITS (1u << 21)

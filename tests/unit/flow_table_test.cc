@@ -257,52 +257,6 @@ TEST(FlowTable, TheSecretDecidesWhoMeets) {
   EXPECT_LT(met_again, met / 4);
 }
 
-fl_flow_key Opposite(const fl_flow_key& key) {
-  fl_flow_key opposite = key;
-  opposite.src = key.dst;
-  opposite.dst = key.src;
-  opposite.sport = key.dport;
-  opposite.dport = key.sport;
-  return opposite;
-}
-
-TEST(FlowTable, OppositeKeysMeetAndAreTwo) {
-  Table table(64);
-  ASSERT_GE(table.Put(Key(1), Flow(1)), 0);
-  EXPECT_EQ(table.Find(Opposite(Key(1))), nullptr);
-  ASSERT_GE(table.Put(Opposite(Key(1)), Flow(2)), 0);
-  EXPECT_EQ(table.Copies(Key(1)), 2);
-  EXPECT_EQ(table.Find(Key(1))->backend_id, 1u);
-  EXPECT_EQ(table.Find(Opposite(Key(1)))->backend_id, 2u);
-}
-
-// Both ends are hashed alike: what one port gains the other may lose, and words
-// may change sides, without meeting.
-TEST(FlowTable, EndsThatAddUpToTheSameDontMeet) {
-  std::mt19937 random(1);
-  fl_flow_hashing hashing = {};
-  for (uint32_t& secret : hashing.secret) secret = random();
-  std::set<uint64_t> hashes;
-  constexpr uint16_t kPorts = 5'000;
-  for (uint16_t port = 0; port < kPorts; ++port) {
-    fl_flow_key key = Key(0);
-    key.src.w[3] = key.dst.w[3];
-    key.src.w[0] = 0x20010db8;  // another address that ends alike
-    key.sport = port;
-    key.dport = static_cast<uint16_t>(kPorts - port);
-    hashes.insert(fl_flow_hash(&key, &hashing));
-  }
-  EXPECT_EQ(hashes.size(), kPorts);
-  for (int word = 0; word < 4; ++word) {
-    fl_flow_key key = Key(7);
-    key.src = {{1, 2, 3, 4}};
-    key.dst = {{5, 6, 7, 8}};
-    fl_flow_key swapped = key;
-    std::swap(swapped.src.w[word], swapped.dst.w[word]);
-    EXPECT_NE(fl_flow_hash(&key, &hashing), fl_flow_hash(&swapped, &hashing));
-  }
-}
-
 // Threads make, find and remove the same few keys. Whoever was told that it
 // made a key is alone; what is found is whole.
 TEST(FlowTable, ThreadsNeverMakeAKeyTwice) {
