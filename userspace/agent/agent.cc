@@ -311,6 +311,8 @@ void Agent::OnChange() {
     }
   }
   apply_loop_->Changed();
+  // A bad object leaves its Service as it was: there is nothing to apply.
+  if (!cluster_->has_dirty()) ReportProblems();
 }
 
 void Agent::OnApplied(const reconcile::ApplyResult& result) {

@@ -128,19 +128,21 @@ absl::Status UdpCleanup::Work(datapath::UdpState* state, Job* job) {
   FL_ASSIGN_OR_RETURN(auto found, state->FindConnected(serves));
   FL_ASSIGN_OR_RETURN(auto endpoints, state->RemoveEndpoints(serves));
   job->endpoints = endpoints.removed;
+  absl::Status status;
   if (!found.empty()) {
     absl::flat_hash_map<uint64_t, L4Address> stale;
     for (const auto& socket : found) stale[socket.cookie] = socket.backend;
-    FL_RETURN_IF_ERROR(DestroyStale(stale, &job->sockets));
+    status = DestroyStale(stale, &job->sockets);
   }
-  if (job->new_frontends.empty()) return absl::OkStatus();
+  if (job->new_frontends.empty()) return status;
   // What this host's sockets have sent to the address until now went past us,
   // and would do so for ever. (What pods send passes the packet path.)
-  return Destroy(
+  status.Update(Destroy(
       [job](const netlink::UdpSocket& socket) {
         return job->new_frontends.contains(socket.peer);
       },
-      &job->sockets);
+      &job->sockets));
+  return status;
 }
 
 void UdpCleanup::Finished(const Job& job) {

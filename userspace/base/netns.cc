@@ -55,6 +55,13 @@ absl::Status SetLoopbackUp() {
   return absl::OkStatus();
 }
 
+bool IsOwnNetns(int fd) {
+  struct stat own = {}, other = {};
+  return stat("/proc/thread-self/ns/net", &own) == 0 &&
+         fstat(fd, &other) == 0 && own.st_dev == other.st_dev &&
+         own.st_ino == other.st_ino;
+}
+
 }  // namespace
 
 absl::Status RunInNetns(const std::string& path,
@@ -63,7 +70,7 @@ absl::Status RunInNetns(const std::string& path,
   if (!ns.valid()) return ErrnoStatus(errno, "open network namespace", path);
   absl::Status status;
   std::thread([&] {
-    if (setns(ns.get(), CLONE_NEWNET) != 0) {
+    if (!IsOwnNetns(ns.get()) && setns(ns.get(), CLONE_NEWNET) != 0) {
       status = ErrnoStatus(errno, "enter network namespace", path);
       return;
     }

@@ -16,6 +16,7 @@ namespace fairlead {
 // Runs `fn` on a new thread that has entered the network namespace at `path`
 // (such as /run/netns/NAME), and waits for it. Sockets that `fn` opens belong
 // to that namespace for their whole life. The caller's thread is not moved.
+// Needs CAP_SYS_ADMIN, but for the namespace that the caller is in.
 [[nodiscard]] absl::Status RunInNetns(const std::string& path,
                                       const std::function<absl::Status()>& fn);
 
