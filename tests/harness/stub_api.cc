@@ -124,6 +124,11 @@ std::vector<std::string> StubApi::Created() {
   return created_;
 }
 
+std::vector<std::string> StubApi::Requests() {
+  std::lock_guard<std::mutex> lock(mutex_);
+  return requests_;
+}
+
 void StubApi::Accept(int listener) {
   for (;;) {
     int fd = accept4(listener, nullptr, nullptr, SOCK_CLOEXEC);
@@ -160,6 +165,10 @@ void StubApi::Connection(int fd) {
 
 bool StubApi::Answer(int fd, const std::string& head,
                      const std::string& body) {
+  {
+    std::lock_guard<std::mutex> lock(mutex_);
+    requests_.push_back(head.substr(0, head.find(" HTTP/")));
+  }
   if (head.compare(0, 3, "GET") != 0) {
     {
       std::lock_guard<std::mutex> lock(mutex_);

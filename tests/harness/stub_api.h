@@ -47,6 +47,8 @@ class StubApi {
   void ForgetFirstByte();
   // Bodies of what was POSTed.
   std::vector<std::string> Created();
+  // First lines of what was asked, the oldest first: "GET /api/v1/nodes?...".
+  std::vector<std::string> Requests();
 
  private:
   struct Event {
@@ -67,6 +69,7 @@ class StubApi {
   std::map<std::string, std::map<std::string, std::string>> objects_;
   std::vector<Event> events_;
   std::vector<std::string> created_;
+  std::vector<std::string> requests_;
   std::optional<absl::Duration> first_byte_;
   UniqueFd listener_;
   std::list<int> open_;

@@ -402,6 +402,45 @@ TEST_F(ControllerTest, ADrainTakesNoMoreThanTheBudgetAllows) {
   EXPECT_GE(cluster_->StopRecording().min_ready, 5);
 }
 
+// What scripts/deploy has for a cluster, by a stock kubectl.
+TEST_F(ControllerTest, TakesTheAgentsManifest) {
+  if (std::system("kubectl version --client >/dev/null 2>&1") != 0) {
+    GTEST_SKIP() << "kubectl is not installed";
+  }
+  Start();
+  const std::string output = controller_.folder() + "/kubectl";
+  auto apply = [&] {
+    std::string command = absl::StrCat(
+        "KUBECONFIG=", controller_.Kubeconfig(), " kubectl apply -f "
+        FAIRLEAD_SOURCE_DIR "/scripts/deploy/fairlead-agent.yaml >", output,
+        " 2>&1");
+    EXPECT_NE(std::system(command.c_str()), -1);
+    std::ifstream file(output);
+    return std::string(std::istreambuf_iterator<char>(file), {});
+  };
+  std::string first = apply(), second = apply();
+  for (const char* object :
+       {"configmap/fairlead-agent", "daemonset.apps/fairlead-agent",
+        "serviceaccount/fairlead-agent"}) {
+    EXPECT_THAT(first, testing::HasSubstr(absl::StrCat(object, " created\n")));
+    EXPECT_THAT(second,
+                testing::HasSubstr(absl::StrCat(object, " unchanged\n")));
+  }
+  // On nodes of its system only.
+  Json linux = {{"metadata", {{"labels", {{"kubernetes.io/os", "linux"}}}}}};
+  for (const char* node : {"n1", "n2"}) {
+    ASSERT_TRUE(cluster_->Patch(kube::Nodes(), node, linux, "").ok());
+  }
+  EXPECT_TRUE(Until([&] {
+    auto d = cluster_->Get(kube::DaemonSets(), "fairlead-agent", "kube-system");
+    return d.ok() && (*d)["status"].value("numberAvailable", 0) == 2;
+  }));
+  for (const Json& pod : cluster_->List(kube::Pods(), "kube-system")) {
+    EXPECT_EQ(pod["spec"]["hostNetwork"], true);
+    EXPECT_EQ(pod["spec"]["priority"], 2000001000);
+  }
+}
+
 TEST_F(ControllerTest, ADaemonSetIsOnEveryNodeAndComesBackAfterAnUpdate) {
   Start();
   Json ds = WebDeployment(1);
