@@ -1,80 +1,20 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "control/store/sqlite_store.h"
 
-#include <sqlite3.h>
-
 #include <condition_variable>
+#include <deque>
 #include <mutex>
 #include <thread>
 #include <utility>
 
 #include "absl/cleanup/cleanup.h"
+#include "control/store/backup.h"
+#include "control/store/sqlite.h"
 #include "userspace/base/status.h"
 #include "userspace/base/strings.h"
 
 namespace fairlead::store {
 namespace {
-
-// Marks a file as ours, so that any other SQLite file is refused.
-constexpr int kApplicationId = 0x464c5354;  // "FLST"
-constexpr int kFormat = 1;
-
-struct DatabaseClose {
-  void operator()(sqlite3* db) const { sqlite3_close_v2(db); }
-};
-using Database = std::unique_ptr<sqlite3, DatabaseClose>;
-struct StatementFinalize {
-  void operator()(sqlite3_stmt* s) const { sqlite3_finalize(s); }
-};
-using Statement = std::unique_ptr<sqlite3_stmt, StatementFinalize>;
-
-// The one place where SQLite's result codes become a Status.
-absl::Status SqliteStatus(sqlite3* db, int code, std::string_view operation) {
-  if (code == SQLITE_OK || code == SQLITE_DONE || code == SQLITE_ROW) {
-    return absl::OkStatus();
-  }
-  std::string message =
-      StrCat(operation, ": ", db ? sqlite3_errmsg(db) : sqlite3_errstr(code));
-  switch (code & 0xff) {
-    case SQLITE_BUSY:
-    case SQLITE_LOCKED:
-      return absl::UnavailableError(
-          StrCat(message, " (is another process using it?)"));
-    case SQLITE_CORRUPT:
-    case SQLITE_NOTADB:
-      return absl::DataLossError(message);
-    case SQLITE_FULL:
-      return absl::ResourceExhaustedError(message);
-    case SQLITE_PERM:
-    case SQLITE_READONLY:
-    case SQLITE_CANTOPEN:
-      return absl::PermissionDeniedError(message);
-    default:
-      return absl::InternalError(message);
-  }
-}
-
-absl::Status Execute(sqlite3* db, const char* sql) {
-  return SqliteStatus(db, sqlite3_exec(db, sql, nullptr, nullptr, nullptr),
-                      sql);
-}
-
-absl::StatusOr<Statement> Prepare(sqlite3* db, const char* sql) {
-  sqlite3_stmt* raw = nullptr;
-  int code = sqlite3_prepare_v3(db, sql, -1, SQLITE_PREPARE_PERSISTENT, &raw,
-                                nullptr);
-  Statement statement(raw);
-  FL_RETURN_IF_ERROR(SqliteStatus(db, code, sql));
-  return statement;
-}
-
-absl::StatusOr<int64_t> QueryInteger(sqlite3* db, const char* sql) {
-  FL_ASSIGN_OR_RETURN(Statement statement, Prepare(db, sql));
-  int code = sqlite3_step(statement.get());
-  if (code == SQLITE_ROW) return sqlite3_column_int64(statement.get(), 0);
-  FL_RETURN_IF_ERROR(SqliteStatus(db, code, sql));
-  return absl::NotFoundError(sql);
-}
 
 void BindText(const Statement& statement, int index, std::string_view text) {
   sqlite3_bind_text64(statement.get(), index, text.data(), text.size(),
@@ -94,14 +34,9 @@ std::string ColumnText(const Statement& statement, int column) {
 class Connection {
  public:
   [[nodiscard]] absl::Status Open(const std::string& path) {
-    sqlite3* raw = nullptr;
-    int code = sqlite3_open_v2(
-        path.c_str(), &raw,
-        SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX,
-        nullptr);
-    db_.reset(raw);
-    FL_RETURN_IF_ERROR(SqliteStatus(raw, code, "open"));
-    sqlite3_extended_result_codes(raw, 1);
+    FL_ASSIGN_OR_RETURN(
+        db_, OpenDatabase(path, SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE));
+    sqlite3* raw = db_.get();
     // Exclusive: no second controller on one file, and no shared memory.
     FL_RETURN_IF_ERROR(Execute(raw, "PRAGMA locking_mode=EXCLUSIVE"));
     FL_RETURN_IF_ERROR(Execute(raw, "PRAGMA journal_mode=WAL"));
@@ -173,6 +108,10 @@ class Connection {
     return absl::OkStatus();
   }
 
+  absl::StatusOr<std::unique_ptr<Copy>> StartCopy(const std::string& path) {
+    return Copy::Start(db_.get(), path);
+  }
+
   absl::Status SetRevision(Revision revision) {
     absl::Cleanup reset = [this] { sqlite3_reset(set_revision_.get()); };
     sqlite3_bind_int64(set_revision_.get(), 1, revision);
@@ -181,14 +120,12 @@ class Connection {
 
  private:
   absl::Status CheckFormat() {
-    FL_ASSIGN_OR_RETURN(int64_t id,
-                        QueryInteger(db_.get(), "PRAGMA application_id"));
-    FL_ASSIGN_OR_RETURN(int64_t format,
-                        QueryInteger(db_.get(), "PRAGMA user_version"));
     FL_ASSIGN_OR_RETURN(
         int64_t tables,
         QueryInteger(db_.get(), "SELECT count(*) FROM sqlite_schema"));
-    if (id == 0 && format == 0 && tables == 0) {
+    FL_ASSIGN_OR_RETURN(int64_t id,
+                        QueryInteger(db_.get(), "PRAGMA application_id"));
+    if (id == 0 && tables == 0) {
       return Execute(db_.get(),
                      StrCat("BEGIN;"
                             "CREATE TABLE object(key TEXT PRIMARY KEY, "
@@ -200,14 +137,7 @@ class Connection {
                             ";PRAGMA user_version=", kFormat, ";COMMIT")
                          .c_str());
     }
-    if (id != kApplicationId) {
-      return absl::DataLossError("this SQLite file is not a Fairlead store");
-    }
-    if (format != kFormat) {
-      return absl::FailedPreconditionError(StrCat(
-          "the file has format ", format, ", this program reads ", kFormat));
-    }
-    return absl::OkStatus();
+    return CheckIsStore(db_.get());
   }
 
   absl::Status PrepareAll() {
@@ -239,6 +169,11 @@ class Connection {
   Database db_;
   // After db_: finalized before it closes.
   Statement get_, revision_of_, put_, delete_, set_revision_;
+};
+
+struct BackupRequest {
+  std::string path;
+  std::function<void(absl::Status)> done;
 };
 
 struct Transaction {
@@ -292,6 +227,16 @@ class SqliteStore : public Store {
     wake_.notify_one();
   }
 
+  void Backup(std::string path,
+              std::function<void(absl::Status)> done) override {
+    loop_->DCheckInLoop();
+    {
+      std::lock_guard lock(queue_mutex_);
+      backups_.push_back({std::move(path), std::move(done)});
+    }
+    wake_.notify_one();
+  }
+
   void Observe(std::function<void(const Change&)> observer) override {
     loop_->DCheckInLoop();
     observer_ = std::move(observer);
@@ -303,20 +248,58 @@ class SqliteStore : public Store {
       std::vector<Transaction> batch;
       {
         std::unique_lock lock(queue_mutex_);
-        wake_.wait(lock, [this] { return closing_ || !queue_.empty(); });
-        if (queue_.empty()) return;
+        wake_.wait(lock, [this] {
+          return closing_ || !queue_.empty() || !backups_.empty();
+        });
+        if (closing_ && queue_.empty()) return;
         batch.swap(queue_);
       }
-      {
-        std::lock_guard lock(database_mutex_);
-        WriteBatch(batch);
-      }
-      loop_->Post([this, alive = std::weak_ptr<bool>(alive_),
-                   batch = std::move(batch)]() mutable {
-        if (alive.expired()) return;
-        Deliver(batch);
-      });
+      if (!batch.empty()) WriteAndDeliver(std::move(batch));
+      ContinueBackup();
     }
+  }
+
+  void WriteAndDeliver(std::vector<Transaction> batch) {
+    {
+      std::lock_guard lock(database_mutex_);
+      WriteBatch(batch);
+    }
+    loop_->Post([this, alive = std::weak_ptr<bool>(alive_),
+                 batch = std::move(batch)]() mutable {
+      if (!alive.expired()) Deliver(batch);
+    });
+  }
+
+  // A piece of the oldest backup that is asked for: writers wait for no more.
+  void ContinueBackup() {
+    std::string path;
+    {
+      std::lock_guard lock(queue_mutex_);
+      if (backups_.empty()) return;
+      path = backups_.front().path;
+    }
+    absl::StatusOr<bool> finished = CopyPiece(path);
+    if (finished.ok() && !*finished) return;
+    copy_.reset();
+    std::function<void(absl::Status)> done;
+    {
+      std::lock_guard lock(queue_mutex_);
+      done = std::move(backups_.front().done);
+      backups_.pop_front();
+    }
+    loop_->Post([alive = std::weak_ptr<bool>(alive_), done = std::move(done),
+                 status = WithContext(finished.status(),
+                                      StrCat("backup ", path))] {
+      if (!alive.expired()) done(status);
+    });
+  }
+
+  absl::StatusOr<bool> CopyPiece(const std::string& path) {
+    std::lock_guard lock(database_mutex_);
+    if (copy_ == nullptr) {
+      FL_ASSIGN_OR_RETURN(copy_, connection_.StartCopy(path));
+    }
+    return copy_->Step();
   }
 
   // One SQLite transaction for the whole batch. A transaction of ours whose
@@ -371,10 +354,12 @@ class SqliteStore : public Store {
   std::mutex database_mutex_;
   Connection connection_;
   Revision written_ = 0;
+  std::unique_ptr<Copy> copy_;  // the writer's; after connection_
 
   std::mutex queue_mutex_;
   std::condition_variable wake_;
   std::vector<Transaction> queue_;
+  std::deque<BackupRequest> backups_;
   bool closing_ = false;
   std::thread writer_;
 };

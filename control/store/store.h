@@ -65,6 +65,12 @@ class Store {
   using Done = std::function<void(absl::StatusOr<Revision>)>;
   virtual void Commit(std::vector<Write> writes, Done done) = 0;
 
+  // Copies all that is committed into a new file while reads and writes go on;
+  // `path` appears whole or not at all. `done` runs on the loop. The error
+  // names the file.
+  virtual void Backup(std::string path,
+                      std::function<void(absl::Status)> done) = 0;
+
   // Every change from now on, in the order of revisions. One observer.
   virtual void Observe(std::function<void(const Change&)> observer) = 0;
 };

@@ -40,6 +40,9 @@ class MemoryStore : public store::Store {
       done(revision_);
     });
   }
+  void Backup(std::string, std::function<void(absl::Status)>) override {
+    abort();  // no request leads here
+  }
   void Observe(std::function<void(const store::Change&)> observer) override {
     observer_ = std::move(observer);
   }

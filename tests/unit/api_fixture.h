@@ -58,6 +58,10 @@ class BreakableStore : public store::Store {
     if (status_.ok()) return store_->Commit(std::move(writes), std::move(done));
     loop_->Post([done = std::move(done), status = status_] { done(status); });
   }
+  void Backup(std::string path,
+              std::function<void(absl::Status)> done) override {
+    store_->Backup(std::move(path), std::move(done));
+  }
   void Observe(std::function<void(const store::Change&)> observer) override {
     store_->Observe(std::move(observer));
   }

@@ -14,6 +14,7 @@
 #include <map>
 #include <random>
 
+#include "control/store/backup.h"
 #include "control/store/sqlite_store.h"
 #include "control/store/watch_cache.h"
 #include "userspace/base/event_loop.h"
@@ -177,6 +178,112 @@ TEST_F(StoreTest, AFullDiskFailsTheWriteAndKeepsWhatWasThere) {
   ASSERT_TRUE(after.ok()) << after.status();
   Open();
   EXPECT_EQ(store_->Get("k")->value, "w");
+}
+
+TEST_F(StoreTest, FilesAreForTheirOwnerOnly) {
+  std::ofstream(path_).close();
+  std::filesystem::permissions(path_, std::filesystem::perms(0644));
+  Open();
+  ASSERT_TRUE(Put("k", 0, "v").ok());
+  for (const auto& file : std::filesystem::directory_iterator(folder_)) {
+    EXPECT_EQ(file.status().permissions(), std::filesystem::perms(0600))
+        << file.path();
+  }
+}
+
+// Pairs are written in one transaction each, before, while and after the file
+// is copied: the copy has whole ones, and none from after its revision.
+TEST_F(StoreTest, ABackupIsWholeWhileWritesGoOn) {
+  Open();
+  for (int i = 0; i < 300; ++i) {
+    ASSERT_TRUE(
+        Put("old" + std::to_string(i), 0, std::string(4000, 'o')).ok());
+  }
+  const Revision before = store_->revision();
+  absl::Status finished = absl::UnknownError("no answer");
+  int written = 0;
+  bool done = false;
+  std::function<void()> write = [&] {
+    const std::string n = std::to_string(written++);
+    store_->Commit({{"a" + n, 0, std::string(2000, 'a'), nullptr},
+                    {"b" + n, 0, std::string(2000, 'b'), nullptr}},
+                   [&](absl::StatusOr<Revision> revision) {
+                     ASSERT_TRUE(revision.ok()) << revision.status();
+                     done ? loop_.Stop() : write();
+                   });
+  };
+  store_->Backup(folder_ + "/copy", [&](absl::Status status) {
+    finished = status;
+    done = true;
+  });
+  write();
+  Timer deadline = loop_.After(absl::Seconds(60), [&] { loop_.Stop(); });
+  loop_.Run();
+  ASSERT_TRUE(finished.ok()) << finished;
+  EXPECT_GT(written, 1);
+  EXPECT_FALSE(std::filesystem::exists(folder_ + "/copy.part"));
+
+  auto revision = RestoreSqliteStore(folder_ + "/copy", folder_ + "/other");
+  ASSERT_TRUE(revision.ok()) << revision.status();
+  auto copy = OpenSqliteStore(&loop_, folder_ + "/other");
+  ASSERT_TRUE(copy.ok()) << copy.status();
+  EXPECT_EQ((*copy)->revision(), *revision);
+  EXPECT_GE(*revision, before + kRestoreGap);
+  int old = 0, pairs = 0;
+  ASSERT_TRUE((*copy)->Range("old", [&](Entry) { ++old; }).ok());
+  EXPECT_EQ(old, 300);
+  absl::Status pair;
+  ASSERT_TRUE((*copy)->Range("a", [&](Entry) { ++pairs; }).ok());
+  for (int i = 0; i < pairs; ++i) {
+    pair.Update((*copy)->Get("b" + std::to_string(i)).status());
+  }
+  EXPECT_TRUE(pair.ok()) << pair;
+  EXPECT_LE(pairs, written);
+}
+
+TEST_F(StoreTest, ABackupThatCantBeWrittenSaysSo) {
+  Open();
+  ASSERT_TRUE(Put("k", 0, "v").ok());
+  for (const std::string& path : {folder_ + "/missing/copy", path_}) {
+    absl::Status status;
+    store_->Backup(path, [&](absl::Status result) {
+      status = result;
+      loop_.Stop();
+    });
+    loop_.Run();
+    EXPECT_FALSE(status.ok());
+    EXPECT_THAT(std::string(status.message()), HasSubstr(path));
+  }
+  EXPECT_TRUE(Put("k2", 0, "v").ok()) << "and the store goes on";
+}
+
+TEST_F(StoreTest, ARestoreReplacesWhatIsDamagedAndNothingElse) {
+  Open();
+  ASSERT_TRUE(Put("k", 0, "v").ok());
+  store_->Backup(folder_ + "/copy", [&](absl::Status status) {
+    EXPECT_TRUE(status.ok()) << status;
+    loop_.Stop();
+  });
+  loop_.Run();
+  auto in_use = RestoreSqliteStore(folder_ + "/copy", path_);
+  EXPECT_TRUE(absl::IsUnavailable(in_use.status())) << in_use.status();
+  EXPECT_TRUE(Put("later", 0, "v").ok());
+  store_.reset();
+
+  std::ofstream(folder_ + "/damaged") << std::string(8192, 'x');
+  auto damaged = RestoreSqliteStore(folder_ + "/damaged", path_);
+  EXPECT_TRUE(absl::IsDataLoss(damaged.status())) << damaged.status();
+  EXPECT_THAT(std::string(damaged.status().message()), HasSubstr("/damaged"));
+  Open();
+  EXPECT_TRUE(store_->Get("later").ok()) << "a restore that fails changes nothing";
+  store_.reset();
+
+  std::ofstream(path_) << std::string(8192, 'x');
+  ASSERT_TRUE(RestoreSqliteStore(folder_ + "/copy", path_).ok());
+  Open();
+  EXPECT_EQ(store_->Get("k")->value, "v");
+  EXPECT_FALSE(store_->Get("later").ok());
+  EXPECT_TRUE(std::filesystem::exists(path_ + ".replaced"));
 }
 
 // A child writes and says on a pipe what was acknowledged; it is killed at a
