@@ -96,6 +96,16 @@ absl::StatusOr<ControllerConfig> ParseConfig(const Flags& flags) {
     }
   }
   config.store = flags.store;
+  config.restore = flags.restore;
+  config.backups.folder = flags.backup_dir.empty()
+                              ? StrCat(flags.store, ".backups")
+                              : flags.backup_dir;
+  config.backups.interval =
+      Duration("backup-interval", flags.backup_interval, problems);
+  if (flags.backup_keep < 1) {
+    problems.Add("backup-keep", StrCat(flags.backup_keep), "at least 1");
+  }
+  config.backups.keep = static_cast<size_t>(flags.backup_keep);
   config.service_cidrs =
       Prefixes("service-cidr", flags.service_cidrs, problems);
   config.cluster_cidrs =

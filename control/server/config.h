@@ -10,6 +10,7 @@
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
 #include "control/api/server.h"
+#include "control/server/backups.h"
 #include "userspace/base/ip_address.h"
 
 namespace fairlead::server {
@@ -18,6 +19,10 @@ namespace fairlead::server {
 struct Flags {
   std::vector<std::string> listen = {"127.0.0.1:6443"};
   std::string store = "/var/lib/fairlead/controller.db";
+  std::string backup_dir;  // empty: STORE.backups
+  std::string backup_interval = "1h";
+  int backup_keep = 24;
+  std::string restore;
   std::vector<std::string> service_cidrs = {"10.96.0.0/16"};
   std::vector<std::string> cluster_cidrs = {"10.244.0.0/16"};
   std::string node_port_range = "30000-32767";
@@ -30,6 +35,8 @@ struct Flags {
 struct ControllerConfig {
   std::vector<api::ListenAddress> listen;
   std::string store;
+  BackupOptions backups;
+  std::string restore;  // put this backup in the store's place, and end
   std::vector<IpPrefix> service_cidrs;
   std::vector<IpPrefix> cluster_cidrs;
   Port node_port_first = 0;

@@ -73,6 +73,8 @@ class ControlPlaneImpl : public ControlPlane {
         on_ready_(std::move(on_ready)),
         kinds_(api::MakeKindTable()) {}
 
+  void BackUp() override { backups_->Make(); }
+
   absl::Status Start() {
     FL_RETURN_IF_ERROR(OpenStore());
     api::ServiceAllocatorOptions ranges;
@@ -105,6 +107,7 @@ class ControlPlaneImpl : public ControlPlane {
     if (!folder.empty()) fs::create_directories(folder, error);
     if (error) return ErrnoStatus(error.value(), "mkdir", folder.string());
     FL_ASSIGN_OR_RETURN(store_, store::OpenSqliteStore(loop_, config_.store));
+    backups_ = std::make_unique<Backups>(loop_, store_.get(), config_.backups);
     return absl::OkStatus();
   }
 
@@ -189,6 +192,7 @@ class ControlPlaneImpl : public ControlPlane {
     metric("fl_scheduler_bound_total", stats.bound);
     metric("fl_scheduler_unschedulable_total", stats.unschedulable);
     metric("fl_scheduler_errors_total", stats.errors);
+    text += backups_->Metrics();
     return text;
   }
 
@@ -198,6 +202,7 @@ class ControlPlaneImpl : public ControlPlane {
   std::function<void()> on_ready_;
   api::KindTable kinds_;
   std::unique_ptr<store::Store> store_;
+  std::unique_ptr<Backups> backups_;
   std::unique_ptr<api::Admission> allocator_;
   std::unique_ptr<api::Admission> priorities_ = api::MakePriorityAdmission();
   std::unique_ptr<api::ApiServer> server_;

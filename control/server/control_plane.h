@@ -23,6 +23,9 @@ class ControlPlane {
       EventLoop* loop, const ControllerConfig& config,
       std::function<void()> on_ready);
   virtual ~ControlPlane() = default;
+
+  // Makes a backup of the store now (server/backups.h).
+  virtual void BackUp() = 0;
 };
 
 }  // namespace fairlead::server

@@ -4,11 +4,16 @@
 #include <spdlog/spdlog.h>
 
 #include <CLI/CLI.hpp>
+#include <boost/asio/io_context.hpp>
+#include <boost/asio/signal_set.hpp>
 #include <csignal>
+#include <cstdio>
+#include <functional>
 #include <memory>
 
 #include "control/server/config.h"
 #include "control/server/control_plane.h"
+#include "control/store/backup.h"
 #include "userspace/base/clock.h"
 #include "userspace/base/event_loop.h"
 #include "userspace/base/program.h"
@@ -32,7 +37,12 @@ constexpr char kExamples[] = R"(Examples:
       --cluster-cidr 10.244.0.0/16,fd00:10:244::/56 \
       --service-cidr 10.96.0.0/16,fd00:10:96::/108
 
-All state is in the store: the process may be killed at any moment.
+  # After the disk was lost, or the file damaged:
+  fairlead-controller --store /tmp/fairlead.db \\
+      --restore /tmp/fairlead.db.backups/20261123T044500Z.db
+
+All state is in the store: the process may be killed at any moment. SIGUSR1
+makes a backup at once.
 )";
 
 void AddFlags(CLI::App* app, Flags* flags) {
@@ -43,6 +53,16 @@ void AddFlags(CLI::App* app, Flags* flags) {
   app->add_option("--store", flags->store,
                   "SQLite file that holds the cluster's state")
       ->capture_default_str();
+  app->add_option("--backup-dir", flags->backup_dir,
+                  "Where backups of the store go (default: STORE.backups)");
+  app->add_option("--backup-interval", flags->backup_interval,
+                  "How often one is made; 0: only on SIGUSR1")
+      ->capture_default_str();
+  app->add_option("--backup-keep", flags->backup_keep, "How many stay")
+      ->capture_default_str();
+  app->add_option("--restore", flags->restore,
+                  "Puts this backup in the place of the store, keeps what was "
+                  "there as STORE.replaced, and ends");
   app->add_option("--service-cidr", flags->service_cidrs,
                   "Ranges of ClusterIPs, one of each family; the first is the "
                   "default family")
@@ -68,6 +88,27 @@ void AddFlags(CLI::App* app, Flags* flags) {
       ->capture_default_str();
 }
 
+int Restore(const ControllerConfig& config) {
+  auto revision = store::RestoreSqliteStore(config.restore, config.store);
+  if (!revision.ok()) return Fail(kProgram, revision.status(), kExitFailure);
+  std::printf("%s is restored from %s; resourceVersions go on from %lld\n",
+              config.store.c_str(), config.restore.c_str(),
+              static_cast<long long>(*revision));
+  return 0;
+}
+
+// What can be done about a store that is damaged.
+absl::Status WithNewestBackup(const absl::Status& status,
+                              const ControllerConfig& config) {
+  if (!absl::IsDataLoss(status)) return status;
+  auto backup = NewestBackup(config.backups.folder);
+  const std::string hint =
+      backup.ok() ? StrCat("the newest backup is ", *backup,
+                           ": bring it back with --restore ", *backup)
+                  : StrCat("there is no backup in ", config.backups.folder);
+  return absl::DataLossError(StrCat(status.message(), "\n", hint));
+}
+
 int Serve(const ControllerConfig& config) {
   std::signal(SIGPIPE, SIG_IGN);
   absl::Duration began = Clock::Real().Monotonic();
@@ -79,7 +120,19 @@ int Serve(const ControllerConfig& config) {
     spdlog::info("msg=ready after_ms={}",
                  absl::ToInt64Milliseconds(Clock::Real().Monotonic() - began));
   });
-  if (!plane.ok()) return Fail(kProgram, plane.status(), kExitFailure);
+  if (!plane.ok()) {
+    return Fail(kProgram, WithNewestBackup(plane.status(), config),
+                kExitFailure);
+  }
+  boost::asio::signal_set backup_now(loop.io(), SIGUSR1);
+  std::function<void()> wait_for_it = [&] {
+    backup_now.async_wait([&](const boost::system::error_code& error, int) {
+      if (error) return;
+      (*plane)->BackUp();
+      wait_for_it();
+    });
+  };
+  wait_for_it();
   loop.OnTermination([&](int signal) {
     spdlog::info("msg=stopping signal={}", signal);
     loop.Stop();
@@ -106,6 +159,7 @@ int Run(int argc, char** argv) {
   }
   auto config = ParseConfig(flags);
   if (!config.ok()) return Fail(kProgram, config.status(), kExitUsage);
+  if (!config->restore.empty()) return Restore(*config);
   OpenLog("controller", flags.log_level);
   return Serve(*config);
 }

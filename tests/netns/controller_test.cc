@@ -1,12 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // fairlead-controller as a process on loopback, with nodes that are played
 // through the API.
-#include <fcntl.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
-#include <signal.h>
-#include <sys/wait.h>
-#include <unistd.h>
 
 #include <cstdio>
 #include <filesystem>
@@ -15,96 +11,12 @@
 #include <thread>
 
 #include "absl/strings/str_cat.h"
+#include "tests/netns/controller_process.h"
 #include "tests/netns/fake_nodes.h"
 #include "userspace/kube/control_resources.h"
-#include "userspace/kube/kubeconfig.h"
 
 namespace fairlead {
 namespace {
-
-namespace fs = std::filesystem;
-
-// Waits for a condition; the only place that sleeps, between looks.
-bool Until(const std::function<bool()>& condition,
-           absl::Duration limit = absl::Seconds(30)) {
-  absl::Time end = absl::Now() + limit;
-  while (!condition()) {
-    if (absl::Now() > end) return false;
-    std::this_thread::sleep_for(std::chrono::milliseconds(10));
-  }
-  return true;
-}
-
-class ControllerProcess {
- public:
-  ControllerProcess() {
-    char name[] = "/tmp/fl-controller-XXXXXX";
-    folder_ = mkdtemp(name);
-  }
-  ~ControllerProcess() {
-    Kill();
-    fs::remove_all(folder_);
-  }
-
-  // Starts it, or starts it again on the same port, and waits until ready.
-  void Start(std::vector<std::string> flags = {}) {
-    if (!flags.empty()) flags_ = flags;
-    std::string kubeconfig = Kubeconfig();
-    fs::remove(kubeconfig);
-    std::vector<std::string> args = {
-        FAIRLEAD_BINARY_DIR "/bin/fairlead-controller",
-        "--store", folder_ + "/store.db",
-        "--listen", listen_,
-        "--log-level", "warn",
-        "--write-kubeconfig", kubeconfig};
-    args.insert(args.end(), flags_.begin(), flags_.end());
-    std::vector<char*> argv;
-    for (std::string& arg : args) argv.push_back(arg.data());
-    argv.push_back(nullptr);
-    pid_ = fork();
-    if (pid_ == 0) {
-      int log = open((folder_ + "/log").c_str(), O_WRONLY | O_CREAT | O_APPEND,
-                     0600);
-      dup2(log, 2);
-      execv(argv[0], argv.data());
-      _exit(127);
-    }
-    ASSERT_TRUE(Until([&] { return fs::exists(kubeconfig); },
-                      absl::Seconds(20)))
-        << Log();
-    auto server = kube::LoadKubeconfig(kubeconfig);
-    ASSERT_TRUE(server.ok()) << server.status();
-    url_ = server->url;
-    listen_ = url_.substr(strlen("http://"));
-  }
-
-  void Kill() { End(SIGKILL); }
-  int Terminate() { return End(SIGTERM); }
-
-  std::string Kubeconfig() const { return folder_ + "/kubeconfig"; }
-  const std::string& url() const { return url_; }
-  const std::string& folder() const { return folder_; }
-  pid_t pid() const { return pid_; }
-  std::string Log() const {
-    std::ifstream file(folder_ + "/log");
-    return std::string(std::istreambuf_iterator<char>(file), {});
-  }
-
- private:
-  int End(int signal) {
-    if (pid_ <= 0) return 0;
-    kill(pid_, signal);
-    int status = 0;
-    waitpid(pid_, &status, 0);
-    pid_ = -1;
-    return status;
-  }
-
-  std::string folder_, url_;
-  std::string listen_ = "127.0.0.1:0";
-  std::vector<std::string> flags_;
-  pid_t pid_ = -1;
-};
 
 Json WebDeployment(int replicas, const std::string& image = "a") {
   return {{"apiVersion", "apps/v1"},
@@ -577,18 +489,10 @@ TEST_F(ControllerTest, IsSmallWhenIdleAndStopsCleanly) {
 }
 
 TEST_F(ControllerTest, SaysEverythingThatIsWrongWithItsFlags) {
-  std::string command =
-      FAIRLEAD_BINARY_DIR
-      "/bin/fairlead-controller --listen nonsense --cluster-cidr 10.0.0.0/30 "
-      "--node-port-range 9-1 --node-monitor-grace-period soon 2>&1";
-  FILE* pipe = popen(command.c_str(), "r");
-  ASSERT_NE(pipe, nullptr);
-  std::string output;
-  char buffer[512];
-  while (size_t n = fread(buffer, 1, sizeof buffer, pipe)) {
-    output.append(buffer, n);
-  }
-  EXPECT_EQ(WEXITSTATUS(pclose(pipe)), 2);
+  const auto [code, output] = RunController(
+      "--listen nonsense --cluster-cidr 10.0.0.0/30 "
+      "--node-port-range 9-1 --node-monitor-grace-period soon");
+  EXPECT_EQ(code, 2);
   for (const char* flag : {"--listen", "--cluster-cidr", "--node-port-range",
                            "--node-monitor-grace-period"}) {
     EXPECT_THAT(output, testing::HasSubstr(flag));
