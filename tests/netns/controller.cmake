@@ -7,3 +7,8 @@ foreach(test controller_test controller_store_test)
     add_dependencies(${test} fairlead-controller)
   endif()
 endforeach()
+# A short cut of what scripts/crash-store does a thousand times.
+add_test(NAME netns.controller_crash COMMAND python3
+  ${PROJECT_SOURCE_DIR}/scripts/crash-store --rounds 20
+  --controller $<TARGET_FILE:fairlead-controller>)
+set_tests_properties(netns.controller_crash PROPERTIES LABELS netns TIMEOUT 240)
