@@ -8,6 +8,7 @@
 #   fl_fuzz(NAME SRCS ... DEPS ... [CORPUS d])  a libFuzzer target + short ctest
 #   fl_bpf_object(NAME SRC)                     NAME.bpf.c -> NAME.skel.h; link
 #                                               the interface target NAME_skel
+#   fl_proto(OUT PROTO)                         C++ of messages; OUT: its source
 #   fl_grpc_proto(NAME PROTO)                   protobuf + gRPC library fl_NAME
 #
 # DEPS are CMake targets; our own libraries are named without their fl_ prefix
@@ -183,6 +184,17 @@ function(fl_bpf_object name src)
   target_include_directories(${name}_skel INTERFACE
     ${CMAKE_BINARY_DIR}/gen)
   target_link_libraries(${name}_skel INTERFACE PkgConfig::LIBBPF)
+endfunction()
+
+function(fl_proto out_var proto)
+  set(out ${CMAKE_BINARY_DIR}/gen/proto)
+  file(MAKE_DIRECTORY ${out})
+  get_filename_component(base ${proto} NAME_WE)
+  add_custom_command(OUTPUT ${out}/${base}.pb.cc ${out}/${base}.pb.h
+    COMMAND protobuf::protoc --cpp_out=${out}
+      -I ${CMAKE_CURRENT_SOURCE_DIR} ${CMAKE_CURRENT_SOURCE_DIR}/${proto}
+    DEPENDS ${proto} COMMENT "proto ${proto}" VERBATIM)
+  set(${out_var} ${out}/${base}.pb.cc PARENT_SCOPE)
 endfunction()
 
 function(fl_grpc_proto name proto)

@@ -4,3 +4,5 @@ fl_fuzz(kube_decode_fuzz SRCS kube_decode_fuzz.cc DEPS kube
 fl_fuzz(kube_watch_fuzz SRCS kube_watch_fuzz.cc DEPS kube
   CORPUS ${kube_corpus})
 fl_fuzz(kubeconfig_fuzz SRCS kubeconfig_fuzz.cc DEPS kube)
+fl_fuzz(kube_protobuf_fuzz SRCS kube_protobuf_fuzz.cc DEPS kube
+  CORPUS ${kube_corpus})

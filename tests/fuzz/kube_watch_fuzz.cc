@@ -24,10 +24,7 @@ static bool Split(std::string_view stream, std::string_view cuts,
         splitter.Feed(stream.substr(at, piece), [&](std::string_view text) {
           objects->emplace_back(text);
           auto frame = fairlead::kube::DecodeWatchFrame(text);
-          if (frame.ok()) {
-            (void)fairlead::kube::ResourceVersionOf(frame->object);
-            (void)fairlead::kube::StatusCodeOf(frame->object);
-          }
+          if (frame.ok()) (void)fairlead::kube::HeadOf(*frame);
           return true;
         });
     if (!status.ok()) return false;

@@ -30,6 +30,15 @@ std::string Chunk(const std::string& body) {
   return absl::StrCat(absl::Hex(body.size()), "\r\n", body, "\r\n");
 }
 
+// Of the kinds that an agent watches.
+std::string TypeMeta(const std::string& resource) {
+  if (resource == "endpointslices") {
+    return R"("kind":"EndpointSlice","apiVersion":"discovery.k8s.io/v1",)";
+  }
+  return StrCat(R"("kind":")", resource == "nodes" ? "Node" : "Service",
+                R"(","apiVersion":"v1",)");
+}
+
 // The number behind `key` in a query.
 uint64_t Number(const std::string& text, const std::string& key) {
   size_t at = text.find(key);
@@ -85,15 +94,13 @@ void StubApi::Put(const std::string& resource, const std::string& name,
   std::lock_guard<std::mutex> lock(mutex_);
   ++version_;
   std::string object = StrCat(
-      R"({"metadata":{"name":")", name, R"(","namespace":"default","uid":"u-)",
-      name, R"(","resourceVersion":")", version_, R"(","labels":{)", labels,
+      "{", TypeMeta(resource), R"("metadata":{"name":")", name,
+      R"(","namespace":"default","uid":"u-)", name, R"(","resourceVersion":")", version_, R"(","labels":{)", labels,
       "}},", rest, "}");
-  std::string& place = objects_[resource][name];
-  const char* type = place.empty() ? "ADDED" : "MODIFIED";
-  place = object;
-  events_.push_back({version_, resource,
-                     StrCat(R"({"type":")", type, R"(","object":)", object,
-                            "}\n")});
+  Object& place = objects_[resource][name];
+  const char* type = place.json.empty() ? "ADDED" : "MODIFIED";
+  place = {object, Frame("ADDED", object)};
+  events_.push_back({version_, resource, Frame(type, object)});
   changed_.notify_all();
 }
 
@@ -103,9 +110,10 @@ void StubApi::Delete(const std::string& resource, const std::string& name) {
   objects_[resource].erase(name);
   events_.push_back(
       {version_, resource,
-       StrCat(R"({"type":"DELETED","object":{"metadata":{"name":")", name,
-              R"(","namespace":"default","resourceVersion":")", version_,
-              "\"}}}\n")});
+       Frame("DELETED",
+             StrCat("{", TypeMeta(resource), R"("metadata":{"name":")", name,
+                    R"(","namespace":"default","resourceVersion":")",
+                    version_, "\"}}"))});
   changed_.notify_all();
 }
 
@@ -181,7 +189,8 @@ bool StubApi::Answer(int fd, const std::string& head,
   std::string path = target.substr(0, target.find('?'));
   std::string resource = path.substr(path.rfind('/') + 1);
   if (target.find("watch=true") != target.npos) {
-    return Watch(fd, resource, Number(target, "resourceVersion="));
+    return Watch(fd, resource, Number(target, "&resourceVersion="),
+                 target.find("sendInitialEvents=true") != target.npos);
   }
   std::string list;
   {
@@ -191,23 +200,54 @@ bool StubApi::Answer(int fd, const std::string& head,
                   version_, R"("},"items":[)");
     for (const auto& [name, object] : objects_[resource]) {
       if (list.back() != '[') list += ",";
-      list += object;
+      list += object.json;
     }
   }
   return SendJson(fd, 200, list + "]}");
 }
 
-bool StubApi::Watch(int fd, const std::string& resource, uint64_t version) {
-  if (!Send(fd, "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")) {
+std::string StubApi::Frame(std::string_view type,
+                           const std::string& object) const {
+  if (encoder_) return encoder_(type, object);
+  return StrCat(R"({"type":")", type, R"(","object":)", object, "}\n");
+}
+
+std::string StubApi::InitialEvents(const std::string& resource) const {
+  std::string frames;
+  if (auto it = objects_.find(resource); it != objects_.end()) {
+    for (const auto& [name, object] : it->second) frames += object.frame;
+  }
+  return frames +
+         Frame("BOOKMARK",
+               StrCat("{", TypeMeta(resource),
+                      R"("metadata":{"resourceVersion":")", version_,
+                      R"(","annotations":{"k8s.io/initial-events-end":)",
+                      R"("true"}}})"));
+}
+
+bool StubApi::Watch(int fd, const std::string& resource, uint64_t version,
+                    bool from_list) {
+  const char* type = encoder_ ? "vnd.kubernetes.protobuf;stream=watch" : "json";
+  if (!Send(fd, StrCat("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n",
+                       "Content-Type: application/", type, "\r\n\r\n"))) {
     return false;
   }
   std::unique_lock<std::mutex> lock(mutex_);
+  if (from_list) {
+    version = version_;
+    const std::string frames = InitialEvents(resource);
+    if (!first_byte_) first_byte_ = Clock::Real().Monotonic();
+    // The client may be slow: others are served meanwhile.
+    lock.unlock();
+    if (!Send(fd, Chunk(frames))) return false;
+    lock.lock();
+  }
   size_t next = 0;
   while (running_) {
     for (; next < events_.size(); ++next) {
       const Event& event = events_[next];
       if (event.resource != resource || event.version <= version) continue;
-      if (!Send(fd, Chunk(event.line))) return false;
+      if (!Send(fd, Chunk(event.frame))) return false;
     }
     changed_.wait(lock);
   }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // A Kubernetes API server as small as an agent's test needs it: lists and
-// watches of objects that the test puts in, and a record of what is created.
+// watches of objects that the test puts in, streamed lists, and a record of
+// what is created. JSON; watches in protobuf if the test brings an encoder.
 // Selectors and limits are ignored.
 //
 // Threads: all methods from any.
@@ -9,12 +10,15 @@
 
 #include <condition_variable>
 #include <cstdint>
+#include <functional>
 #include <list>
 #include <map>
 #include <mutex>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <thread>
+#include <utility>
 #include <vector>
 
 #include "absl/status/status.h"
@@ -36,6 +40,12 @@ class StubApi {
   // stay.
   void Stop();
 
+  // Makes a watch's frame of an event's type and object. REQUIRES: before Put
+  // and Start.
+  using Encoder = std::function<std::string(std::string_view type,
+                                            const std::string& object)>;
+  void WatchInProtobuf(Encoder encoder) { encoder_ = std::move(encoder); }
+
   // `resource`: "services". `body`: the object without resourceVersion, its
   // metadata first and beginning with "name".
   void Put(const std::string& resource, const std::string& name,
@@ -54,19 +64,28 @@ class StubApi {
   struct Event {
     uint64_t version;
     std::string resource;
-    std::string line;
+    std::string frame;
+  };
+  struct Object {
+    std::string json;
+    std::string frame;  // as the event that adds it
   };
   void Accept(int listener);
   void Connection(int fd);
   bool Answer(int fd, const std::string& head, const std::string& body);
-  bool Watch(int fd, const std::string& resource, uint64_t version);
+  bool Watch(int fd, const std::string& resource, uint64_t version,
+             bool from_list);
+  std::string Frame(std::string_view type, const std::string& object) const;
+  // All objects as frames, and the bookmark behind them. REQUIRES: mutex_.
+  std::string InitialEvents(const std::string& resource) const;
 
   const NetnsScope* netns_;
   std::mutex mutex_;
   std::condition_variable changed_;
   bool running_ = false;
   uint64_t version_ = 100;
-  std::map<std::string, std::map<std::string, std::string>> objects_;
+  std::map<std::string, std::map<std::string, Object>> objects_;
+  Encoder encoder_;
   std::vector<Event> events_;
   std::vector<std::string> created_;
   std::vector<std::string> requests_;

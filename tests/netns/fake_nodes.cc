@@ -72,16 +72,19 @@ class Recorder : public kube::ReflectorSink {
   }
 
   void ReplaceBegin() override { listed_.clear(); }
-  void OnListed(std::string_view json) override { Put(json, listed_); }
+  void OnListed(const kube::EncodedObject& pod) override {
+    Put(pod.bytes, listed_);
+  }
   void ReplaceEnd(std::string_view) override {
     pods_ = std::move(listed_);
     Count();
   }
   void ReplaceAbort() override {}
-  void OnEvent(kube::WatchEvent event, std::string_view json) override {
-    Put(json, pods_);
+  void OnEvent(kube::WatchEvent event,
+               const kube::EncodedObject& pod) override {
+    Put(pod.bytes, pods_);
     if (event == kube::WatchEvent::kDeleted) {
-      pods_.erase(kube::KeyOf(Json::parse(json)));
+      pods_.erase(kube::KeyOf(Json::parse(pod.bytes)));
     }
     Count();
   }

@@ -6,6 +6,7 @@
 #include <netinet/in.h>
 #include <sys/socket.h>
 
+#include <fstream>
 #include <thread>
 
 #include "userspace/agent/config.h"
@@ -56,11 +57,33 @@ TEST(Config, AllProblemsAtOnce) {
   ASSERT_TRUE(absl::IsInvalidArgument(config.status()));
   std::string text(config.status().message());
   for (const char* piece :
-       {"not both", "only one range", "fd00::1/8", "--node-port-range",
+       {"/does/not/exist", "only one range", "fd00::1/8", "--node-port-range",
         "--masquerade-source-ports", "--healthz-bind-address",
         "--metrics-bind-address", "--nodeport-addresses", "--node-ip"}) {
     EXPECT_THAT(text, HasSubstr(piece));
   }
+}
+
+TEST(Config, SeveralServers) {
+  Flags flags = GoodFlags();
+  flags.server = "http://a:1, https://[fd00::1]:2";
+  auto config = MakeConfig(flags);
+  ASSERT_TRUE(config.ok()) << config.status();
+  EXPECT_EQ(config->api_server.url, "http://a:1");
+  EXPECT_THAT(config->api_server.more_urls,
+              ElementsAre("https://[fd00::1]:2"));
+  // With a kubeconfig: its credentials, at these addresses.
+  flags.kubeconfig = testing::TempDir() + "/servers.kubeconfig";
+  std::ofstream(flags.kubeconfig) << R"(
+current-context: c
+contexts: [{name: c, context: {cluster: c, user: u}}]
+clusters: [{name: c, cluster: {server: "https://h"}}]
+users: [{name: u, user: {token: t0}}]
+)";
+  config = MakeConfig(flags);
+  ASSERT_TRUE(config.ok()) << config.status();
+  EXPECT_EQ(config->api_server.url, "http://a:1");
+  EXPECT_EQ(config->api_server.bearer_token, "t0");
 }
 
 TEST(Config, SecretsAreNotShown) {

@@ -9,6 +9,7 @@
 #include <string>
 #include <vector>
 
+#include "userspace/base/strings.h"
 #include "userspace/kube/kubeconfig.h"
 #include "userspace/kube/objects.h"
 #include "userspace/kube/resource.h"
@@ -229,7 +230,7 @@ TEST(JsonSplitter, WhereTheBytesAreCutDoesNotMatter) {
     padded.reserve(text.size() + 64);
     auto frame = DecodeWatchFrame(padded);
     ASSERT_TRUE(frame.ok()) << frame.status();
-    EXPECT_TRUE(ResourceVersionOf(frame->object).ok());
+    EXPECT_NE(HeadOf(*frame)->resource_version, "");
   }
 }
 
@@ -293,6 +294,19 @@ TEST(Kubeconfig, ErrorsSayWhatIsMissing) {
   std::string no_key = kConfig;
   no_key.erase(no_key.find("    client-key-data"));
   EXPECT_THAT(error(no_key), HasSubstr("client-key"));
+  auto with = [&](const std::string& cluster, const std::string& user) {
+    return error(StrCat("current-context: c\ncontexts: [{name: c, context: "
+                        "{cluster: c, user: u}}]\nclusters: [{name: c, "
+                        "cluster: {server: \"https://h\"", cluster,
+                        "}}]\nusers: [{name: u, user: {", user, "}}]\n"));
+  };
+  EXPECT_EQ(with("", ""), "");
+  EXPECT_THAT(with(", proxy-url: \"http://p\"", ""), HasSubstr("proxy-url"));
+  EXPECT_THAT(with(", insecure-skip-tls-verify: true, "
+                   "certificate-authority-data: Q0E=", ""),
+              HasSubstr("insecure-skip-tls-verify"));
+  EXPECT_THAT(with("", "exec: {command: x}"), HasSubstr("\"exec\""));
+  EXPECT_THAT(with("", "as: admin"), HasSubstr("\"as\""));
   auto missing = LoadKubeconfig("/does/not/exist");
   EXPECT_THAT(std::string(missing.status().message()),
               HasSubstr("/does/not/exist"));
@@ -304,13 +318,19 @@ TEST(Kubeconfig, FilesAreRelativeToTheConfig) {
   std::ofstream(folder + "/ca.crt") << "PEM";
   std::ofstream(folder + "/config") << R"(
 current-context: b
-contexts: [{name: b, context: {cluster: c}}]
+contexts: [{name: b, context: {cluster: c, user: u}}]
 clusters:
-- {name: c, cluster: {server: "https://h", certificate-authority: ca.crt}}
+- {name: c, cluster: {server: "https://h", certificate-authority: ca.crt,
+                      tls-server-name: kubernetes}}
+users: [{name: u, user: {tokenFile: token}}]
 )";
+  std::ofstream(folder + "/token") << "t0\n";
   auto server = LoadKubeconfig(folder + "/config");
   ASSERT_TRUE(server.ok()) << server.status();
   EXPECT_EQ(server->ca_pem, "PEM");
+  EXPECT_EQ(server->tls_server_name, "kubernetes");
+  EXPECT_EQ(server->bearer_token, "t0");
+  EXPECT_EQ(server->bearer_token_file, folder + "/token");
 }
 
 }  // namespace

@@ -4,13 +4,13 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include <deque>
 #include <fstream>
 #include <map>
 #include <nlohmann/json.hpp>
 #include <sstream>
 
 #include "absl/strings/match.h"
+#include "tests/unit/played_transport.h"
 #include "userspace/base/strings.h"
 #include "userspace/kube/client.h"
 #include "userspace/kube/informer.h"
@@ -31,77 +31,6 @@ std::string TestFile(const std::string& name) {
   text << file.rdbuf();
   return text.str();
 }
-
-// What the server does with one request.
-struct Answer {
-  int status = 200;
-  std::string body;
-  bool no_server = false;  // connection refused
-  bool hang = false;       // a stream that stays open after `body`
-  size_t piece = 1 << 20;  // bytes per chunk
-  Headers headers;
-};
-
-class PlayedTransport : public Transport {
- public:
-  explicit PlayedTransport(EventLoop* loop) : loop_(loop) {}
-
-  std::deque<Answer> answers;
-  std::vector<Request> requests;
-  int cancelled = 0;
-  // Runs when a request finds no answer left.
-  std::function<void()> on_exhausted;
-
-  std::unique_ptr<Call> Do(
-      Request request,
-      std::function<void(absl::StatusOr<Response>)> done) override {
-    return Play(std::move(request), [done](const Answer& a, auto&&) {
-      if (a.no_server) return done(absl::UnavailableError("refused"));
-      done(Response{a.status, a.headers, a.body});
-    });
-  }
-
-  std::unique_ptr<Call> Stream(Request request,
-                               StreamCallbacks callbacks) override {
-    return Play(std::move(request), [callbacks](const Answer& a, auto alive) {
-      if (a.no_server) return callbacks.on_end(absl::UnavailableError("gone"));
-      callbacks.on_head(Response{a.status, a.headers, ""});
-      for (size_t i = 0; i < a.body.size() && alive(); i += a.piece) {
-        callbacks.on_chunk(std::string_view(a.body).substr(i, a.piece));
-      }
-      if (alive() && !a.hang) callbacks.on_end(absl::OkStatus());
-    });
-  }
-
- private:
-  struct PlayedCall : Call {
-    std::shared_ptr<bool> alive = std::make_shared<bool>(true);
-    int* cancelled;
-    ~PlayedCall() override {
-      *alive = false;
-      ++*cancelled;
-    }
-  };
-
-  template <typename Fn>
-  std::unique_ptr<Call> Play(Request request, Fn fn) {
-    auto call = std::make_unique<PlayedCall>();
-    call->cancelled = &cancelled;
-    requests.push_back(std::move(request));
-    if (answers.empty()) {
-      if (on_exhausted) on_exhausted();
-      return call;  // silence
-    }
-    Answer answer = std::move(answers.front());
-    answers.pop_front();
-    loop_->Post([answer = std::move(answer), alive = call->alive, fn] {
-      if (*alive) fn(answer, [alive] { return *alive; });
-    });
-    return call;
-  }
-
-  EventLoop* loop_;
-};
 
 std::string Event(const std::string& type, const std::string& name,
                   int version) {

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "userspace/agent/api_feeds.h"
 
+#include <spdlog/spdlog.h>
+
 #include <utility>
 
 #include "userspace/base/strings.h"
@@ -68,28 +70,39 @@ class ApiFeeds::Impl {
       state = status;
       impl_->UpdateConnection();
     }
+    void OnIgnored(std::string_view why) override {
+      // The first, the second, the fourth: a mad server doesn't fill the log.
+      ++ignored_;
+      if ((ignored_ & (ignored_ - 1)) != 0) return;
+      spdlog::warn(
+          "msg=\"left out what the API server sent\" why=\"{}\" times={}",
+          why, ignored_);
+    }
     uint64_t undecodable = 0;
     uint64_t changes = 0;
     std::optional<absl::Status> state;  // nullopt: no word yet
 
    protected:
     // The key of an object that is going, or is bad; "" if it has none.
-    std::string Key(std::string_view json) {
-      auto meta = kube::DecodeMeta(json);
+    std::string Key(const kube::EncodedObject& object) {
+      auto meta = kube::DecodeMeta(object);
       if (meta.ok()) return KeyOf(*meta);
       ++undecodable;
       return "";
     }
     Impl* impl_;
+
+   private:
+    uint64_t ignored_ = 0;
   };
 
   class ServiceSink : public Sink {
    public:
     using Sink::Sink;
     void ReplaceBegin() override { impl_->cluster_->BeginServiceList(); }
-    void OnListed(std::string_view json) override {
+    void OnListed(const kube::EncodedObject& object) override {
       ++changes;
-      Put(json);
+      Put(object);
     }
     void ReplaceEnd(std::string_view) override {
       impl_->cluster_->EndServiceList();
@@ -97,22 +110,22 @@ class ApiFeeds::Impl {
       impl_->callbacks_.on_change();
     }
     void ReplaceAbort() override { impl_->cluster_->AbortServiceList(); }
-    void OnEvent(WatchEvent event, std::string_view json) override {
+    void OnEvent(WatchEvent event, const kube::EncodedObject& object) override {
       ++changes;
       if (event == WatchEvent::kDeleted) {
-        impl_->cluster_->DeleteService(Key(json));
+        impl_->cluster_->DeleteService(Key(object));
       } else {
-        Put(json);
+        Put(object);
       }
       impl_->callbacks_.on_change();
     }
 
    private:
-    void Put(std::string_view json) {
-      auto service = kube::DecodeService(json);
+    void Put(const kube::EncodedObject& object) {
+      auto service = kube::DecodeService(object);
       if (service.ok()) {
         impl_->cluster_->PutService(*std::move(service));
-      } else if (std::string key = Key(json); !key.empty()) {
+      } else if (std::string key = Key(object); !key.empty()) {
         impl_->cluster_->RejectService(key, Std(service.status().message()));
       }
     }
@@ -122,35 +135,35 @@ class ApiFeeds::Impl {
    public:
     using Sink::Sink;
     void ReplaceBegin() override { impl_->cluster_->BeginEndpointSliceList(); }
-    void OnListed(std::string_view json) override {
+    void OnListed(const kube::EncodedObject& object) override {
       ++changes;
-      Put(json);
+      Put(object);
     }
     void ReplaceEnd(std::string_view) override {
       impl_->cluster_->EndEndpointSliceList();
       impl_->callbacks_.on_change();
     }
     void ReplaceAbort() override { impl_->cluster_->AbortEndpointSliceList(); }
-    void OnEvent(WatchEvent event, std::string_view json) override {
+    void OnEvent(WatchEvent event, const kube::EncodedObject& object) override {
       ++changes;
       if (event == WatchEvent::kDeleted) {
-        impl_->cluster_->DeleteEndpointSlice(Key(json));
+        impl_->cluster_->DeleteEndpointSlice(Key(object));
       } else {
-        Put(json);
+        Put(object);
       }
       impl_->callbacks_.on_change();
     }
 
    private:
-    void Put(std::string_view json) {
-      auto slice = kube::DecodeEndpointSlice(json);
+    void Put(const kube::EncodedObject& object) {
+      auto slice = kube::DecodeEndpointSlice(object);
       if (slice.ok()) {
         if (slice->last_change.has_value()) {
           impl_->callbacks_.on_endpoints_changed(*slice->last_change);
         }
         impl_->cluster_->PutEndpointSlice(*slice);
-      } else if (std::string key = Key(json); !key.empty()) {
-        std::string service = kube::EndpointSliceServiceName(json);
+      } else if (std::string key = Key(object); !key.empty()) {
+        std::string service = kube::EndpointSliceServiceName(object);
         if (!service.empty()) {
           service = StrCat(key.substr(0, key.find('/') + 1), service);
         }
@@ -164,8 +177,8 @@ class ApiFeeds::Impl {
    public:
     using Sink::Sink;
     void ReplaceBegin() override { listed_.reset(); }
-    void OnListed(std::string_view json) override {
-      auto node = kube::DecodeNode(json);
+    void OnListed(const kube::EncodedObject& object) override {
+      auto node = kube::DecodeNode(object);
       if (node.ok()) {
         listed_ = *std::move(node);
       } else {
@@ -178,9 +191,9 @@ class ApiFeeds::Impl {
       impl_->callbacks_.on_change();
     }
     void ReplaceAbort() override {}
-    void OnEvent(WatchEvent event, std::string_view json) override {
+    void OnEvent(WatchEvent event, const kube::EncodedObject& object) override {
       listed_.reset();
-      if (event != WatchEvent::kDeleted) OnListed(json);
+      if (event != WatchEvent::kDeleted) OnListed(object);
       found = listed_.has_value();
       impl_->callbacks_.on_node(listed_);
     }
@@ -194,6 +207,8 @@ class ApiFeeds::Impl {
     kube::ReflectorOptions options;
     options.resource = resource;
     options.user_agent = "fairlead-agent";
+    options.protobuf = true;
+    options.streamed_list = true;
     return options;
   }
   static kube::ReflectorOptions ServiceOptions() {

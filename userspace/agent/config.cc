@@ -62,28 +62,11 @@ absl::StatusOr<kube::ApiServer> InClusterServer() {
   bool v6 = std::string_view(host).find(':') != std::string_view::npos;
   server.url = v6 ? StrCat("https://[", host, "]:", port)
                   : StrCat("https://", host, ":", port);
-  server.bearer_token = ReadAll(StrCat(kServiceAccount, "token"));
+  server.bearer_token_file = StrCat(kServiceAccount, "token");
+  server.bearer_token = ReadAll(server.bearer_token_file);
   absl::StripTrailingAsciiWhitespace(&server.bearer_token);
   server.ca_pem = ReadAll(StrCat(kServiceAccount, "ca.crt"));
   return server;
-}
-
-absl::StatusOr<kube::ApiServer> ServerOf(const Flags& flags) {
-  if (!flags.kubeconfig.empty() && !flags.server.empty()) {
-    return absl::InvalidArgumentError(
-        "give --kubeconfig or --server, not both");
-  }
-  if (!flags.kubeconfig.empty()) return kube::LoadKubeconfig(flags.kubeconfig);
-  if (flags.server.empty()) return InClusterServer();
-  kube::ApiServer server;
-  server.url = flags.server;
-  return server;
-}
-
-std::string HostName() {
-  char name[256] = {};
-  gethostname(name, sizeof name - 1);
-  return absl::AsciiStrToLower(name);
 }
 
 std::vector<std::string> Split(const std::vector<std::string>& values) {
@@ -95,6 +78,28 @@ std::vector<std::string> Split(const std::vector<std::string>& values) {
     }
   }
   return parts;
+}
+
+absl::StatusOr<kube::ApiServer> ServerOf(const Flags& flags) {
+  kube::ApiServer server;
+  if (!flags.kubeconfig.empty()) {
+    FL_ASSIGN_OR_RETURN(server, kube::LoadKubeconfig(flags.kubeconfig));
+  } else if (flags.server.empty()) {
+    return InClusterServer();
+  }
+  // With a kubeconfig too: its credentials, at these addresses.
+  const std::vector<std::string> urls = Split({flags.server});
+  if (!urls.empty()) {
+    server.url = urls[0];
+    server.more_urls.assign(urls.begin() + 1, urls.end());
+  }
+  return server;
+}
+
+std::string HostName() {
+  char name[256] = {};
+  gethostname(name, sizeof name - 1);
+  return absl::AsciiStrToLower(name);
 }
 
 // One of each family at most; that is what the programs can match.
@@ -293,8 +298,11 @@ std::vector<std::pair<std::string, std::string>> AgentConfig::ToText() const {
   std::vector<std::string> nodeports;
   if (nodeport_primary) nodeports.push_back("primary");
   for (const IpPrefix& p : nodeport_cidrs) nodeports.push_back(p.ToString());
+  std::vector<std::string> servers = {api_server.url};
+  servers.insert(servers.end(), api_server.more_urls.begin(),
+                 api_server.more_urls.end());
   return {
-      {"server", api_server.url},
+      {"server", absl::StrJoin(servers, ",")},
       {"node-name", node_name},
       {"node-ip", Join(node_ips)},
       {"cgroup-root", cgroup_root.value_or("none")},

@@ -101,7 +101,9 @@ void AddFlags(CLI::App* app, Flags* flags) {
                   "File that says where the API server is (default: the "
                   "pod's service account)");
   app->add_option("--server", flags->server,
-                  "The API server's URL, instead of a kubeconfig");
+                  "The API server's URL, instead of a kubeconfig or, with one, "
+                  "of its address; several, separated by commas, are asked in "
+                  "turn when one can't be reached");
   app->add_option("--node-name", flags->node_name,
                   "This node's name in the API (default: the host's name)");
   AddNetworkFlags(app, flags);

@@ -9,6 +9,7 @@
 #include "absl/strings/str_split.h"
 #include "userspace/base/strings.h"
 #include "userspace/kube/http_status.h"
+#include "userspace/kube/wire.h"
 
 namespace fairlead::kube {
 namespace {
@@ -24,6 +25,23 @@ std::string TextField(const Json& object, const char* name) {
 std::string MetaField(const Json& object, const char* name) {
   auto it = object.find("metadata");
   return it != object.end() && it->is_object() ? TextField(*it, name) : "";
+}
+
+// nullopt: `body` is no JSON object.
+std::optional<ApiStatus> JsonStatus(std::string_view body) {
+  Json json = Json::parse(body, nullptr, false);
+  if (!json.is_object()) return std::nullopt;
+  auto number = [](const Json& object, const char* name) {
+    auto it = object.find(name);
+    return it != object.end() && it->is_number_integer() ? it->get<int>() : 0;
+  };
+  ApiStatus status{.code = number(json, "code"),
+                   .message = TextField(json, "message"),
+                   .reason = TextField(json, "reason")};
+  if (auto it = json.find("details"); it != json.end() && it->is_object()) {
+    status.retry_after_seconds = number(*it, "retryAfterSeconds");
+  }
+  return status;
 }
 
 std::string Dump(const Json& json) {
@@ -113,22 +131,24 @@ std::optional<ApiError> ApiErrorOf(const absl::Status& status) {
 }
 
 absl::Status StatusFromResponse(const Response& response) {
-  std::string message, reason;
-  Json body = Json::parse(response.body, nullptr, false);
-  if (body.is_object()) {
-    message = TextField(body, "message");
-    reason = TextField(body, "reason");
-  }
-  if (message.empty()) {
-    message = StrCat("HTTP status ", response.status);
-    if (!body.is_object() && !response.body.empty()) {
-      StrAppend(&message, ": ", response.body.substr(0, 200));
+  std::optional<ApiStatus> said = DecodeProtobufStatus(response.body);
+  if (!said.has_value()) said = JsonStatus(response.body);
+  ApiStatus api = said.value_or(ApiStatus());
+  int code = response.status != 0 ? response.status : api.code;
+  if (code == 0) code = 500;
+  if (api.message.empty()) {
+    api.message = StrCat("HTTP status ", code);
+    if (!said.has_value() && !response.body.empty()) {
+      StrAppend(&api.message, ": ", response.body.substr(0, 200));
     }
   }
-  absl::Status status(AbslCodeOf(response.status, reason), message);
-  status.SetPayload(kPayload,
-                    absl::Cord(StrCat(response.status, "\n", reason, "\n",
-                                      response.Header("Retry-After"))));
+  std::string retry_after(response.Header("Retry-After"));
+  if (retry_after.empty() && api.retry_after_seconds > 0) {
+    retry_after = StrCat(api.retry_after_seconds);
+  }
+  absl::Status status(AbslCodeOf(code, api.reason), api.message);
+  status.SetPayload(kPayload, absl::Cord(StrCat(code, "\n", api.reason, "\n",
+                                                retry_after)));
   return status;
 }
 

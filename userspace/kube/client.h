@@ -34,7 +34,8 @@ struct ApiError {
 };
 // The Kubernetes part of an error that Client returned, if it has one.
 std::optional<ApiError> ApiErrorOf(const absl::Status& status);
-// The Status for an answer with an HTTP error status.
+// The Status for an answer with an HTTP error status, its body in JSON or in
+// protobuf. `response.status` 0: the body says (a watch's ERROR event).
 absl::Status StatusFromResponse(const Response& response);
 
 enum class PatchType { kJson, kMerge, kStrategicMerge };

@@ -1,23 +1,25 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "userspace/kube/http_transport.h"
 
+#include <netinet/tcp.h>
+#include <sys/socket.h>
+
 #include <algorithm>
 #include <array>
 #include <boost/asio/buffer.hpp>
 #include <boost/asio/connect.hpp>
 #include <boost/asio/ip/tcp.hpp>
-#include <boost/asio/ssl.hpp>
-#include <boost/asio/ssl/host_name_verification.hpp>
-#include <boost/asio/write.hpp>
 #include <boost/beast/http/basic_parser.hpp>
-#include <charconv>
 #include <optional>
 #include <utility>
 #include <vector>
 
-#include "absl/strings/match.h"
-#include "absl/strings/strip.h"
+#include "userspace/base/clock.h"
+#include "userspace/base/status.h"
 #include "userspace/base/strings.h"
+#include "userspace/kube/bearer_token.h"
+#include "userspace/kube/byte_stream.h"
+#include "userspace/kube/server_url.h"
 
 namespace fairlead::kube {
 namespace {
@@ -31,118 +33,48 @@ using beast::error_code;
 constexpr size_t kReadBytes = 16 * 1024;
 constexpr size_t kMaxIdleConnections = 4;
 
-// Where requests go, out of ApiServer.url.
-struct Endpoint {
-  bool tls = false;
-  std::string host;  // without brackets
-  std::string port;
-  std::string host_header;
-  std::string base_path;  // without a slash at its end
-};
-
-absl::StatusOr<Endpoint> ParseUrl(std::string_view url) {
-  auto bad = [&](std::string_view why) {
-    return absl::InvalidArgumentError(
-        StrCat("server URL \"", url, "\": ", why));
-  };
-  Endpoint endpoint;
-  absl::string_view rest = Absl(url);
-  if (absl::ConsumePrefix(&rest, "https://")) {
-    endpoint.tls = true;
-  } else if (!absl::ConsumePrefix(&rest, "http://")) {
-    return bad("want http:// or https://");
-  }
-  size_t slash = rest.find('/');
-  absl::string_view authority = rest.substr(0, slash);
-  if (slash != rest.npos) endpoint.base_path = std::string(rest.substr(slash));
-  while (absl::EndsWith(endpoint.base_path, "/")) endpoint.base_path.pop_back();
-  endpoint.host_header = std::string(authority);
-  absl::string_view port;
-  if (absl::ConsumePrefix(&authority, "[")) {
-    size_t close = authority.find(']');
-    if (close == authority.npos) return bad("] missing");
-    endpoint.host = std::string(authority.substr(0, close));
-    port = authority.substr(close + 1);
-    if (!port.empty() && !absl::ConsumePrefix(&port, ":")) return bad("port");
-  } else {
-    size_t colon = authority.find(':');
-    endpoint.host = std::string(authority.substr(0, colon));
-    if (colon != authority.npos) port = authority.substr(colon + 1);
-  }
-  if (endpoint.host.empty()) return bad("no host");
-  endpoint.port = port.empty() ? (endpoint.tls ? "443" : "80")
-                               : std::string(port);
-  uint16_t number = 0;
-  const char* end = endpoint.port.data() + endpoint.port.size();
-  auto parsed = std::from_chars(endpoint.port.data(), end, number);
-  if (parsed.ec != std::errc() || parsed.ptr != end || number == 0) {
-    return bad("bad port");
-  }
-  return endpoint;
-}
-
 absl::Status FromError(const error_code& error, std::string_view what) {
   return absl::UnavailableError(StrCat(what, ": ", error.message()));
 }
 
-// A TCP or TLS byte stream.
-class ByteStream {
- public:
-  using Done = std::function<void(error_code, size_t)>;
-  virtual ~ByteStream() = default;
-  virtual tcp::socket& socket() = 0;
-  virtual void Handshake(std::function<void(error_code)> done) = 0;
-  virtual void Read(asio::mutable_buffer buffer, Done done) = 0;
-  virtual void Write(asio::const_buffer buffer, Done done) = 0;
-};
+// A peer that has vanished without a word is found by the kernel: while we
+// wait after kKeepAliveIdle + probes, while we send after kUnackedLimit.
+constexpr int kKeepAliveIdleSeconds = 15;
+constexpr int kKeepAliveIntervalSeconds = 5;
+constexpr int kKeepAliveProbes = 3;
+constexpr int kUnackedLimitMs = 30'000;
 
-class PlainStream : public ByteStream {
- public:
-  explicit PlainStream(asio::io_context& io) : socket_(io) {}
-  tcp::socket& socket() override { return socket_; }
-  void Handshake(std::function<void(error_code)> done) override {
-    done(error_code());
-  }
-  void Read(asio::mutable_buffer buffer, Done done) override {
-    socket_.async_read_some(buffer, std::move(done));
-  }
-  void Write(asio::const_buffer buffer, Done done) override {
-    asio::async_write(socket_, buffer, std::move(done));
-  }
+void SetUpSocket(tcp::socket& socket) {
+  error_code ignored;
+  socket.set_option(tcp::no_delay(true), ignored);
+  socket.set_option(asio::socket_base::keep_alive(true), ignored);
+  const int fd = socket.native_handle();
+  auto set = [fd](int option, int value) {
+    (void)setsockopt(fd, IPPROTO_TCP, option, &value, sizeof value);
+  };
+  set(TCP_KEEPIDLE, kKeepAliveIdleSeconds);
+  set(TCP_KEEPINTVL, kKeepAliveIntervalSeconds);
+  set(TCP_KEEPCNT, kKeepAliveProbes);
+  set(TCP_USER_TIMEOUT, kUnackedLimitMs);
+}
 
- private:
-  tcp::socket socket_;
-};
-
-class TlsStream : public ByteStream {
- public:
-  TlsStream(asio::io_context& io, asio::ssl::context& context,
-            const std::string& host, bool verify)
-      : stream_(io, context) {
-    // Server name indication is for names only (RFC 6066).
-    error_code not_an_address;
-    asio::ip::make_address(host, not_an_address);
-    if (not_an_address) {
-      SSL_set_tlsext_host_name(stream_.native_handle(), host.c_str());
-    }
-    if (verify) {
-      stream_.set_verify_callback(asio::ssl::host_name_verification(host));
-    }
+std::string Serialize(const Request& request, const Endpoint& endpoint,
+                      const std::string& token) {
+  std::string wire =
+      StrCat(request.method, " ", endpoint.base_path, request.target,
+             " HTTP/1.1\r\nHost: ", endpoint.host_header, "\r\n");
+  for (const auto& [name, value] : request.headers) {
+    StrAppend(&wire, name, ": ", value, "\r\n");
   }
-  tcp::socket& socket() override { return stream_.next_layer(); }
-  void Handshake(std::function<void(error_code)> done) override {
-    stream_.async_handshake(asio::ssl::stream_base::client, std::move(done));
+  if (!token.empty()) {
+    StrAppend(&wire, "Authorization: Bearer ", token, "\r\n");
   }
-  void Read(asio::mutable_buffer buffer, Done done) override {
-    stream_.async_read_some(buffer, std::move(done));
+  if (!request.body.empty() || request.method != "GET") {
+    StrAppend(&wire, "Content-Length: ", request.body.size(), "\r\n");
   }
-  void Write(asio::const_buffer buffer, Done done) override {
-    asio::async_write(stream_, buffer, std::move(done));
-  }
-
- private:
-  asio::ssl::stream<tcp::socket> stream_;
-};
+  StrAppend(&wire, "\r\n", request.body);
+  return wire;
+}
 
 // Collects a response; body bytes pile up in `body` until they are taken.
 class Parser : public http::basic_parser<false> {
@@ -183,7 +115,8 @@ class Parser : public http::basic_parser<false> {
 // One request and what is to be told about it. Shared by its Call, by the
 // connection it is on and by callbacks under way.
 struct Exchange {
-  std::string wire;  // the request's bytes
+  Request request;
+  std::string wire;  // the request's bytes, for the server that it goes to
   bool retry_safe = false;
   bool streaming = false;
   std::function<void(absl::StatusOr<Response>)> done;
@@ -191,6 +124,7 @@ struct Exchange {
   bool head_told = false;
   bool over = false;  // cancelled or ended: tell no more
   int attempts = 0;
+  size_t refusals = 0;  // servers that could not be reached
   Timer deadline;
   std::weak_ptr<class Connection> connection;
 
@@ -211,10 +145,12 @@ class Core;
 // seen while it is idle.
 class Connection : public std::enable_shared_from_this<Connection> {
  public:
-  Connection(std::shared_ptr<Core> core, std::unique_ptr<ByteStream> stream)
-      : core_(std::move(core)), stream_(std::move(stream)) {}
+  // `server`: where in Core::servers it leads.
+  Connection(std::shared_ptr<Core> core, std::unique_ptr<ByteStream> stream,
+             size_t server)
+      : core_(std::move(core)), stream_(std::move(stream)), server_(server) {}
 
-  void Connect(const Endpoint& endpoint, std::shared_ptr<Exchange> exchange);
+  void Connect(std::shared_ptr<Exchange> exchange);
   // REQUIRES: idle.
   void Send(std::shared_ptr<Exchange> exchange);
   void Close();
@@ -234,6 +170,8 @@ class Connection : public std::enable_shared_from_this<Connection> {
 
   std::shared_ptr<Core> core_;
   std::unique_ptr<ByteStream> stream_;
+  size_t server_;
+  bool connected_ = false;
   std::unique_ptr<tcp::resolver> resolver_;
   std::shared_ptr<Exchange> exchange_;
   std::unique_ptr<Parser> parser_;
@@ -245,11 +183,12 @@ class Connection : public std::enable_shared_from_this<Connection> {
 
 class Core : public std::enable_shared_from_this<Core> {
  public:
-  Core(EventLoop* loop, Endpoint endpoint, std::string token,
-       HttpTransportOptions options)
+  Core(EventLoop* loop, std::vector<Endpoint> servers, BearerToken token,
+       std::shared_ptr<TlsSettings> tls, HttpTransportOptions options)
       : loop(loop),
-        endpoint(std::move(endpoint)),
+        servers(std::move(servers)),
         token(std::move(token)),
+        tls(std::move(tls)),
         options(options) {}
 
   void Submit(const std::shared_ptr<Exchange>& exchange) {
@@ -262,15 +201,11 @@ class Core : public std::enable_shared_from_this<Core> {
       connection->Send(exchange);
       return;
     }
-    std::unique_ptr<ByteStream> stream;
-    if (tls.has_value()) {
-      stream = std::make_unique<TlsStream>(loop->io(), *tls, endpoint.host,
-                                           verify);
-    } else {
-      stream = std::make_unique<PlainStream>(loop->io());
-    }
-    auto connection =
-        std::make_shared<Connection>(shared_from_this(), std::move(stream));
+    const Endpoint& server = servers[current];
+    auto connection = std::make_shared<Connection>(
+        shared_from_this(),
+        MakeByteStream(loop->io(), server.tls ? tls : nullptr, server.host),
+        current);
     exchange->deadline = loop->After(
         options.connect_timeout, [weak = std::weak_ptr(connection)] {
           if (auto late = weak.lock()) {
@@ -278,7 +213,25 @@ class Core : public std::enable_shared_from_this<Core> {
                 absl::DeadlineExceededError("connect: no answer in time"));
           }
         });
-    connection->Connect(endpoint, exchange);
+    connection->Connect(exchange);
+  }
+
+  // The server is of no use at present: the next request goes to another one.
+  void TurnFrom(size_t server) {
+    if (server != current || servers.size() == 1) return;
+    current = (current + 1) % servers.size();
+    for (auto& connection : std::exchange(idle, {})) connection->Close();
+  }
+
+  // The exchange's request never left. True: another server gets it.
+  bool TryNext(const std::shared_ptr<Exchange>& exchange, size_t failed) {
+    TurnFrom(failed);
+    if (shut || exchange->over || ++exchange->refusals >= servers.size()) {
+      return false;
+    }
+    exchange->deadline.Cancel();
+    Submit(exchange);
+    return true;
   }
 
   void PutBack(std::shared_ptr<Connection> connection) {
@@ -299,28 +252,27 @@ class Core : public std::enable_shared_from_this<Core> {
   }
 
   EventLoop* loop;
-  Endpoint endpoint;
-  std::string token;
+  std::vector<Endpoint> servers;
+  size_t current = 0;  // of servers
+  BearerToken token;
+  std::shared_ptr<TlsSettings> tls;
   HttpTransportOptions options;
-  std::optional<asio::ssl::context> tls;
-  bool verify = true;
   bool shut = false;
   std::vector<std::shared_ptr<Connection>> idle;
 };
 
-void Connection::Connect(const Endpoint& endpoint,
-                         std::shared_ptr<Exchange> exchange) {
+void Connection::Connect(std::shared_ptr<Exchange> exchange) {
+  const Endpoint& endpoint = core_->servers[server_];
   exchange->connection = weak_from_this();
   exchange_ = std::move(exchange);
   auto self = shared_from_this();
   auto on_connect = [self](error_code error) {
     if (self->closed_) return;
     if (error) return self->Drop(FromError(error, "connect"));
-    error_code ignored;
-    self->stream_->socket().set_option(tcp::no_delay(true), ignored);
-    self->stream_->Handshake([self](error_code failed) {
+    SetUpSocket(self->stream_->socket());
+    self->stream_->Handshake([self](absl::Status status) {
       if (self->closed_) return;
-      if (failed) return self->Drop(FromError(failed, "TLS handshake"));
+      if (!status.ok()) return self->Drop(status);
       self->Connected();
     });
   };
@@ -347,10 +299,12 @@ void Connection::Connect(const Endpoint& endpoint,
 
 void Connection::Connected() {
   if (exchange_ == nullptr || exchange_->over) return Close();
+  connected_ = true;
   // What is left of the time is the request's, or a stream's head's.
   exchange_->deadline = core_->loop->After(
       core_->options.request_timeout, [weak = weak_from_this()] {
         if (auto self = weak.lock()) {
+          self->core_->TurnFrom(self->server_);
           self->Drop(absl::DeadlineExceededError("no answer in time"));
         }
       });
@@ -366,6 +320,7 @@ void Connection::Send(std::shared_ptr<Exchange> exchange) {
   exchange_->deadline = core_->loop->After(
       core_->options.request_timeout, [weak = weak_from_this()] {
         if (auto self = weak.lock()) {
+          self->core_->TurnFrom(self->server_);
           self->Drop(absl::DeadlineExceededError("no answer in time"));
         }
       });
@@ -380,6 +335,9 @@ void Connection::WriteRequest() {
                                 core_->options.max_body_bytes));
   parser_->header_limit(64 * 1024);
   parser_->eager(true);
+  exchange_->wire = Serialize(exchange_->request, core_->servers[server_],
+                              core_->token.Current(
+                                  Clock::Real().Monotonic()));
   // The exchange owns the bytes and is kept until they are written. An error
   // shows on the read side as well, possibly after a whole answer.
   stream_->Write(asio::buffer(exchange_->wire),
@@ -477,6 +435,7 @@ void Connection::Finish() {
   std::unique_ptr<Parser> parser = std::move(parser_);
   exchange->connection.reset();
   exchange->deadline.Cancel();
+  if (parser->head.status == 401) core_->token.Refused();
   if (keep) {
     core_->PutBack(self);
   } else {
@@ -504,6 +463,12 @@ void Connection::Drop(const absl::Status& status) {
   Close();
   if (std::shared_ptr<Exchange> exchange = std::move(exchange_)) {
     exchange_ = nullptr;
+    if (!connected_) {
+      if (core_->TryNext(exchange, server_)) return;
+      return exchange->Fail(absl::Status(
+          status.code(), StrCat(core_->servers[server_].host_header, ": ",
+                                Std(status.message()))));
+    }
     exchange->Fail(status);
   }
 }
@@ -548,78 +513,40 @@ class HttpTransport : public Transport {
   std::unique_ptr<Call> Submit(Request request,
                                std::shared_ptr<Exchange> exchange) {
     exchange->retry_safe = request.method == "GET";
-    exchange->wire = Serialize(request);
+    exchange->request = std::move(request);
     auto call = std::make_unique<HttpCall>(exchange);
     core_->Submit(exchange);
     return call;
   }
 
-  std::string Serialize(const Request& request) const {
-    std::string wire =
-        StrCat(request.method, " ", core_->endpoint.base_path, request.target,
-               " HTTP/1.1\r\nHost: ", core_->endpoint.host_header, "\r\n");
-    for (const auto& [name, value] : request.headers) {
-      StrAppend(&wire, name, ": ", value, "\r\n");
-    }
-    if (!core_->token.empty()) {
-      StrAppend(&wire, "Authorization: Bearer ", core_->token, "\r\n");
-    }
-    if (!request.body.empty() || request.method != "GET") {
-      StrAppend(&wire, "Content-Length: ", request.body.size(), "\r\n");
-    }
-    StrAppend(&wire, "\r\n", request.body);
-    return wire;
-  }
-
   std::shared_ptr<Core> core_;
 };
-
-absl::Status SetUpTls(const ApiServer& server, Core* core) {
-  core->tls.emplace(asio::ssl::context::tls_client);
-  asio::ssl::context& context = *core->tls;
-  error_code error;
-  context.set_options(asio::ssl::context::no_sslv3 |
-                          asio::ssl::context::no_tlsv1 |
-                          asio::ssl::context::no_tlsv1_1,
-                      error);
-  core->verify = !server.insecure_skip_verify;
-  context.set_verify_mode(core->verify ? asio::ssl::verify_peer
-                                       : asio::ssl::verify_none,
-                          error);
-  auto bad = [&](std::string_view what) {
-    return absl::InvalidArgumentError(StrCat(what, ": ", error.message()));
-  };
-  if (server.ca_pem.empty()) {
-    context.set_default_verify_paths(error);
-  } else {
-    context.add_certificate_authority(asio::buffer(server.ca_pem), error);
-    if (error) return bad("certificate-authority");
-  }
-  if (server.client_certificate_pem.empty()) return absl::OkStatus();
-  context.use_certificate_chain(asio::buffer(server.client_certificate_pem),
-                                error);
-  if (error) return bad("client-certificate");
-  context.use_private_key(asio::buffer(server.client_key_pem),
-                          asio::ssl::context::pem, error);
-  if (error) return bad("client-key");
-  return absl::OkStatus();
-}
 
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<Transport>> MakeHttpTransport(
     EventLoop* loop, const ApiServer& server,
     const HttpTransportOptions& options) {
-  auto endpoint = ParseUrl(server.url);
-  if (!endpoint.ok()) return endpoint.status();
-  bool tls = endpoint->tls;
-  auto core = std::make_shared<Core>(loop, *std::move(endpoint),
-                                     server.bearer_token, options);
-  if (tls) {
-    if (auto status = SetUpTls(server, core.get()); !status.ok()) {
-      return status;
-    }
+  std::vector<Endpoint> servers;
+  bool any_tls = false;
+  auto add = [&](const std::string& url) -> absl::Status {
+    FL_ASSIGN_OR_RETURN(Endpoint endpoint, ParseUrl(url));
+    any_tls = any_tls || endpoint.tls;
+    servers.push_back(std::move(endpoint));
+    return absl::OkStatus();
+  };
+  FL_RETURN_IF_ERROR(add(server.url));
+  for (const std::string& url : server.more_urls) {
+    FL_RETURN_IF_ERROR(add(url));
   }
+  std::shared_ptr<TlsSettings> tls;
+  if (any_tls) {
+    FL_ASSIGN_OR_RETURN(tls, TlsSettings::Make(server));
+  }
+  auto core = std::make_shared<Core>(
+      loop, std::move(servers),
+      BearerToken(server.bearer_token, server.bearer_token_file),
+      std::move(tls), options);
   return std::make_unique<HttpTransport>(std::move(core));
 }
 

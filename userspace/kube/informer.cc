@@ -49,8 +49,8 @@ class Informer::Impl : public ReflectorSink {
 
   void ReplaceBegin() override { listed_.clear(); }
 
-  void OnListed(std::string_view json) override {
-    if (Object object = Parse(json)) listed_.push_back(std::move(object));
+  void OnListed(const EncodedObject& from) override {
+    if (Object object = Parse(from.bytes)) listed_.push_back(std::move(object));
   }
 
   void ReplaceEnd(std::string_view) override {
@@ -75,8 +75,8 @@ class Informer::Impl : public ReflectorSink {
 
   void ReplaceAbort() override { listed_.clear(); }
 
-  void OnEvent(WatchEvent event, std::string_view json) override {
-    Object object = Parse(json);
+  void OnEvent(WatchEvent event, const EncodedObject& from) override {
+    Object object = Parse(from.bytes);
     if (object == nullptr) return;
     std::string key = KeyOf(*object);
     if (event == WatchEvent::kDeleted) {

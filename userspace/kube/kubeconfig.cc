@@ -72,7 +72,7 @@ absl::StatusOr<std::string> DataOrFile(const YAML::Node& map, const char* key,
 
 absl::Status ReadUser(const YAML::Node& user, const std::string& folder,
                       ApiServer* server) {
-  for (const char* unsupported : {"exec", "auth-provider", "username"}) {
+  for (const char* unsupported : {"exec", "auth-provider", "username", "as"}) {
     if (user[unsupported].IsDefined()) {
       return absl::UnimplementedError(StrCat(
           "users: \"", unsupported,
@@ -87,6 +87,7 @@ absl::Status ReadUser(const YAML::Node& user, const std::string& folder,
     }
     FL_ASSIGN_OR_RETURN(server->bearer_token, ReadFile(token_file));
     absl::StripTrailingAsciiWhitespace(&server->bearer_token);
+    server->bearer_token_file = token_file;
   }
   FL_ASSIGN_OR_RETURN(server->client_certificate_pem,
                       DataOrFile(user, "client-certificate", folder));
@@ -117,10 +118,21 @@ absl::StatusOr<ApiServer> FromYaml(const YAML::Node& root,
   if (server.url.empty()) {
     return absl::InvalidArgumentError("clusters: server is not set");
   }
+  if (!Text(cluster, "proxy-url").empty()) {
+    return absl::UnimplementedError(
+        "clusters: \"proxy-url\" is not supported; name a server that can be "
+        "reached directly");
+  }
   server.insecure_skip_verify =
       Text(cluster, "insecure-skip-tls-verify") == "true";
+  server.tls_server_name = Text(cluster, "tls-server-name");
   FL_ASSIGN_OR_RETURN(server.ca_pem,
                       DataOrFile(cluster, "certificate-authority", folder));
+  if (server.insecure_skip_verify && !server.ca_pem.empty()) {
+    return absl::InvalidArgumentError(
+        "clusters: certificate-authority means nothing with "
+        "insecure-skip-tls-verify; give one of them");
+  }
   if (std::string user = Text(context, "user"); !user.empty()) {
     FL_ASSIGN_OR_RETURN(YAML::Node entry, Entry(root, "users", "user", user));
     FL_RETURN_IF_ERROR(ReadUser(entry, folder, &server));

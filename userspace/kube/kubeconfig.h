@@ -6,6 +6,7 @@
 
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "absl/status/statusor.h"
 
@@ -13,10 +14,14 @@ namespace fairlead::kube {
 
 struct ApiServer {
   std::string url;  // "http://127.0.0.1:8080", "https://[fd00::1]:6443"
+  // Asked in turn when the one before can't be reached; the same credentials.
+  std::vector<std::string> more_urls;
   std::string bearer_token;
+  std::string bearer_token_file;  // read again as it rotates; "": none
   std::string ca_pem;
   std::string client_certificate_pem;
   std::string client_key_pem;
+  std::string tls_server_name;  // "": the URL's host
   bool insecure_skip_verify = false;
 };
 

@@ -3,12 +3,12 @@
 
 #include <simdjson.h>
 
-#include <limits>
 #include <utility>
 
 #include "absl/strings/ascii.h"
 #include "userspace/base/status.h"
 #include "userspace/base/strings.h"
+#include "userspace/kube/object_fields.h"
 
 namespace fairlead::kube {
 namespace {
@@ -167,24 +167,16 @@ absl::StatusOr<T> Decode(std::string_view json, Fill fill) {
   return object;
 }
 
-constexpr int64_t kMaxPort = std::numeric_limits<Port>::max();
-
 Protocol ReadProtocol(const Reader& port) {
-  std::string_view name = port.Text("protocol");
-  if (name.empty()) return Protocol::kTcp;
-  std::optional<Protocol> protocol = ParseProtocol(name);
+  std::optional<Protocol> protocol = ProtocolOf(port.Text("protocol"));
   if (!protocol.has_value()) port.Fail("protocol", "unknown");
   return protocol.value_or(Protocol::kTcp);
 }
 
 ServiceType ReadServiceType(const Reader& spec) {
-  std::string_view type = spec.Text("type");
-  if (type.empty() || type == "ClusterIP") return ServiceType::kClusterIp;
-  if (type == "NodePort") return ServiceType::kNodePort;
-  if (type == "LoadBalancer") return ServiceType::kLoadBalancer;
-  if (type == "ExternalName") return ServiceType::kExternalName;
-  spec.Fail("type", "unknown");
-  return ServiceType::kClusterIp;
+  std::optional<ServiceType> type = ServiceTypeOf(spec.Text("type"));
+  if (!type.has_value()) spec.Fail("type", "unknown");
+  return type.value_or(ServiceType::kClusterIp);
 }
 
 void ReadClusterIps(const Reader& spec, Service* service) {
@@ -247,11 +239,11 @@ void ReadLoadBalancer(const Reader& root, const Reader& spec,
 
 void ReadAffinity(const Reader& spec, Service* service) {
   if (spec.Text("sessionAffinity") != "ClientIP") return;
-  constexpr int64_t kDefaultSeconds = 10800;
   int64_t seconds = spec.Object("sessionAffinityConfig")
                         .Object("clientIP")
-                        .Int("timeoutSeconds", 86400);
-  service->affinity = absl::Seconds(seconds > 0 ? seconds : kDefaultSeconds);
+                        .Int("timeoutSeconds", kMaxAffinitySeconds);
+  service->affinity =
+      absl::Seconds(seconds > 0 ? seconds : kDefaultAffinitySeconds);
 }
 
 std::vector<std::string> ReadHints(const Reader& hints, std::string_view key) {
@@ -315,7 +307,7 @@ absl::StatusOr<Service> DecodeService(std::string_view json) {
         ReadClusterIps(spec, service);
         service->other_proxy =
             !meta.Object("labels")
-                 .Text("service.kubernetes.io/service-proxy-name")
+                 .Text(kServiceProxyNameLabel)
                  .empty();
         ReadServicePorts(spec, service);
         service->external_ips = spec.Addresses("externalIPs");
@@ -334,7 +326,7 @@ absl::StatusOr<EndpointSlice> DecodeEndpointSlice(std::string_view json) {
   return Decode<EndpointSlice>(
       json, [](const Reader& root, const Reader& meta, EndpointSlice* slice) {
         slice->service_name = std::string(
-            meta.Object("labels").Text("kubernetes.io/service-name"));
+            meta.Object("labels").Text(kServiceNameLabel));
         std::string_view type = root.Text("addressType");
         if (type == "IPv4") {
           slice->family = IpFamily::kIpv4;
@@ -345,8 +337,8 @@ absl::StatusOr<EndpointSlice> DecodeEndpointSlice(std::string_view json) {
         }
         ReadEndpointPorts(root, slice);
         ReadEndpoints(root, slice);
-        std::string_view changed = meta.Object("annotations").Text(
-            "endpoints.kubernetes.io/last-change-trigger-time");
+        std::string_view changed =
+            meta.Object("annotations").Text(kLastChangeAnnotation);
         absl::Time time;
         if (absl::ParseTime(absl::RFC3339_full, Absl(changed), &time,
                             nullptr)) {
@@ -359,7 +351,7 @@ absl::StatusOr<Node> DecodeNode(std::string_view json) {
   return Decode<Node>(
       json, [](const Reader& root, const Reader& meta, Node* node) {
         node->zone = std::string(
-            meta.Object("labels").Text("topology.kubernetes.io/zone"));
+            meta.Object("labels").Text(kZoneLabel));
         root.Object("status").Each(
             "addresses", [&](dom::element item, std::string path) {
               Reader reader(item, std::move(path), root.status());
@@ -401,7 +393,7 @@ std::string EndpointSliceServiceName(std::string_view json) {
   auto slice = Decode<EndpointSlice>(
       json, [](const Reader&, const Reader& meta, EndpointSlice* s) {
         s->service_name = std::string(
-            meta.Object("labels").Text("kubernetes.io/service-name"));
+            meta.Object("labels").Text(kServiceNameLabel));
       });
   return slice.ok() ? slice->service_name : "";
 }

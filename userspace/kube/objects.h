@@ -14,6 +14,7 @@
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
 #include "userspace/base/ip_address.h"
+#include "userspace/kube/encoded_object.h"
 
 namespace fairlead::kube {
 
@@ -23,6 +24,8 @@ struct ObjectMeta {
   std::string uid;
   std::string resource_version;
   absl::Time creation = absl::InfinitePast();  // if the object doesn't say
+
+  friend bool operator==(const ObjectMeta&, const ObjectMeta&) = default;
 };
 
 struct ServicePort {
@@ -52,6 +55,8 @@ struct Service {
   bool internal_local = false;  // internalTrafficPolicy: Local
   bool external_local = false;  // externalTrafficPolicy: Local
   Port health_check_node_port = 0;
+
+  friend bool operator==(const Service&, const Service&) = default;
 };
 
 struct EndpointPort {
@@ -82,6 +87,8 @@ struct EndpointSlice {
   std::vector<Endpoint> endpoints;
   // Annotation endpoints.kubernetes.io/last-change-trigger-time.
   std::optional<absl::Time> last_change;
+
+  friend bool operator==(const EndpointSlice&, const EndpointSlice&) = default;
 };
 
 struct Node {
@@ -91,18 +98,28 @@ struct Node {
   std::vector<IpPrefix> pod_cidrs;
   std::vector<std::string> taints;  // keys
   bool being_deleted = false;       // has a deletionTimestamp
+
+  friend bool operator==(const Node&, const Node&) = default;
 };
 
-// Decode one object's JSON text. Errors are kInvalidArgument and name the
-// field. `json` needs no padding. Unknown fields are skipped.
+// Decode one object. Errors are kInvalidArgument and name the field. JSON
+// needs no padding here. Unknown fields are skipped.
+[[nodiscard]] absl::StatusOr<Service> DecodeService(const EncodedObject& from);
+[[nodiscard]] absl::StatusOr<EndpointSlice> DecodeEndpointSlice(
+    const EncodedObject& from);
+[[nodiscard]] absl::StatusOr<Node> DecodeNode(const EncodedObject& from);
+// Only the metadata, of any kind: for deletions, and to name an object that
+// has something wrong elsewhere.
+[[nodiscard]] absl::StatusOr<ObjectMeta> DecodeMeta(const EncodedObject& from);
+// EndpointSlice::service_name of a slice that can't be decoded; or "".
+std::string EndpointSliceServiceName(const EncodedObject& from);
+
+// The same of JSON text.
 [[nodiscard]] absl::StatusOr<Service> DecodeService(std::string_view json);
 [[nodiscard]] absl::StatusOr<EndpointSlice> DecodeEndpointSlice(
     std::string_view json);
 [[nodiscard]] absl::StatusOr<Node> DecodeNode(std::string_view json);
-// Only the metadata, of any kind: for deletions, and to name an object that
-// has something wrong elsewhere.
 [[nodiscard]] absl::StatusOr<ObjectMeta> DecodeMeta(std::string_view json);
-// EndpointSlice::service_name of a slice that can't be decoded; or "".
 std::string EndpointSliceServiceName(std::string_view json);
 
 }  // namespace fairlead::kube

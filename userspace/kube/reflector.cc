@@ -3,8 +3,10 @@
 
 #include <algorithm>
 #include <utility>
+#include <vector>
 
 #include "absl/random/random.h"
+#include "absl/strings/numbers.h"
 #include "absl/time/clock.h"
 #include "userspace/base/strings.h"
 #include "userspace/kube/client.h"
@@ -15,6 +17,21 @@ namespace {
 
 // A watch that lived this long counts as a success for the back-off.
 constexpr absl::Duration kGoodWatch = absl::Seconds(5);
+// A server that asks for more is asked again after this long.
+constexpr absl::Duration kMaxRetryAfter = absl::Minutes(5);
+
+// Both are decimal, and `a` is the smaller number.
+bool IsOlder(const std::string& a, const std::string& b) {
+  uint64_t x = 0, y = 0;
+  return absl::SimpleAtoi(a, &x) && absl::SimpleAtoi(b, &y) && x < y;
+}
+
+// An event that waits for the end of a streamed list.
+struct Deferred {
+  WatchEvent event;
+  Encoding encoding;
+  std::string bytes;  // with simdjson's padding reserved
+};
 
 }  // namespace
 
@@ -25,7 +42,9 @@ class Reflector::Impl {
       : loop_(loop),
         transport_(transport),
         options_(std::move(options)),
-        sink_(sink) {}
+        sink_(sink),
+        protobuf_(options_.protobuf),
+        stream_list_(options_.streamed_list) {}
   ~Impl() { Stop(); }
 
   void Start() {
@@ -70,17 +89,25 @@ class Reflector::Impl {
   Request MakeRequest(std::string_view query) const {
     Request request;
     request.target = Target(query);
-    request.headers = {{"Accept", "application/json"},
+    request.headers = {{"Accept", protobuf_ ? StrCat(kProtobufType, ", ",
+                                                     kJsonType)
+                                            : kJsonType},
                        {"User-Agent", options_.user_agent}};
     return request;
   }
 
   void Next() {
-    if (version_.empty()) {
-      ListPageFrom("");
-    } else {
+    if (!version_.empty() || stream_list_) {
       Watch();
+    } else {
+      ListPageFrom("");
     }
+  }
+
+  // A 406 or 415: does it leave JSON to be tried?
+  bool FallBackToJson(int http_status) {
+    if (http_status != 406 && http_status != 415) return false;
+    return std::exchange(protobuf_, false);
   }
 
   void ListPageFrom(const std::string& token) {
@@ -108,12 +135,18 @@ class Reflector::Impl {
     if (response->status != 200) {
       // The continue token grew too old on a slow, large list.
       if (response->status == 410 && listing_) list_whole_ = true;
+      if (!listing_ && FallBackToJson(response->status)) return Next();
       return ListFailed(StatusFromResponse(*response));
     }
+    auto encoding = EncodingOf(response->Header("Content-Type"));
+    if (!encoding.ok()) return ListFailed(encoding.status());
     if (!std::exchange(listing_, true)) sink_->ReplaceBegin();
-    auto page = DecodeListPage(&response->body, [this](std::string_view item) {
-      sink_->OnListed(item);
-    });
+    auto each = [&](std::string_view item) {
+      sink_->OnListed({*encoding, item});
+    };
+    auto page = *encoding == Encoding::kProtobuf
+                    ? DecodeProtobufListPage(response->body, each)
+                    : DecodeListPage(&response->body, each);
     if (!page.ok()) return ListFailed(page.status());
     if (!page->continue_token.empty()) {
       return ListPageFrom(page->continue_token);
@@ -122,13 +155,17 @@ class Reflector::Impl {
       return ListFailed(
           absl::InvalidArgumentError("list: no metadata.resourceVersion"));
     }
-    listing_ = false;
     list_whole_ = false;
-    version_ = page->resource_version;
+    ListIsWhole(page->resource_version);
+    if (running_) Watch();
+  }
+
+  void ListIsWhole(const std::string& version) {
+    listing_ = false;
+    version_ = version;
     synced_ = true;
     sink_->ReplaceEnd(version_);
     sink_->OnState(absl::OkStatus());
-    if (running_) Watch();
   }
 
   void ListFailed(const absl::Status& status) {
@@ -136,28 +173,29 @@ class Reflector::Impl {
     Retry(status);
   }
 
+  // From version_; without one, a streamed list comes first.
   void Watch() {
-    ++stats_.watches;
+    ++(version_.empty() ? stats_.lists : stats_.watches);
     watch_began_ = absl::Now();
     watch_connected_ = false;
     watch_events_ = 0;
-    splitter_ = JsonSplitter();
+    deferred_.clear();
+    json_ = JsonSplitter();
+    protobuf_frames_ = ProtobufSplitter();
     // Not all reflectors of all nodes at the same moment.
     absl::Duration timeout =
         options_.watch_timeout * absl::Uniform(random_, 0.8, 1.0);
     int64_t seconds =
         std::max<int64_t>(1, absl::ToInt64Seconds(timeout));
-    Request request = MakeRequest(
-        StrCat("watch=true&allowWatchBookmarks=true&resourceVersion=",
-               version_, "&timeoutSeconds=", seconds));
+    Request request = MakeRequest(StrCat(
+        "watch=true&allowWatchBookmarks=true&",
+        version_.empty()
+            ? "sendInitialEvents=true&resourceVersionMatch=NotOlderThan"
+            : StrCat("resourceVersion=", version_),
+        "&timeoutSeconds=", seconds));
     error_ = Response();
     StreamCallbacks callbacks;
-    callbacks.on_head = [this](const Response& head) {
-      error_.status = head.status;
-      error_.headers = head.headers;
-      watch_connected_ = head.status == 200;
-      if (watch_connected_) sink_->OnState(absl::OkStatus());
-    };
+    callbacks.on_head = [this](const Response& head) { OnHead(head); };
     callbacks.on_chunk = [this](std::string_view chunk) { OnChunk(chunk); };
     callbacks.on_end = [this](absl::Status status) {
       OnWatchEnd(std::move(status));
@@ -166,12 +204,39 @@ class Reflector::Impl {
     ExpectSign();
   }
 
+  void OnHead(const Response& head) {
+    error_.status = head.status;
+    error_.headers = head.headers;
+    if (head.status != 200) return;
+    auto encoding = EncodingOf(head.Header("Content-Type"));
+    if (!encoding.ok()) return GiveUpWatch(encoding.status());
+    encoding_ = *encoding;
+    watch_connected_ = true;
+    if (version_.empty()) {
+      listing_ = true;
+      sink_->ReplaceBegin();
+    } else {
+      sink_->OnState(absl::OkStatus());
+    }
+  }
+
   // (Re)starts the wait for the next sign of life.
   void ExpectSign() {
-    silence_ = loop_->After(options_.watch_timeout * 1.5, [this] {
-      call_.reset();
-      OnWatchEnd(absl::DeadlineExceededError("watch: silent for too long"));
-    });
+    const bool soon = listing_ || partial();
+    silence_ = loop_->After(
+        soon ? options_.stall_timeout : options_.watch_timeout * 1.5,
+        [this, soon] {
+          // Perhaps a server that has never heard of streamed lists.
+          if (listing_ && !partial()) stream_list_ = false;
+          GiveUpWatch(absl::DeadlineExceededError(
+              soon ? "watch: stalled in the middle of an object or a list"
+                   : "watch: silent for too long"));
+        });
+  }
+
+  bool partial() const {
+    return encoding_ == Encoding::kJson ? json_.partial()
+                                        : protobuf_frames_.partial();
   }
 
   void OnChunk(std::string_view chunk) {
@@ -179,54 +244,96 @@ class Reflector::Impl {
       if (error_.body.size() < 64 * 1024) error_.body.append(chunk);
       return;
     }
-    absl::Status status = splitter_.Feed(
-        chunk, [this](std::string_view text) { return OnFrame(text); });
-    if (!status.ok() && call_ != nullptr) {
-      call_.reset();
-      OnWatchEnd(status);
-    }
+    auto each = [this](std::string_view bytes) { return OnFrame(bytes); };
+    absl::Status status = encoding_ == Encoding::kJson
+                              ? json_.Feed(chunk, each)
+                              : protobuf_frames_.Feed(chunk, each);
+    if (call_ == nullptr) return;  // given up, or stopped
+    if (!status.ok()) return GiveUpWatch(status);
+    ExpectSign();
   }
 
   // False once the watch has been given up.
-  bool OnFrame(std::string_view text) {
-    auto frame = DecodeWatchFrame(text);
-    if (!frame.ok()) {
-      GiveUpWatch(frame.status());
-      return false;
-    }
+  bool OnFrame(std::string_view bytes) {
+    auto frame = encoding_ == Encoding::kJson ? DecodeWatchFrame(bytes)
+                                              : DecodeProtobufWatchFrame(bytes);
+    if (!frame.ok()) return Refuse(frame.status());
     if (frame->type == "ERROR") {
       Response error;
-      error.status = StatusCodeOf(frame->object);
-      error.body = std::string(frame->object);
-      if (error.status == 0) error.status = 500;
-      GiveUpWatch(StatusFromResponse(error));
-      return false;
+      error.body = std::string(frame->whole);
+      return Refuse(StatusFromResponse(error));
     }
+    auto head = HeadOf(*frame);
+    if (!head.ok()) return Refuse(head.status());
     // Without a version there is nothing to resume from: start over.
-    auto version = ResourceVersionOf(frame->object);
-    if (!version.ok()) {
+    if (head->resource_version.empty()) {
       version_.clear();
-      GiveUpWatch(version.status());
-      return false;
+      return Refuse(absl::InvalidArgumentError(
+          "watch: an object without metadata.resourceVersion"));
     }
     ++watch_events_;
-    ExpectSign();
-    if (frame->type == "BOOKMARK") {
-      ++stats_.bookmarks;
-    } else if (frame->type == "ADDED") {
-      Event(WatchEvent::kAdded, frame->object);
-    } else if (frame->type == "MODIFIED") {
-      Event(WatchEvent::kModified, frame->object);
-    } else if (frame->type == "DELETED") {
-      Event(WatchEvent::kDeleted, frame->object);
+    if (!head->kind.empty() && head->kind != options_.resource.kind) {
+      Ignore(StrCat("an object of kind ", head->kind, " among ",
+                    options_.resource.plural));
+      return true;
     }
-    version_ = *std::move(version);
+    if (!listing_ && IsOlder(head->resource_version, version_)) {
+      Ignore(StrCat("an event of version ", head->resource_version,
+                    " came after version ", version_));
+      return true;
+    }
+    Take(*frame, *head);
     return running_ && call_ != nullptr;
   }
 
-  void Event(WatchEvent event, std::string_view object) {
-    ++stats_.events;
-    sink_->OnEvent(event, object);
+  void Take(const WatchFrame& frame, const ObjectHead& head) {
+    if (frame.type == "BOOKMARK") {
+      ++stats_.bookmarks;
+      if (listing_ && head.ends_initial_events) EndStreamedList(head);
+    } else if (frame.type == "ADDED") {
+      Event(WatchEvent::kAdded, frame.object);
+    } else if (frame.type == "MODIFIED") {
+      Event(WatchEvent::kModified, frame.object);
+    } else if (frame.type == "DELETED") {
+      Event(WatchEvent::kDeleted, frame.object);
+    } else {
+      return Ignore(StrCat("an event of unknown type ",
+                           frame.type.substr(0, 50)));
+    }
+    if (!listing_) version_ = head.resource_version;
+  }
+
+  void Ignore(const std::string& why) {
+    ++stats_.ignored;
+    sink_->OnIgnored(why);
+  }
+
+  bool Refuse(absl::Status status) {
+    GiveUpWatch(std::move(status));
+    return false;
+  }
+
+  void Event(WatchEvent event, const EncodedObject& object) {
+    if (!listing_) {
+      ++stats_.events;
+      sink_->OnEvent(event, object);
+    } else if (event != WatchEvent::kDeleted && deferred_.empty()) {
+      sink_->OnListed(object);
+    } else {
+      // A change while the list was under way; a list can't take one back.
+      Deferred later{event, object.encoding, {}};
+      later.bytes.reserve(object.bytes.size() + 64);
+      later.bytes = object.bytes;
+      deferred_.push_back(std::move(later));
+    }
+  }
+
+  void EndStreamedList(const ObjectHead& head) {
+    std::vector<Deferred> deferred = std::exchange(deferred_, {});
+    ListIsWhole(head.resource_version);
+    for (const Deferred& later : deferred) {
+      Event(later.event, {later.encoding, later.bytes});
+    }
   }
 
   void GiveUpWatch(absl::Status status) {
@@ -237,10 +344,24 @@ class Reflector::Impl {
   void OnWatchEnd(absl::Status status) {
     std::unique_ptr<Call> done_with = std::move(call_);
     silence_.Cancel();
-    bool good = watch_connected_ &&
+    const bool listing = std::exchange(listing_, false);
+    if (listing) {
+      sink_->ReplaceAbort();
+      if (status.ok()) {
+        stream_list_ = false;
+        status = absl::UnavailableError("list: the stream ended early");
+      }
+    }
+    bool good = watch_connected_ && !listing &&
                 (watch_events_ > 0 || absl::Now() - watch_began_ > kGoodWatch);
     if (good) failures_ = 0;
     if (status.ok() && error_.status != 200) {
+      if (FallBackToJson(error_.status)) return Next();
+      // The server is too old for a streamed list, or was told not to.
+      const bool refused = error_.status == 400 || error_.status == 422;
+      if (version_.empty() && refused && std::exchange(stream_list_, false)) {
+        return Next();
+      }
       status = StatusFromResponse(error_);
     }
     if (absl::IsOutOfRange(status)) version_.clear();  // 410: list again
@@ -261,8 +382,7 @@ class Reflector::Impl {
             absl::Uniform(random_, 0.5, 1.5);
     if (auto error = ApiErrorOf(status);
         error.has_value() && error->retry_after.has_value()) {
-      delay = std::max(delay, std::min(*error->retry_after,
-                                       options_.max_backoff));
+      delay = std::max(delay, std::min(*error->retry_after, kMaxRetryAfter));
     }
     timer_ = loop_->After(delay, [this] { Next(); });
     sink_->OnState(status);
@@ -273,7 +393,7 @@ class Reflector::Impl {
   ReflectorOptions options_;
   ReflectorSink* sink_;
   bool running_ = false;
-  bool listing_ = false;     // between ReplaceBegin and ReplaceEnd
+  bool listing_ = false;  // between ReplaceBegin and ReplaceEnd or Abort
   bool list_whole_ = false;  // pages failed: the next list without a limit
   int failures_ = 0;
   absl::InsecureBitGen random_;
@@ -281,7 +401,12 @@ class Reflector::Impl {
   std::unique_ptr<Call> call_;
   Timer timer_;
   Timer silence_;
-  JsonSplitter splitter_;
+  bool protobuf_;     // ask for it
+  bool stream_list_;  // ask for it
+  Encoding encoding_ = Encoding::kJson;  // of the watch
+  JsonSplitter json_;
+  ProtobufSplitter protobuf_frames_;
+  std::vector<Deferred> deferred_;
   Response error_;  // a watch's head; its body only if it isn't 200
   bool watch_connected_ = false;
   uint64_t watch_events_ = 0;

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// Keeps a copy of one kind of object true: list in pages, then watch with
-// bookmarks, resuming from the last resourceVersion; a new list after 410 or
-// when resuming is impossible; exponential back-off with jitter (k8s
-// client-go's reflector is the model).
+// Keeps a copy of one kind of object true: list in pages or as a stream, then
+// watch with bookmarks, resuming from the last resourceVersion; a new list
+// after 410 or when resuming is impossible; exponential back-off with jitter
+// (k8s client-go's reflector is the model). docs/design/api-client.md.
 //
 // Threads: the event loop's only. The sink outlives the reflector.
 #ifndef FAIRLEAD_USERSPACE_KUBE_REFLECTOR_H_
@@ -15,6 +15,7 @@
 #include "absl/status/status.h"
 #include "absl/time/time.h"
 #include "userspace/base/event_loop.h"
+#include "userspace/kube/encoded_object.h"
 #include "userspace/kube/resource.h"
 #include "userspace/kube/transport.h"
 
@@ -24,19 +25,22 @@ enum class WatchEvent { kAdded, kModified, kDeleted };
 
 // What a reflector feeds. A list arrives as ReplaceBegin, an OnListed for each
 // object, ReplaceEnd (objects not listed in between are gone); a failed list
-// as ReplaceBegin ... ReplaceAbort (the old content stays). `json` is one
-// object's text, valid during the call only (with simdjson's padding behind
-// it). A bad object is the sink's to count; the stream goes on.
+// as ReplaceBegin ... ReplaceAbort (the old content stays). An object is valid
+// during the call only, and in JSON unless ReflectorOptions::protobuf. A bad
+// object is the sink's to count; the stream goes on.
 class ReflectorSink {
  public:
   virtual ~ReflectorSink() = default;
   virtual void ReplaceBegin() = 0;
-  virtual void OnListed(std::string_view json) = 0;
+  virtual void OnListed(const EncodedObject& object) = 0;
   virtual void ReplaceEnd(std::string_view resource_version) = 0;
   virtual void ReplaceAbort() = 0;
-  virtual void OnEvent(WatchEvent event, std::string_view json) = 0;
+  virtual void OnEvent(WatchEvent event, const EncodedObject& object) = 0;
   // Connected or not, for health and logs.
   virtual void OnState(const absl::Status& status) = 0;
+  // An event that does not belong here was left out: of another kind, of an
+  // unknown type, or older than what has been seen.
+  virtual void OnIgnored(std::string_view why) { (void)why; }
 };
 
 struct ReflectorOptions {
@@ -46,11 +50,19 @@ struct ReflectorOptions {
   std::string field_selector;
   std::string user_agent = "fairlead";
   int page_size = 500;
+  // Ask for protobuf, and take JSON from a server that has none.
+  bool protobuf = false;
+  // Ask for the list as the beginning of the watch (sendInitialEvents), and
+  // take pages from a server that can't.
+  bool streamed_list = false;
   absl::Duration min_backoff = absl::Milliseconds(200);
   absl::Duration max_backoff = absl::Seconds(30);
   // The server ends a watch after about this long; a watch that stays silent
   // (no event, no bookmark) for 1.5 times this is taken for dead.
   absl::Duration watch_timeout = absl::Minutes(5);
+  // As long as this in the middle of an object or of a streamed list, and the
+  // server is taken for stalled.
+  absl::Duration stall_timeout = absl::Seconds(20);
 };
 
 class Reflector {
@@ -65,7 +77,8 @@ class Reflector {
   const std::string& resource_version() const;
 
   struct Stats {
-    uint64_t lists = 0, watches = 0, events = 0, bookmarks = 0, errors = 0;
+    uint64_t lists = 0, watches = 0, events = 0, bookmarks = 0, errors = 0,
+             ignored = 0;
   };
   const Stats& stats() const;
 

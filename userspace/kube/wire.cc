@@ -5,6 +5,8 @@
 
 #include <utility>
 
+#include "absl/strings/ascii.h"
+#include "absl/strings/match.h"
 #include "userspace/base/strings.h"
 
 namespace fairlead::kube {
@@ -34,6 +36,19 @@ simdjson::padded_string_view Padded(std::string_view text) {
 }
 
 }  // namespace
+
+absl::StatusOr<Encoding> EncodingOf(std::string_view content_type) {
+  absl::string_view type = absl::StripAsciiWhitespace(
+      Absl(content_type.substr(0, content_type.find(';'))));
+  if (type.empty() || absl::EqualsIgnoreCase(type, kJsonType)) {
+    return Encoding::kJson;
+  }
+  if (absl::EqualsIgnoreCase(type, kProtobufType)) return Encoding::kProtobuf;
+  return absl::InvalidArgumentError(
+      StrCat("the answer's Content-Type is \"", content_type.substr(0, 100),
+             "\", neither JSON nor Kubernetes' protobuf; is this an API "
+             "server?"));
+}
 
 absl::Status JsonSplitter::Feed(
     std::string_view chunk,
@@ -172,36 +187,41 @@ absl::StatusOr<WatchFrame> DecodeWatchFrame(std::string_view text) {
       if (auto e = field.value().get_object().get(object)) {
         return BadJson("watch event object", e);
       }
-      if (auto e = object.raw_json().get(frame.object)) {
+      if (auto e = object.raw_json().get(frame.whole)) {
         return BadJson("watch event object", e);
       }
+      frame.object.bytes = frame.whole;
     }
   }
-  if (frame.type.empty() || frame.object.empty()) {
+  if (frame.type.empty() || frame.whole.empty()) {
     return absl::InvalidArgumentError("watch event: no type or no object");
   }
   return frame;
 }
 
-absl::StatusOr<std::string> ResourceVersionOf(std::string_view object) {
+absl::StatusOr<ObjectHead> HeadOf(const WatchFrame& frame) {
+  if (frame.object.encoding == Encoding::kProtobuf) {
+    return ProtobufHeadOf(frame);
+  }
   ondemand::document document;
-  std::string_view version;
-  if (auto e = OuterParser().iterate(Padded(object)).get(document)) {
+  if (auto e = OuterParser().iterate(Padded(frame.whole)).get(document)) {
     return BadJson("object", e);
   }
-  if (auto e = document["metadata"]["resourceVersion"].get_string().get(
-          version)) {
-    return BadJson("metadata.resourceVersion", e);
+  // A member that is absent is left empty; one of another type too.
+  auto text = [](auto value) {
+    std::string_view found;
+    return value.get_string().get(found) ? std::string() : std::string(found);
+  };
+  ObjectHead head;
+  head.kind = text(document["kind"]);
+  ondemand::object metadata;
+  if (document["metadata"].get_object().get(metadata)) return head;
+  head.resource_version = text(metadata["resourceVersion"]);
+  ondemand::object annotations;
+  if (!metadata["annotations"].get_object().get(annotations)) {
+    head.ends_initial_events = text(annotations[kInitialEventsEnd]) == "true";
   }
-  return std::string(version);
-}
-
-int StatusCodeOf(std::string_view object) {
-  ondemand::document document;
-  int64_t code = 0;
-  if (OuterParser().iterate(Padded(object)).get(document)) return 0;
-  if (document["code"].get_int64().get(code)) return 0;
-  return static_cast<int>(code);
+  return head;
 }
 
 }  // namespace fairlead::kube

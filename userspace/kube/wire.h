@@ -1,21 +1,31 @@
 // SPDX-License-Identifier: Apache-2.0
-// Cutting list answers and watch streams into the texts of single objects,
-// without building a tree of the whole. Pure; one thread per instance.
+// Cutting list answers and watch streams, in JSON and in protobuf, into the
+// bytes of single objects, without building a tree of the whole. Pure; one
+// thread per instance.
 //
-// Every text that is handed out is followed by at least 64 readable bytes
-// (simdjson's padding) and is valid during the callback only.
+// Every JSON text that is handed out is followed by at least 64 readable bytes
+// (simdjson's padding). All bytes are valid during the callback only.
 #ifndef FAIRLEAD_USERSPACE_KUBE_WIRE_H_
 #define FAIRLEAD_USERSPACE_KUBE_WIRE_H_
 
 #include <cstddef>
 #include <functional>
+#include <optional>
 #include <string>
 #include <string_view>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "userspace/kube/encoded_object.h"
 
 namespace fairlead::kube {
+
+// What an answer's Content-Type says; JSON if it is empty. An error for any
+// other type.
+[[nodiscard]] absl::StatusOr<Encoding> EncodingOf(
+    std::string_view content_type);
+inline constexpr char kJsonType[] = "application/json";
+inline constexpr char kProtobufType[] = "application/vnd.kubernetes.protobuf";
 
 // Splits a stream of JSON objects, with or without white space in between,
 // however it was cut into chunks.
@@ -43,6 +53,22 @@ class JsonSplitter {
   bool escaped_ = false;
 };
 
+// Splits a watch in protobuf: frames, each with its length in front (four
+// bytes, the highest first). The rest as JsonSplitter.
+class ProtobufSplitter {
+ public:
+  explicit ProtobufSplitter(size_t max_frame_bytes = 64u << 20)
+      : max_frame_bytes_(max_frame_bytes) {}
+  [[nodiscard]] absl::Status Feed(
+      std::string_view chunk,
+      const std::function<bool(std::string_view)>& on_frame);
+  bool partial() const { return !buffer_.empty(); }
+
+ private:
+  size_t max_frame_bytes_;
+  std::string buffer_;  // from the first byte not handed out yet
+};
+
 struct ListPage {
   std::string resource_version;
   std::string continue_token;  // empty: the last page
@@ -55,21 +81,47 @@ struct ListPage {
 [[nodiscard]] absl::StatusOr<ListPage> DecodeListPage(
     std::string* body, const std::function<void(std::string_view)>& on_item);
 
+// The same of protobuf; items are handed out without an envelope.
+[[nodiscard]] absl::StatusOr<ListPage> DecodeProtobufListPage(
+    std::string_view body,
+    const std::function<void(std::string_view)>& on_item);
+
 // One event of a watch: {"type": ..., "object": {...}}.
 struct WatchFrame {
-  std::string_view type;    // "ADDED", "MODIFIED", "DELETED", "BOOKMARK", ...
-  std::string_view object;  // text, within the frame's
+  std::string_view type;   // "ADDED", "MODIFIED", "DELETED", "BOOKMARK", ...
+  std::string_view whole;  // the object as a body of its own would be
+  EncodedObject object;    // within the frame's bytes
+  std::string_view kind;   // protobuf only
 };
-// `text` as handed out by JsonSplitter.
+// `text`, `bytes` as handed out by the splitters.
 [[nodiscard]] absl::StatusOr<WatchFrame> DecodeWatchFrame(
     std::string_view text);
+[[nodiscard]] absl::StatusOr<WatchFrame> DecodeProtobufWatchFrame(
+    std::string_view bytes);
 
-// metadata.resourceVersion; an error if there is none.
-[[nodiscard]] absl::StatusOr<std::string> ResourceVersionOf(
-    std::string_view object);
+// The bookmark behind the last object of a streamed list has this annotation.
+inline constexpr std::string_view kInitialEventsEnd =
+    "k8s.io/initial-events-end";
 
-// `code` of a Kubernetes Status object; 0 if it has none.
-int StatusCodeOf(std::string_view object);
+// What a reflector must know of an object.
+struct ObjectHead {
+  std::string kind;              // "" if the object doesn't say
+  std::string resource_version;  // "" if it has none
+  bool ends_initial_events = false;
+};
+[[nodiscard]] absl::StatusOr<ObjectHead> HeadOf(const WatchFrame& frame);
+// Only for frames in protobuf; HeadOf knows which are.
+[[nodiscard]] absl::StatusOr<ObjectHead> ProtobufHeadOf(
+    const WatchFrame& frame);
+
+// The parts of a Kubernetes Status that clients act on.
+struct ApiStatus {
+  int code = 0;
+  std::string message, reason;
+  int retry_after_seconds = 0;  // 0: doesn't say
+};
+// nullopt: `body` is no Status in protobuf.
+std::optional<ApiStatus> DecodeProtobufStatus(std::string_view body);
 
 }  // namespace fairlead::kube
 
