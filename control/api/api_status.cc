@@ -99,18 +99,32 @@ absl::Status BadRequest(std::string_view message) {
 
 absl::Status Forbidden(const Kind& kind, std::string_view name,
                        std::string_view message) {
-  return MakeStatus(
-      {403, "Forbidden",
-       StrCat(GroupResource(kind), name.empty() ? "" : " ",
-              name.empty() ? "" : Quote(name), " is forbidden: ", message),
-       DetailsText(name, kind.resource.group, kind.resource.plural), ""});
+  return Forbidden(kind.resource.group, kind.resource.plural, name, message);
+}
+
+absl::Status Forbidden(std::string_view group, std::string_view resource,
+                       std::string_view name, std::string_view message) {
+  std::string text = WithGroup(resource, group);
+  if (!name.empty()) StrAppend(&text, " ", Quote(name));
+  StrAppend(&text, text.empty() ? "forbidden: " : " is forbidden: ", message);
+  return MakeStatus({403, "Forbidden", std::move(text),
+                     DetailsText(name, group, resource), ""});
+}
+
+absl::Status Unauthorized() {
+  return MakeStatus({401, "Unauthorized", "Unauthorized", "", ""});
 }
 
 absl::Status NotFound(const Kind& kind, std::string_view name) {
-  return MakeStatus(
-      {404, "NotFound",
-       StrCat(GroupResource(kind), " ", Quote(name), " not found"),
-       DetailsText(name, kind.resource.group, kind.resource.plural), ""});
+  return NotFound(kind.resource.group, kind.resource.plural, name);
+}
+
+absl::Status NotFound(std::string_view group, std::string_view resource,
+                      std::string_view name) {
+  return MakeStatus({404, "NotFound",
+                     StrCat(WithGroup(resource, group), " ", Quote(name),
+                            " not found"),
+                     DetailsText(name, group, resource), ""});
 }
 
 absl::Status NoSuchResource() {

@@ -39,7 +39,13 @@ std::string GroupKind(const Kind& kind);
 absl::Status BadRequest(std::string_view message);              // 400
 absl::Status Forbidden(const Kind& kind, std::string_view name,
                        std::string_view message);               // 403
+// The same by names; all empty for what is no resource.
+absl::Status Forbidden(std::string_view group, std::string_view resource,
+                       std::string_view name, std::string_view message);
+absl::Status Unauthorized();                                    // 401
 absl::Status NotFound(const Kind& kind, std::string_view name); // 404
+absl::Status NotFound(std::string_view group, std::string_view resource,
+                      std::string_view name);
 absl::Status NoSuchResource();                                  // 404
 absl::Status MethodNotAllowed();                                // 405
 absl::Status AlreadyExists(const Kind& kind, std::string_view name);

@@ -18,6 +18,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "userspace/kube/transport.h"
+#include "userspace/pki/certificate.h"
 
 namespace fairlead::api {
 
@@ -80,6 +81,13 @@ kube::Response RawJsonResponse(int status, std::string text);
 // Whether a client without an Accept for it gets indented JSON: curl and
 // wget do, or whatever `pretty=` says.
 bool WantsPretty(const kube::Request& request, const Query& query);
+
+// Who is at the other end of a connection.
+struct Peer {
+  // This process itself, or one that reached the plain address.
+  bool trusted = false;
+  std::optional<pki::Certificate> certificate;  // as shown, not verified
+};
 
 // Where an answer goes: Send once; or Begin, then Write any number of times,
 // then End. Held by whoever is to answer; the connection may be gone before

@@ -1,19 +1,20 @@
 // SPDX-License-Identifier: Apache-2.0
-// HTTP/1.1 on listening sockets: parses requests, hands them to a request
+// HTTP/1.1 on listening sockets, plain or over TLS: parses requests, hands them to a request
 // function, writes the answers; keep-alive, chunked streams, limits.
 //
 // Threads: the event loop's only.
 #ifndef FAIRLEAD_CONTROL_API_HTTP_SERVER_H_
 #define FAIRLEAD_CONTROL_API_HTTP_SERVER_H_
 
+#include <functional>
 #include <memory>
-#include <vector>
 
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
-#include "control/api/local_transport.h"
+#include "control/api/http.h"
 #include "userspace/base/event_loop.h"
 #include "userspace/base/unique_fd.h"
+#include "userspace/pki/tls_server.h"
 
 namespace fairlead::api {
 
@@ -23,16 +24,22 @@ struct HttpLimits {
   // For a request to arrive whole once it has begun.
   absl::Duration request_timeout = absl::Seconds(60);
   absl::Duration idle_timeout = absl::Minutes(5);
+  absl::Duration handshake_timeout = absl::Seconds(10);
 };
+
+using ServeFunction =
+    std::function<void(kube::Request, const Peer&, ResponderRef)>;
 
 class HttpServer {
  public:
-  HttpServer(EventLoop* loop, HttpLimits limits, RequestFunction serve);
+  HttpServer(EventLoop* loop, HttpLimits limits, ServeFunction serve);
   // Closes all connections.
   ~HttpServer();
 
-  // Serves a listening TCP socket.
-  [[nodiscard]] absl::Status Accept(UniqueFd listener, bool ipv6);
+  // Serves a listening TCP socket. Null `tls`: plain, and whoever connects is
+  // trusted.
+  [[nodiscard]] absl::Status Accept(UniqueFd listener, bool ipv6,
+                                    pki::TlsSource tls = nullptr);
 
   size_t connections() const;
   uint64_t requests() const;

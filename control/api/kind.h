@@ -53,7 +53,8 @@ struct Subresource {
 // What a write is: decides which parts of the body count.
 enum class WriteVerb { kCreate, kUpdate, kUpdateStatus };
 
-struct User;  // identity.h
+struct User;       // identity.h
+class Authorizer;  // identity.h
 
 struct Kind {
   kube::Resource resource;
@@ -93,7 +94,8 @@ struct Kind {
 
   // Set for a kind that is a question: POST is answered with the object as
   // this completes it, nothing is stored, and there is no other verb.
-  std::function<void(const User& user, absl::Time now, Json& object)>
+  std::function<void(const Authorizer& authorizer, const User& user,
+                     absl::Time now, Json& object)>
       review;
 };
 

@@ -9,6 +9,8 @@
 #include "control/api/defaults.h"
 #include "control/api/json_access.h"
 #include "control/api/normalize.h"
+#include "control/api/rbac.h"
+#include "control/api/rbac_kinds.h"
 #include "control/api/reviews.h"
 #include "control/api/schema_set.h"
 #include "control/api/tables.h"
@@ -286,6 +288,22 @@ void AddClusterKinds(const Schemas& schemas, std::vector<Kind>* kinds) {
   kinds->back().has_status = kinds->back().has_generation = true;
 }
 
+void AddRbacKinds(const Schemas& schemas, std::vector<Kind>* kinds) {
+  auto add = [&](const char* plural, const char* name, bool namespaced,
+                 Behaviour behaviour) {
+    kinds->push_back(Row(schemas, {kRbacGroup, "v1", plural, name, namespaced},
+                         StrCat("io.k8s.api.rbac.v1.", name),
+                         std::move(behaviour)));
+  };
+  const Behaviour role{RolePrinter(), nullptr, nullptr, ValidateRole};
+  const Behaviour binding{RoleBindingPrinter(), nullptr, DefaultRoleBinding,
+                          ValidateRoleBinding};
+  add("clusterrolebindings", "ClusterRoleBinding", false, binding);
+  add("clusterroles", "ClusterRole", false, role);
+  add("rolebindings", "RoleBinding", true, binding);
+  add("roles", "Role", true, role);
+}
+
 }  // namespace
 
 KindTable MakeKindTable() {
@@ -308,6 +326,11 @@ KindTable MakeKindTable() {
       Row(schemas, kube::ServiceAccounts(), "io.k8s.api.core.v1.ServiceAccount",
           {ServiceAccountPrinter(), nullptr, nullptr, ValidateServiceAccount}));
   kinds.back().short_names = {"sa"};
+  kinds.back().subresources = {{"token",
+                                "authentication.k8s.io",
+                                "v1",
+                                "TokenRequest",
+                                {"create"}}};
   kinds.push_back(ServiceRow(schemas));
   kinds.push_back(Row(schemas, kube::ControllerRevisions(),
                       "io.k8s.api.apps.v1.ControllerRevision",
@@ -321,6 +344,7 @@ KindTable MakeKindTable() {
   kinds.push_back(EndpointSliceRow(schemas));
   kinds.push_back(PodDisruptionBudgetRow(schemas));
   AddClusterKinds(schemas, &kinds);
+  AddRbacKinds(schemas, &kinds);
   for (Kind& kind : ReviewKinds(schemas)) kinds.push_back(std::move(kind));
   return KindTable(std::move(kinds), std::move(schemas));
 }

@@ -14,77 +14,78 @@ namespace {
 constexpr char kAuthorization[] = "authorization.k8s.io";
 constexpr char kAuthentication[] = "authentication.k8s.io";
 
-// What everybody may read, whatever their roles.
-Json PublicUrls() {
-  return {"/healthz", "/livez", "/readyz", "/version", "/version/"};
-}
-Json DiscoveryUrls() {
-  return {"/api",     "/api/*",   "/apis",      "/apis/*",
-          "/healthz", "/livez",   "/openapi",   "/openapi/*",
-          "/readyz",  "/version", "/version/"};
-}
-
-bool Contains(const Json& list, std::string_view text) {
-  for (const Json& each : list) {
-    if (Text(each) == text) return true;
+Attributes AttributesOf(const Json& spec) {
+  const Json& resource = Get(spec, "resourceAttributes");
+  const Json& path = Get(spec, "nonResourceAttributes");
+  Attributes what;
+  what.is_resource = resource.is_object();
+  if (!what.is_resource) {
+    what.verb = Text(path, "verb");
+    what.path = Text(path, "path");
+    return what;
   }
-  return false;
+  what.verb = Text(resource, "verb");
+  what.group = Text(resource, "group");
+  what.version = Text(resource, "version");
+  what.resource = Text(resource, "resource");
+  what.subresource = Text(resource, "subresource");
+  what.ns = Text(resource, "namespace");
+  what.name = Text(resource, "name");
+  return what;
 }
 
-bool MayAsk(const Json& attributes) {
-  return Text(attributes, "verb") == "create" &&
-         ((Text(attributes, "group") == kAuthorization &&
-           (Text(attributes, "resource") == "selfsubjectaccessreviews" ||
-            Text(attributes, "resource") == "selfsubjectrulesreviews")) ||
-          (Text(attributes, "group") == kAuthentication &&
-           Text(attributes, "resource") == "selfsubjectreviews"));
+void Decide(const Authorizer& authorizer, const User& user, Json& object) {
+  const Decision decision =
+      authorizer.Authorize(user, AttributesOf(Get(object, "spec")));
+  object["status"] = {{"allowed", decision.allowed}};
+  if (!decision.reason.empty()) object["status"]["reason"] = decision.reason;
 }
 
-void AnswerWhoAmI(const User& user, absl::Time now, Json& object) {
+void AnswerWhoAmI(const Authorizer&, const User& user, absl::Time now,
+                  Json& object) {
   Json& info = Sub(object, "status")["userInfo"];
   info = {{"username", user.name}, {"groups", user.groups}};
   if (!user.uid.empty()) info["uid"] = user.uid;
+  if (!user.extra.empty()) info["extra"] = user.extra;
   Sub(object, "metadata")["creationTimestamp"] = absl::FormatTime(
       "%Y-%m-%dT%H:%M:%SZ", now, absl::UTCTimeZone());
 }
 
-void AnswerAccess(const User& user, absl::Time, Json& object) {
-  const Json& resource = Get(object, {"spec", "resourceAttributes"});
-  const Json& path = Get(object, {"spec", "nonResourceAttributes"});
-  bool allowed = user.is_master();
-  if (resource.is_object()) allowed |= MayAsk(resource);
-  if (path.is_object()) {
-    allowed |= Text(path, "verb") == "get" &&
-               (Contains(DiscoveryUrls(), Text(path, "path")) ||
-                Text(path, "path").starts_with("/apis/") ||
-                Text(path, "path").starts_with("/api/"));
-  }
-  object["status"] = {{"allowed", allowed}};
+void AnswerAccess(const Authorizer& authorizer, const User& user, absl::Time,
+                  Json& object) {
+  Decide(authorizer, user, object);
 }
 
-void AnswerRules(const User& user, absl::Time, Json& object) {
-  auto rule = [](Json verbs, Json groups, Json resources) {
-    return Json{{"verbs", std::move(verbs)},
-                {"apiGroups", std::move(groups)},
-                {"resources", std::move(resources)}};
-  };
-  auto urls = [](Json verbs, const Json& paths) {
-    return Json{{"verbs", std::move(verbs)}, {"nonResourceURLs", paths}};
-  };
-  const Json all = Json::array({"*"}), create = Json::array({"create"});
-  Json resources = Json::array();
-  resources.push_back(
-      rule(create, Json::array({kAuthorization}),
-           Json::array({"selfsubjectaccessreviews",
-                        "selfsubjectrulesreviews"})));
-  resources.push_back(rule(create, Json::array({kAuthentication}),
-                           Json::array({"selfsubjectreviews"})));
-  Json paths = Json::array({urls(Json::array({"get"}), PublicUrls())});
-  if (user.is_master()) {
-    resources.push_back(rule(all, all, all));
-    paths.push_back(urls(all, all));
+// About whom the spec names, whoever asks.
+void AnswerAccessOf(const Authorizer& authorizer, const User&, absl::Time,
+                    Json& object) {
+  const Json& spec = Get(object, "spec");
+  User user{std::string(Text(spec, "user")),
+            std::string(Text(spec, "uid")),
+            {},
+            {}};
+  for (const Json& group : List(spec, "groups")) {
+    user.groups.emplace_back(Text(group));
   }
-  paths.push_back(urls(Json::array({"get"}), DiscoveryUrls()));
+  Decide(authorizer, user, object);
+}
+
+void AnswerRules(const Authorizer& authorizer, const User& user, absl::Time,
+                 Json& object) {
+  Json resources = Json::array(), paths = Json::array();
+  for (const PolicyRule& rule :
+       authorizer.RulesFor(user, Text(object, {"spec", "namespace"}))) {
+    Json out = {{"verbs", rule.verbs}};
+    if (!rule.urls.empty()) {
+      out["nonResourceURLs"] = rule.urls;
+      paths.push_back(std::move(out));
+      continue;
+    }
+    out["apiGroups"] = rule.groups;
+    out["resources"] = rule.resources;
+    if (!rule.names.empty()) out["resourceNames"] = rule.names;
+    resources.push_back(std::move(out));
+  }
   object["status"] = {{"resourceRules", std::move(resources)},
                       {"nonResourceRules", std::move(paths)},
                       {"incomplete", false}};
@@ -94,7 +95,8 @@ void AnswerRules(const User& user, absl::Time, Json& object) {
 // of these, and the Table of one is its name.
 Kind Row(const std::shared_ptr<const SchemaSet>& schemas, const char* group,
          const char* plural, const char* name,
-         void (*answer)(const User&, absl::Time, Json&)) {
+         void (*answer)(const Authorizer&, const User&, absl::Time,
+                        Json&)) {
   Kind kind;
   kind.resource = {group, "v1", plural, name, false};
   kind.singular = std::string(plural, std::string_view(plural).size() - 1);
@@ -132,6 +134,8 @@ std::vector<Kind> ReviewKinds(
                       "SelfSubjectAccessReview", AnswerAccess));
   kinds.push_back(Row(schemas, kAuthorization, "selfsubjectrulesreviews",
                       "SelfSubjectRulesReview", AnswerRules));
+  kinds.push_back(Row(schemas, kAuthorization, "subjectaccessreviews",
+                      "SubjectAccessReview", AnswerAccessOf));
   return kinds;
 }
 

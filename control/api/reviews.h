@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // Kinds that are questions: POST is answered with the object and its status
 // filled in, and nothing is stored. SelfSubjectReview, SelfSubjectAccessReview,
-// SelfSubjectRulesReview (kubectl auth whoami, can-i, can-i --list).
+// SelfSubjectRulesReview (kubectl auth whoami, can-i, can-i --list), and
+// SubjectAccessReview, which asks about others.
 //
 // Threads: pure functions.
 #ifndef FAIRLEAD_CONTROL_API_REVIEWS_H_

@@ -47,6 +47,9 @@ constexpr char kScheduling[] =
 constexpr char kNetworking[] =
 #include "control/api/schemas/networking_v1.fls"
     ;
+constexpr char kRbac[] =
+#include "control/api/schemas/rbac_v1.fls"
+    ;
 constexpr char kAuthentication[] =
 #include "control/api/schemas/authentication_v1.fls"
     ;
@@ -131,7 +134,7 @@ absl::Status OrderByNumber(Type* type) {
 std::vector<std::string_view> EmbeddedSchemas() {
   return {kMeta, kCore, kApps, kDiscovery, kCoordination, kAutoscaling,
           kPolicy, kBatch, kScheduling, kNetworking, kAuthorization,
-          kAuthentication};
+          kAuthentication, kRbac};
 }
 
 // Types may be used before they are described, so a use makes an empty type

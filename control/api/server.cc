@@ -1,102 +1,35 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "control/api/server.h"
 
-#include <arpa/inet.h>
-#include <netinet/in.h>
-#include <sys/socket.h>
+#include <spdlog/spdlog.h>
 
-#include <cerrno>
 #include <nlohmann/json.hpp>
 #include <utility>
 
-#include "absl/strings/numbers.h"
-#include "absl/strings/str_split.h"
 #include "control/api/api_status.h"
+#include "control/api/authentication.h"
+#include "control/api/authorization.h"
 #include "control/api/discovery.h"
 #include "control/api/http.h"
 #include "control/api/http_server.h"
 #include "control/api/json_access.h"
 #include "control/api/identity.h"
 #include "control/api/kubelet_proxy.h"
+#include "control/api/listen_address.h"
 #include "control/api/local_transport.h"
+#include "control/api/node_pods.h"
 #include "control/api/protobuf_object.h"
+#include "control/api/rbac_kinds.h"
 #include "control/api/registry.h"
+#include "control/api/route.h"
+#include "control/api/service_account_tokens.h"
 #include "control/api/verbs.h"
 #include "control/api/watch.h"
-#include "userspace/base/netns.h"
 #include "userspace/base/status.h"
 #include "userspace/base/strings.h"
-#include "userspace/base/unique_fd.h"
 
 namespace fairlead::api {
 namespace {
-
-// Where a path leads.
-struct Route {
-  Served* served = nullptr;
-  std::string ns, name, subresource;
-};
-
-// The segments of a path; nullopt when it is malformed ("//").
-std::optional<std::vector<std::string>> Segments(std::string_view path) {
-  if (!path.starts_with('/')) return std::nullopt;
-  path.remove_prefix(1);
-  if (path.ends_with('/')) path.remove_suffix(1);
-  std::vector<std::string> out;
-  for (absl::string_view part : absl::StrSplit(Absl(path), '/')) {
-    std::optional<std::string> decoded = PercentDecode(Std(part), false);
-    if (!decoded.has_value() || decoded->empty()) return std::nullopt;
-    out.push_back(*std::move(decoded));
-  }
-  return out;
-}
-
-// kNotFound with a Status: a known group, but no such resource. nullopt: not
-// an API path at all.
-std::optional<absl::StatusOr<Route>> FindRoute(
-    Registry& registry, const std::vector<std::string>& segments) {
-  size_t at;
-  std::string group;
-  if (segments[0] == "api") {
-    at = 1;
-  } else if (segments[0] == "apis" && segments.size() > 1) {
-    group = segments[1];
-    at = 2;
-    bool known = false;
-    for (const auto& served : registry.served()) {
-      known |= served->kind->resource.group == group;
-    }
-    if (!known) return std::nullopt;
-  } else {
-    return std::nullopt;
-  }
-  if (segments.size() < at + 2) return NoSuchResource();
-  std::string version = segments[at++];
-  Route route;
-  // "namespaces/x/pods" is pods in x; "namespaces/x" and
-  // "namespaces/x/status" are the namespace itself.
-  bool in_namespace = segments[at] == "namespaces" &&
-                      segments.size() >= at + 3 &&
-                      registry.Find(group, version, segments[at + 2]) &&
-                      registry.Find(group, version, segments[at + 2])
-                          ->kind->resource.namespaced;
-  if (in_namespace) {
-    route.ns = segments[at + 1];
-    at += 2;
-  }
-  route.served = registry.Find(group, version, segments[at++]);
-  if (route.served == nullptr || segments.size() > at + 2) {
-    return NoSuchResource();
-  }
-  if (at < segments.size()) route.name = segments[at++];
-  if (at < segments.size()) route.subresource = segments[at++];
-  // An object of a namespaced kind needs its namespace.
-  if (!route.name.empty() && route.served->kind->resource.namespaced &&
-      route.ns.empty()) {
-    return NoSuchResource();
-  }
-  return route;
-}
 
 // The kind of object that the request's body is.
 std::string BodyKind(const ApiRequest& request, std::string_view method) {
@@ -108,79 +41,7 @@ std::string BodyKind(const ApiRequest& request, std::string_view method) {
   return request.kind().resource.kind;
 }
 
-absl::StatusOr<UniqueFd> OpenListener(const ListenAddress& listen) {
-  bool v6 = !listen.address.is_v4();
-  UniqueFd fd(socket(v6 ? AF_INET6 : AF_INET,
-                     SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
-  std::string name = StrCat(listen.address.ToString(), " port ", listen.port);
-  if (!fd.valid()) return ErrnoStatus(errno, "socket for", name);
-  int on = 1;
-  setsockopt(fd.get(), SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
-  sockaddr_storage storage{};
-  socklen_t size;
-  if (v6) {
-    setsockopt(fd.get(), IPPROTO_IPV6, IPV6_V6ONLY, &on, sizeof on);
-    auto* address = reinterpret_cast<sockaddr_in6*>(&storage);
-    address->sin6_family = AF_INET6;
-    address->sin6_port = htons(listen.port);
-    std::copy(listen.address.bytes().begin(), listen.address.bytes().end(),
-              address->sin6_addr.s6_addr);
-    size = sizeof *address;
-  } else {
-    auto* address = reinterpret_cast<sockaddr_in*>(&storage);
-    address->sin_family = AF_INET;
-    address->sin_port = htons(listen.port);
-    address->sin_addr.s_addr = htonl(listen.address.v4_host_order());
-    size = sizeof *address;
-  }
-  if (bind(fd.get(), reinterpret_cast<sockaddr*>(&storage), size) != 0) {
-    return ErrnoStatus(errno, "bind to", name);
-  }
-  if (::listen(fd.get(), SOMAXCONN) != 0) {
-    return ErrnoStatus(errno, "listen on", name);
-  }
-  return fd;
-}
-
-Port BoundPort(int fd) {
-  sockaddr_storage storage{};
-  socklen_t size = sizeof storage;
-  getsockname(fd, reinterpret_cast<sockaddr*>(&storage), &size);
-  return ntohs(storage.ss_family == AF_INET6
-                   ? reinterpret_cast<sockaddr_in6*>(&storage)->sin6_port
-                   : reinterpret_cast<sockaddr_in*>(&storage)->sin_port);
-}
-
 }  // namespace
-
-absl::StatusOr<ListenAddress> ListenAddress::Parse(std::string_view text) {
-  ListenAddress out;
-  auto bad = [&](std::string_view why) {
-    return absl::InvalidArgumentError(
-        StrCat("\"", text, "\" is not ADDRESS:PORT[@/NETNS/PATH]: ", why));
-  };
-  std::string_view rest = text;
-  if (size_t at = rest.find('@'); at != rest.npos) {
-    out.netns = std::string(rest.substr(at + 1));
-    rest = rest.substr(0, at);
-  }
-  size_t colon = rest.rfind(':');
-  if (colon == rest.npos) return bad("no port");
-  std::string_view host = rest.substr(0, colon);
-  if (host.starts_with('[') && host.ends_with(']')) {
-    host = host.substr(1, host.size() - 2);
-  }
-  int port;
-  if (!absl::SimpleAtoi(Absl(rest.substr(colon + 1)), &port) || port < 0 ||
-      port > 65535) {
-    return bad("bad port");
-  }
-  absl::StatusOr<IpAddress> address = IpAddress::Parse(host);
-  if (!address.ok()) return bad(Std(address.status().message()));
-  out.address = *address;
-  out.port = static_cast<Port>(port);
-  return out;
-}
 
 class ApiServer::Impl {
  public:
@@ -188,23 +49,30 @@ class ApiServer::Impl {
        std::vector<Admission*> admissions, const ServerOptions& options,
        const Clock& clock)
       : loop_(loop),
-        registry_(loop, store, kinds, std::move(admissions),
+        registry_(loop, store, kinds,
+                  WithAuthorization(std::move(admissions)),
                   options.watch_history, clock),
+        node_pods_(MakeNodePods(&registry_)),
+        tokens_(&registry_, options.token_key),
+        authentication_(options.client_authority, &tokens_, &clock),
         protobuf_(kinds),
-        verbs_(&registry_),
+        verbs_(&registry_, &authorization_),
         watches_(&registry_, {options.max_watch_queue_bytes,
                               options.bookmark_interval,
                               options.min_watch_timeout}),
         kubelets_(loop, &registry_, options.kubelet_netns),
         http_(loop, {.max_body_bytes = options.max_body_bytes},
-              [this](kube::Request request, ResponderRef responder) {
-                Serve(std::move(request), std::move(responder));
+              [this](kube::Request request, const Peer& peer,
+                     ResponderRef responder) {
+                Serve(std::move(request), peer, std::move(responder));
               }),
         local_(MakeLocalTransport(
             loop, [this](kube::Request request, ResponderRef responder) {
-              Serve(std::move(request), std::move(responder));
+              Serve(std::move(request), {.trusted = true},
+                    std::move(responder));
             })) {
     registry_.set_name_suffix(options.name_suffix);
+    authorization_.set_node_pods(node_pods_.get());
   }
 
   absl::Status Load() {
@@ -212,22 +80,24 @@ class ApiServer::Impl {
     if (Served* namespaces = registry_.Find("", "v1", "namespaces")) {
       for (const char* name : {"default", "kube-system", "kube-public",
                                "kube-node-lease"}) {
-        EnsureNamespace(namespaces, name);
+        Ensure(namespaces, {{"metadata", {{"name", name}}}});
       }
+    }
+    for (Json& object : DefaultRoles()) {
+      const bool binding = object["kind"] == "ClusterRoleBinding";
+      Served* served =
+          registry_.Find(kRbacGroup, "v1",
+                         binding ? "clusterrolebindings" : "clusterroles");
+      if (served != nullptr) Ensure(served, std::move(object));
     }
     return absl::OkStatus();
   }
 
-  absl::Status Listen(const ListenAddress& address) {
-    absl::StatusOr<UniqueFd> fd = absl::UnknownError("not opened");
-    auto open = [&] {
-      fd = OpenListener(address);
-      return fd.status();
-    };
-    FL_RETURN_IF_ERROR(address.netns.empty() ? open()
-                                             : RunInNetns(address.netns, open));
-    ports_.push_back(BoundPort(fd->get()));
-    return http_.Accept(*std::move(fd), !address.address.is_v4());
+  absl::Status Listen(const ListenAddress& address, pki::TlsSource tls) {
+    FL_ASSIGN_OR_RETURN(UniqueFd fd, OpenListener(address));
+    ports_.push_back(BoundPort(fd.get()));
+    return http_.Accept(std::move(fd), !address.address.is_v4(),
+                        std::move(tls));
   }
 
   const std::vector<Port>& ports() const { return ports_; }
@@ -240,13 +110,21 @@ class ApiServer::Impl {
   }
 
  private:
-  void EnsureNamespace(Served* namespaces, const std::string& name) {
-    if (namespaces->cache.Find(name) != nullptr) return;
+  // The admissions that were given, and the one that watches roles.
+  std::vector<Admission*> WithAuthorization(
+      std::vector<Admission*> admissions) {
+    admissions.push_back(&authorization_);
+    return admissions;
+  }
+
+  // Makes a cluster-scoped object if there is none of its name.
+  void Ensure(Served* served, Json object) {
+    std::string name(Text(object, {"metadata", "name"}));
+    if (served->cache.Find(name) != nullptr) return;
     ++bootstrapping_;
-    Json object = {{"metadata", {{"name", name}}}};
     registry_.Write(
-        namespaces, "", name, false,
-        [object](const Json* before) -> absl::StatusOr<Registry::Plan> {
+        served, "", name, false,
+        [object = std::move(object)](const Json* before) -> absl::StatusOr<Registry::Plan> {
           if (before != nullptr) return Registry::Plan{};
           return Registry::Plan{Registry::Plan::Action::kPut, object, false,
                                 WriteVerb::kCreate, {"kube-apiserver", ""}};
@@ -257,28 +135,71 @@ class ApiServer::Impl {
         });
   }
 
-  void Serve(kube::Request request, ResponderRef responder) {
+  void Serve(kube::Request request, const Peer& peer,
+             ResponderRef responder) {
     ++requests_;
     std::string_view target = request.target;
     size_t question = target.find('?');
     std::string path(target.substr(0, question));
     Query query = Query::Parse(
         question == target.npos ? "" : target.substr(question + 1));
+    std::optional<std::vector<std::string>> segments = PathSegments(path);
+    absl::StatusOr<User> user = Admit(
+        request, peer,
+        AttributesOf(request.method, path,
+                     segments.value_or(std::vector<std::string>()), query));
+    if (!user.ok()) {
+      return responder->Send(
+          ErrorResponse(user.status(), WantsPretty(request, query)));
+    }
     if (ServeOwn(path, query, request, *responder)) return;
-    std::optional<std::vector<std::string>> segments = Segments(path);
     if (!segments.has_value()) return SendNoPage(*responder);
     if (std::optional<kube::Response> response =
             ServeDiscovery(request, registry_.kinds())) {
       return responder->Send(*std::move(response));
     }
+    ServeApi(std::move(request), std::move(query), *segments,
+             *std::move(user), std::move(responder));
+  }
+
+  // Who it is that asks, if it may ask for this: a 401 or a 403 otherwise.
+  absl::StatusOr<User> Admit(const kube::Request& request, const Peer& peer,
+                             const Attributes& what) {
+    absl::StatusOr<User> sender = authentication_.Identify(request, peer);
+    if (!sender.ok()) {
+      ++unauthenticated_;
+      spdlog::debug("msg=unauthenticated target={} error=\"{}\"",
+                    request.target, std::string(sender.status().message()));
+      return Unauthorized();
+    }
+    FL_ASSIGN_OR_RETURN(Impersonation other, ImpersonationOf(request.headers));
+    for (const Attributes& needed : other.needed) {
+      FL_RETURN_IF_ERROR(Allow(*sender, needed));
+    }
+    User& user = other.needed.empty() ? *sender : other.user;
+    FL_RETURN_IF_ERROR(Allow(user, what));
+    return std::move(user);
+  }
+
+  absl::Status Allow(const User& user, const Attributes& what) {
+    const Decision decision = authorization_.Authorize(user, what);
+    if (decision.allowed) return absl::OkStatus();
+    ++forbidden_;
+    return Refuse(user, what, decision.reason);
+  }
+
+  void ServeApi(kube::Request request, Query query,
+                const std::vector<std::string>& segments, User user,
+                ResponderRef responder) {
     std::optional<absl::StatusOr<Route>> route =
-        FindRoute(registry_, *segments);
+        FindRoute(registry_, segments);
     if (!route.has_value()) return SendNoPage(*responder);
     bool pretty = WantsPretty(request, query);
     if (!route->ok()) {
       return responder->Send(ErrorResponse(route->status(), pretty));
     }
     auto api = std::make_shared<ApiRequest>();
+    api->user = std::move(user);
     api->served = (*route)->served;
     api->ns = std::move((*route)->ns);
     api->name = std::move((*route)->name);
@@ -328,7 +249,7 @@ class ApiServer::Impl {
   absl::Status Bootstrapped() const {
     if (!bootstrap_.ok()) return bootstrap_;
     if (bootstrapping_ > 0) {
-      return absl::UnavailableError("namespaces are being made");
+      return absl::UnavailableError("namespaces and roles are being made");
     }
     return absl::OkStatus();
   }
@@ -361,6 +282,8 @@ class ApiServer::Impl {
                 " ", value, "\n");
     };
     counter("requests_total", requests_, "counter");
+    counter("unauthenticated_total", unauthenticated_, "counter");
+    counter("forbidden_total", forbidden_, "counter");
     counter("http_requests_total", http_.requests(), "counter");
     counter("http_connections", http_.connections(), "gauge");
     counter("writes_total", writes.writes, "counter");
@@ -387,21 +310,9 @@ class ApiServer::Impl {
     responder.Send(TextResponse(404, "404 page not found\n"));
   }
 
-  // An administrator may act as somebody else, with that user's rights.
-  static absl::Status CheckImpersonated(const ApiRequest& request) {
-    if (request.Header("impersonate-user").empty()) return absl::OkStatus();
-    bool collection = request.name.empty();
-    return Authorize(UserOf(request.http),
-                     VerbOf(request.http.method, collection,
-                            request.query.Bool("watch")),
-                     request.kind(), request.subresource, request.ns,
-                     request.name);
-  }
-
   // Picks the verb. An error is answered by the caller.
   absl::Status Dispatch(const ApiRequestRef& request,
                         const ResponderRef& responder) {
-    FL_RETURN_IF_ERROR(CheckImpersonated(*request));
     if (!request->subresource.empty()) {
       return DispatchSubresource(request, responder);
     }
@@ -495,6 +406,11 @@ class ApiServer::Impl {
     }
     if (pod && KubeletProxy::Serves(sub))
       return kubelets_.Serve(request, responder);
+    if (core && kind.resource.plural == "serviceaccounts" && sub == "token") {
+      if (method != "POST") return MethodNotAllowed();
+      tokens_.Create(request, responder);
+      return absl::OkStatus();
+    }
     if (core && kind.resource.plural == "namespaces" && sub == "finalize") {
       if (method != "PUT") return MethodNotAllowed();
       verbs_.FinalizeNamespace(request, responder);
@@ -504,7 +420,11 @@ class ApiServer::Impl {
   }
 
   EventLoop* loop_;
+  Authorization authorization_;
   Registry registry_;
+  std::unique_ptr<NodePods> node_pods_;
+  ServiceAccountTokens tokens_;
+  Authentication authentication_;
   ProtobufObjects protobuf_;
   Verbs verbs_;
   Watches watches_;
@@ -514,7 +434,7 @@ class ApiServer::Impl {
   std::vector<Port> ports_;
   std::vector<std::function<std::string()>> metrics_;
   std::vector<std::pair<std::string, std::function<absl::Status()>>> checks_;
-  uint64_t requests_ = 0;
+  uint64_t requests_ = 0, unauthenticated_ = 0, forbidden_ = 0;
   int bootstrapping_ = 0;
   absl::Status bootstrap_;
 };
@@ -528,8 +448,9 @@ ApiServer::ApiServer(EventLoop* loop, store::Store* store,
 ApiServer::~ApiServer() = default;
 
 absl::Status ApiServer::Load() { return impl_->Load(); }
-absl::Status ApiServer::Listen(const ListenAddress& address) {
-  return impl_->Listen(address);
+absl::Status ApiServer::Listen(const ListenAddress& address,
+                               pki::TlsSource tls) {
+  return impl_->Listen(address, std::move(tls));
 }
 std::vector<Port> ApiServer::ports() const { return impl_->ports(); }
 kube::Transport* ApiServer::transport() { return impl_->transport(); }

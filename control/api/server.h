@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The Kubernetes API server: generic verbs over a KindTable and a Store,
-// reached over HTTP/1.1 and, by controllers in this process, directly.
+// reached over HTTP/1.1, plain or with TLS, and, by controllers in this
+// process, directly. docs/design/identity.md: who may do what.
 //
 // Threads: the event loop's only.
 #ifndef FAIRLEAD_CONTROL_API_SERVER_H_
@@ -9,6 +10,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -17,23 +19,16 @@
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
 #include "control/api/kind.h"
+#include "control/api/listen_address.h"
 #include "control/store/store.h"
 #include "userspace/base/clock.h"
 #include "userspace/base/event_loop.h"
-#include "userspace/base/ip_address.h"
 #include "userspace/kube/transport.h"
+#include "userspace/pki/certificate.h"
+#include "userspace/pki/key.h"
+#include "userspace/pki/tls_server.h"
 
 namespace fairlead::api {
-
-struct ListenAddress {
-  IpAddress address;
-  Port port = 0;      // 0: the kernel chooses
-  std::string netns;  // "" or a path such as /run/netns/NAME
-
-  // "127.0.0.1:6443", "[fd00::1]:6443", "172.30.0.1:6443@/run/netns/NAME"
-  [[nodiscard]] static absl::StatusOr<ListenAddress> Parse(
-      std::string_view text);
-};
 
 struct ServerOptions {
   size_t max_body_bytes = 3u << 20;
@@ -49,6 +44,10 @@ struct ServerOptions {
   // The network namespace from which kubelets can be reached; "": this
   // process' own.
   std::string kubelet_netns;
+  // Who may sign client certificates, and the key of service account tokens.
+  // None: neither is worth anything.
+  std::optional<pki::Certificate> client_authority;
+  std::optional<pki::Key> token_key;
 };
 
 class ApiServer {
@@ -64,8 +63,10 @@ class ApiServer {
   // serves transport(). REQUIRES: before Listen and before transport() is used.
   [[nodiscard]] absl::Status Load();
 
-  // Opens one more address. May be called any number of times.
-  [[nodiscard]] absl::Status Listen(const ListenAddress& address);
+  // Opens one more address. May be called any number of times. Null `tls`:
+  // plain HTTP, where who brings no credentials is the administrator.
+  [[nodiscard]] absl::Status Listen(const ListenAddress& address,
+                                    pki::TlsSource tls = nullptr);
   // The ports that were bound, in the order of Listen calls.
   std::vector<Port> ports() const;
 

@@ -68,8 +68,9 @@ Messages CheckReachableIp(std::string_view text);
 Messages CheckCidr(std::string_view text);
 Messages CheckConfigKey(std::string_view text);
 Messages CheckEnvName(std::string_view text);
-// A DNS-1123 label without dots, or a subdomain.
-enum class NameRule { kLabel, kSubdomain, kAny };
+Messages CheckPathSegment(std::string_view text);
+// A DNS-1123 label without dots, a subdomain, or what a path can hold.
+enum class NameRule { kLabel, kSubdomain, kPathSegment, kAny };
 
 // metadata: name by `rule`, labels, annotations, owners, finalizers and, on an
 // update, what may not change.

@@ -18,6 +18,8 @@ Messages CheckName(std::string_view name, NameRule rule) {
       return CheckDnsLabel(name);
     case NameRule::kSubdomain:
       return CheckDnsSubdomain(name);
+    case NameRule::kPathSegment:
+      return CheckPathSegment(name);
     case NameRule::kAny:
       break;
   }

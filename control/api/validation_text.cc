@@ -187,6 +187,19 @@ Messages CheckDnsSubdomain(std::string_view text) {
   return messages;
 }
 
+Messages CheckPathSegment(std::string_view text) {
+  Messages messages;
+  if (text == "." || text == "..") {
+    messages.push_back(StrCat("may not be '", text, "'"));
+  }
+  for (const char* part : {"/", "%"}) {
+    if (text.find(part) != text.npos) {
+      messages.push_back(StrCat("may not contain '", part, "'"));
+    }
+  }
+  return messages;
+}
+
 Messages CheckQualifiedName(std::string_view text) {
   Messages messages;
   std::string_view name = text;

@@ -15,6 +15,7 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "control/api/authorization.h"
 #include "control/api/field_validation.h"
 #include "control/api/http.h"
 #include "control/api/patch.h"
@@ -26,6 +27,7 @@ namespace fairlead::api {
 // A request that has been matched to a kind.
 struct ApiRequest {
   kube::Request http;
+  User user;
   Query query;
   Representation representation;
   Served* served = nullptr;
@@ -66,7 +68,9 @@ struct Selection {
 
 class Verbs {
  public:
-  explicit Verbs(Registry* registry) : registry_(registry) {}
+  // Both must outlive it.
+  Verbs(Registry* registry, const Authorization* authorization)
+      : registry_(registry), authorization_(authorization) {}
 
   void Get(ApiRequestRef request, ResponderRef responder);
   void List(ApiRequestRef request, ResponderRef responder);
@@ -92,7 +96,11 @@ class Verbs {
   void FinishWrite(const ApiRequest& request, Responder& responder,
                    std::vector<std::string> warnings,
                    absl::StatusOr<Registry::Outcome> outcome);
+  // `planner`, whose object the sender must be allowed to write.
+  Registry::Planner Checked(ApiRequestRef request, Registry::Planner planner);
+
   Registry* registry_;
+  const Authorization* authorization_;
 };
 
 // The options that writes share: dryRun, fieldValidation, fieldManager.

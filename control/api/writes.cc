@@ -299,7 +299,8 @@ void Verbs::Create(ApiRequestRef request, ResponderRef responder) {
     return Plan{Plan::Action::kPut, object, false, WriteVerb::kCreate, manager};
   };
   registry_->Write(
-      request->served, request->ns, name, options->dry_run, std::move(planner),
+      request->served, request->ns, name, options->dry_run,
+      Checked(request, std::move(planner)),
       [this, request, responder, name, generated,
        warnings = std::move(decoded->warnings)](
           absl::StatusOr<Registry::Outcome> outcome) {
@@ -309,6 +310,18 @@ void Verbs::Create(ApiRequestRef request, ResponderRef responder) {
         }
         FinishWrite(*request, *responder, warnings, std::move(outcome));
       });
+}
+
+Registry::Planner Verbs::Checked(ApiRequestRef request,
+                                 Registry::Planner planner) {
+  if (request->user.is_master()) return planner;
+  return [this, request = std::move(request), planner = std::move(planner)](
+             const Json* before) -> absl::StatusOr<Plan> {
+    FL_ASSIGN_OR_RETURN(Plan plan, planner(before));
+    FL_RETURN_IF_ERROR(authorization_->CheckWrite(
+        request->user, {&request->kind(), request->ns, &plan.object, before}));
+    return plan;
+  };
 }
 
 void Verbs::Review(ApiRequestRef request, ResponderRef responder) {
@@ -325,7 +338,7 @@ void Verbs::Review(ApiRequestRef request, ResponderRef responder) {
     return SendError(*request, *responder, decoded.status());
   }
   absl::Time now = registry_->clock().Now();
-  kind.review(UserOf(request->http), now, decoded->object);
+  kind.review(*authorization_, request->user, now, decoded->object);
   kind.set_defaults(decoded->object);
   kube::Response response = RenderObject(*request, 201, decoded->object, now);
   AddWarnings(decoded->warnings, &response);
@@ -360,7 +373,7 @@ void Verbs::Update(ApiRequestRef request, ResponderRef responder) {
   };
   registry_->Write(
       request->served, request->ns, request->name, options->dry_run,
-      std::move(planner),
+      Checked(request, std::move(planner)),
       [this, request, responder, warnings = std::move(decoded->warnings)](
           absl::StatusOr<Registry::Outcome> outcome) {
         FinishWrite(*request, *responder, warnings, std::move(outcome));
@@ -405,7 +418,8 @@ void Verbs::Patch(ApiRequestRef request, ResponderRef responder) {
                 VerbOf(*request), ManagerOf(*request)};
   };
   registry_->Write(request->served, request->ns, request->name,
-                   options->dry_run, std::move(planner),
+                   options->dry_run,
+                   Checked(request, std::move(planner)),
                    [this, request, responder, warnings](
                        absl::StatusOr<Registry::Outcome> outcome) {
                      FinishWrite(*request, *responder, std::move(*warnings),
@@ -450,7 +464,8 @@ void Verbs::Apply(ApiRequestRef request, ResponderRef responder) {
                 apply.manager, true};
   };
   registry_->Write(request->served, request->ns, request->name,
-                   options->dry_run, std::move(planner),
+                   options->dry_run,
+                   Checked(request, std::move(planner)),
                    [this, request, responder](
                        absl::StatusOr<Registry::Outcome> outcome) {
                      FinishWrite(*request, *responder, {}, std::move(outcome));

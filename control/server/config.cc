@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "control/server/config.h"
 
+#include <algorithm>
+#include <filesystem>
 #include <set>
 
 #include "absl/strings/numbers.h"
@@ -84,6 +86,11 @@ void NodePorts(const std::string& text, ControllerConfig& config,
 
 }  // namespace
 
+bool ControllerConfig::serves_tls() const {
+  return std::any_of(listen.begin(), listen.end(),
+                     [](const api::ListenAddress& one) { return one.tls; });
+}
+
 absl::StatusOr<ControllerConfig> ParseConfig(const Flags& flags) {
   Problems problems;
   ControllerConfig config;
@@ -123,6 +130,19 @@ absl::StatusOr<ControllerConfig> ParseConfig(const Flags& flags) {
         "pod-eviction-timeout", flags.pod_eviction_timeout, problems);
   }
   config.write_kubeconfig = flags.write_kubeconfig;
+  config.cert_dir = flags.cert_dir;
+  if (config.cert_dir.empty()) {
+    config.cert_dir =
+        std::filesystem::path(flags.store).parent_path() / "pki";
+  }
+  for (const std::string& name : Items(flags.tls_sans)) {
+    auto address = IpAddress::Parse(name);
+    if (address.ok()) {
+      config.tls_addresses.push_back(*address);
+    } else {
+      config.tls_names.push_back(name);
+    }
+  }
   if (auto status = problems.ToStatus(); !status.ok()) return status;
   return config;
 }

@@ -29,6 +29,8 @@ struct Flags {
   std::string node_monitor_grace_period = "40s";
   std::string pod_eviction_timeout;
   std::string write_kubeconfig;
+  std::string cert_dir;
+  std::vector<std::string> tls_sans;
   std::string log_level = "info";
 };
 
@@ -44,6 +46,12 @@ struct ControllerConfig {
   absl::Duration node_monitor_grace_period;
   std::optional<absl::Duration> pod_eviction_timeout;
   std::string write_kubeconfig;  // empty: none
+  std::string cert_dir;
+  // Names and addresses that the serving certificate is for, besides its own.
+  std::vector<std::string> tls_names;
+  std::vector<IpAddress> tls_addresses;
+
+  bool serves_tls() const;
 };
 
 // kInvalidArgument, with all problems at once.

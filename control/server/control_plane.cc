@@ -7,19 +7,23 @@
 #include <filesystem>
 #include <fstream>
 #include <nlohmann/json.hpp>
+#include <optional>
 #include <system_error>
 #include <utility>
 
+#include "absl/time/clock.h"
 #include "control/api/allocator.h"
 #include "control/api/kinds.h"
 #include "control/api/priority.h"
 #include "control/controllers/controllers.h"
 #include "control/controllers/informers.h"
 #include "control/scheduler/scheduler.h"
+#include "control/server/serving_certificate.h"
 #include "control/store/sqlite_store.h"
 #include "userspace/base/status.h"
 #include "userspace/base/strings.h"
 #include "userspace/kube/kubeconfig.h"
+#include "userspace/pki/authority.h"
 
 namespace fairlead::server {
 namespace {
@@ -44,13 +48,16 @@ absl::Status WriteFile(const std::string& path, const std::string& text) {
   std::string temporary = path + ".new";
   {
     std::ofstream file(temporary, std::ios::trunc);
+    // It may hold a key: nobody else reads it, at no moment.
+    std::error_code error;
+    fs::permissions(temporary, fs::perms::owner_read | fs::perms::owner_write,
+                    error);
+    if (error) return ErrnoStatus(error.value(), "chmod", temporary);
     file << text;
     if (!file.flush()) return ErrnoStatus(errno, "write", temporary);
   }
   std::error_code error;
-  fs::permissions(temporary, fs::perms::owner_read | fs::perms::owner_write,
-                  error);
-  if (!error) fs::rename(temporary, path, error);
+  fs::rename(temporary, path, error);
   if (error) return ErrnoStatus(error.value(), "rename", path);
   return absl::OkStatus();
 }
@@ -61,7 +68,7 @@ std::string UrlOf(const api::ListenAddress& listen, Port port) {
     host = listen.address.is_v4() ? "127.0.0.1" : "::1";
   }
   if (host.find(':') != std::string::npos) host = StrCat("[", host, "]");
-  return StrCat("http://", host, ":", port);
+  return StrCat(listen.tls ? "https://" : "http://", host, ":", port);
 }
 
 class ControlPlaneImpl : public ControlPlane {
@@ -82,7 +89,10 @@ class ControlPlaneImpl : public ControlPlane {
     ranges.node_port_first = config_.node_port_first;
     ranges.node_port_last = config_.node_port_last;
     FL_ASSIGN_OR_RETURN(allocator_, api::MakeServiceAllocator(ranges));
+    FL_RETURN_IF_ERROR(OpenAuthority());
     api::ServerOptions options;
+    options.client_authority = authority_->certificate();
+    options.token_key = authority_->token_key();
     // Nodes are where they reach this server from.
     for (const api::ListenAddress& address : config_.listen) {
       if (options.kubelet_netns.empty()) options.kubelet_netns = address.netns;
@@ -93,7 +103,10 @@ class ControlPlaneImpl : public ControlPlane {
         options);
     FL_RETURN_IF_ERROR(server_->Load());
     for (const api::ListenAddress& address : config_.listen) {
-      FL_RETURN_IF_ERROR(server_->Listen(address));
+      FL_RETURN_IF_ERROR(server_->Listen(
+          address, address.tls
+                       ? [this] { return serving_->current(); }
+                       : pki::TlsSource()));
     }
     LogAddresses();
     StartControllers();
@@ -108,6 +121,15 @@ class ControlPlaneImpl : public ControlPlane {
     if (error) return ErrnoStatus(error.value(), "mkdir", folder.string());
     FL_ASSIGN_OR_RETURN(store_, store::OpenSqliteStore(loop_, config_.store));
     backups_ = std::make_unique<Backups>(loop_, store_.get(), config_.backups);
+    return absl::OkStatus();
+  }
+
+  absl::Status OpenAuthority() {
+    FL_ASSIGN_OR_RETURN(
+        authority_, pki::Authority::Open(config_.cert_dir, absl::Now()));
+    if (!config_.serves_tls()) return absl::OkStatus();
+    FL_ASSIGN_OR_RETURN(
+        serving_, ServingCertificate::Create(loop_, &*authority_, config_));
     return absl::OkStatus();
   }
 
@@ -177,10 +199,19 @@ class ControlPlaneImpl : public ControlPlane {
       ++chosen;
     }
     if (ports.empty()) return absl::OkStatus();
-    return WriteFile(
-        config_.write_kubeconfig,
-        kube::MakeKubeconfig("fairlead",
-                             UrlOf(config_.listen[chosen], ports[chosen])));
+    kube::ApiServer server;
+    server.url = UrlOf(config_.listen[chosen], ports[chosen]);
+    if (config_.listen[chosen].tls) {
+      server.ca_pem = authority_->certificate().ToPem();
+      FL_ASSIGN_OR_RETURN(
+          const pki::Credential admin,
+          authority_->IssueClient({"admin", {"system:masters"}},
+                                  absl::Now()));
+      server.client_certificate_pem = admin.certificate_pem;
+      server.client_key_pem = admin.key_pem;
+    }
+    return WriteFile(config_.write_kubeconfig,
+                     kube::MakeKubeconfig("fairlead", server));
   }
 
   std::string Metrics() const {
@@ -203,6 +234,8 @@ class ControlPlaneImpl : public ControlPlane {
   api::KindTable kinds_;
   std::unique_ptr<store::Store> store_;
   std::unique_ptr<Backups> backups_;
+  std::optional<pki::Authority> authority_;
+  std::unique_ptr<ServingCertificate> serving_;
   std::unique_ptr<api::Admission> allocator_;
   std::unique_ptr<api::Admission> priorities_ = api::MakePriorityAdmission();
   std::unique_ptr<api::ApiServer> server_;

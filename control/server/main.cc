@@ -31,6 +31,10 @@ constexpr char kExamples[] = R"(Examples:
   fairlead-controller --store /tmp/fairlead.db --write-kubeconfig /tmp/kc
   kubectl --kubeconfig /tmp/kc get nodes
 
+  # With TLS and roles; the kubeconfig holds an administrator's certificate:
+  fairlead-controller --store /tmp/fairlead.db \
+      --listen https://127.0.0.1:6443 --write-kubeconfig /tmp/kc
+
   # For nodes in network namespaces, dual stack:
   fairlead-controller --listen 127.0.0.1:6443 \
       --listen 172.30.0.1:6443@/run/netns/fabric \
@@ -47,8 +51,9 @@ makes a backup at once.
 
 void AddFlags(CLI::App* app, Flags* flags) {
   app->add_option("--listen", flags->listen,
-                  "ADDRESS:PORT[@NETNS-PATH] to serve the API on, without "
-                  "TLS; port 0 lets the kernel choose (repeatable)")
+                  "[https://]ADDRESS:PORT[@NETNS-PATH] to serve the API on; "
+                  "without https:// whoever connects is the administrator; "
+                  "port 0 lets the kernel choose (repeatable)")
       ->capture_default_str();
   app->add_option("--store", flags->store,
                   "SQLite file that holds the cluster's state")
@@ -83,6 +88,13 @@ void AddFlags(CLI::App* app, Flags* flags) {
                   "don't say so themselves (default: 5m)");
   app->add_option("--write-kubeconfig", flags->write_kubeconfig,
                   "Writes a kubeconfig for the first address when ready");
+  app->add_option("--cert-dir", flags->cert_dir,
+                  "Folder of the cluster's certificate authority and of the "
+                  "key that signs service account tokens; made at the first "
+                  "start (default: pki beside the store)");
+  app->add_option("--tls-san", flags->tls_sans,
+                  "A further name or address that clients know this server "
+                  "by (repeatable)");
   app->add_option("--log-level", flags->log_level, "What is logged")
       ->check(CLI::IsMember({"debug", "info", "warn", "error"}))
       ->capture_default_str();

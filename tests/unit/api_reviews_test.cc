@@ -46,9 +46,13 @@ TEST_F(ReviewsTest, SaysWhoAsks) {
             {{"username", "ann"},
              {"uid", "7"},
              {"groups", {"ops", "dev", "system:authenticated"}}}},
-           {{{"Impersonate-User", "system:anonymous"}},
-            {{"username", "system:anonymous"},
-             {"groups", Json::array({"system:unauthenticated"})}}}}) {
+           {{{"Impersonate-User", "system:serviceaccount:a:b"},
+             {"Impersonate-Extra-Scopes", "one"}},
+            {{"username", "system:serviceaccount:a:b"},
+             {"groups",
+              {"system:serviceaccounts", "system:serviceaccounts:a",
+               "system:authenticated"}},
+             {"extra", {{"scopes", Json::array({"one"})}}}}}}) {
     Answer answer = Ask(kSelf, "{}", row.headers);
     EXPECT_EQ(answer.status, 201) << answer.body;
     EXPECT_EQ(answer.json()["status"]["userInfo"], row.user);
@@ -93,7 +97,35 @@ TEST_F(ReviewsTest, ListsWhatOneMay) {
   EXPECT_EQ(all["status"]["resourceRules"].size(), 3u);
   EXPECT_EQ(some["status"]["resourceRules"].size(), 2u);
   EXPECT_EQ(all["status"]["resourceRules"][2]["verbs"], Json::array({"*"}));
+  EXPECT_EQ(all["status"]["nonResourceRules"].size(), 3u);
+  EXPECT_EQ(some["status"]["nonResourceRules"].size(), 2u);
   EXPECT_EQ(some["status"]["incomplete"], false);
+}
+
+TEST_F(ReviewsTest, AnswersAboutOthers) {
+  auto allowed = [&](const char* spec) {
+    return Ask("authorization.k8s.io/v1/subjectaccessreviews",
+               std::string(R"({"spec":{"resourceAttributes":{"verb":"list",
+               "resource":"pods"},)") + spec + "}}")
+        .json()["status"]["allowed"];
+  };
+  EXPECT_EQ(allowed(R"("user":"ann")"), false);
+  EXPECT_EQ(allowed(R"("user":"ann","groups":["system:masters"])"), true);
+}
+
+TEST_F(ReviewsTest, ActingForOthersNeedsARight) {
+  // The impersonated has no right to impersonate: the sender's counts.
+  Answer headless = Do("GET", "/api/v1/nodes", "",
+                       {{"Impersonate-Group", "system:masters"}});
+  EXPECT_EQ(headless.status, 500) << headless.body;
+  Answer anonymous = Ask(kSelf, "{}", {{"Impersonate-User",
+                                        "system:anonymous"}});
+  EXPECT_EQ(anonymous.status, 403);
+  EXPECT_EQ(anonymous.json()["message"],
+            "selfsubjectreviews.authentication.k8s.io is forbidden: User "
+            "\"system:anonymous\" cannot create resource "
+            "\"selfsubjectreviews\" in API group \"authentication.k8s.io\" "
+            "at the cluster scope");
 }
 
 TEST_F(ReviewsTest, NothingIsStored) {

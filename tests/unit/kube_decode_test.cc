@@ -249,7 +249,7 @@ TEST(JsonSplitter, RefusesWhatIsNotObjects) {
 }
 
 TEST(Kubeconfig, RoundTrip) {
-  auto server = ParseKubeconfig(MakeKubeconfig("box", "http://127.0.0.1:1"));
+  auto server = ParseKubeconfig(MakeKubeconfig("box", {.url = "http://127.0.0.1:1"}));
   ASSERT_TRUE(server.ok()) << server.status();
   EXPECT_EQ(server->url, "http://127.0.0.1:1");
 }

@@ -173,6 +173,9 @@ TEST_F(PkiTest, ForgedTokensAreRefused) {
     EXPECT_EQ(claims.status().code(), absl::StatusCode::kUnauthenticated)
         << forged.substr(0, 200);
   }
+  // Another algorithm, and a signature that fits.
+  const std::string other = encoded(R"({"alg":"none"})") + "." + body;
+  EXPECT_FALSE(VerifyJwt(other + "." + encoded(*key->Sign(other)), *key).ok());
   EXPECT_FALSE(VerifyJwt(token, *Key::Generate()).ok());
   EXPECT_TRUE(VerifyJwt(token, *key).ok());
 }

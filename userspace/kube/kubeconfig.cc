@@ -169,22 +169,34 @@ absl::StatusOr<ApiServer> ParseKubeconfig(std::string_view yaml) {
   return Parse(yaml, "");
 }
 
-std::string MakeKubeconfig(std::string_view name, std::string_view url) {
+std::string MakeKubeconfig(std::string_view name, const ApiServer& server) {
+  auto data = [](const char* key, const std::string& pem) {
+    return pem.empty() ? std::string()
+                       : StrCat("    ", key, "-data: ",
+                                absl::Base64Escape(pem), "\n");
+  };
+  std::string user =
+      StrCat(data("client-certificate", server.client_certificate_pem),
+             data("client-key", server.client_key_pem));
+  if (!server.bearer_token.empty()) {
+    StrAppend(&user, "    token: ", server.bearer_token, "\n");
+  }
   return StrCat(
       "apiVersion: v1\n"
       "kind: Config\n"
       "clusters:\n"
       "- name: ", name, "\n"
       "  cluster:\n"
-      "    server: ", url, "\n"
+      "    server: ", server.url, "\n",
+      data("certificate-authority", server.ca_pem),
       "contexts:\n"
       "- name: ", name, "\n"
       "  context:\n"
       "    cluster: ", name, "\n"
       "    user: ", name, "\n"
       "users:\n"
-      "- name: ", name, "\n"
-      "  user: {}\n"
+      "- name: ", name, "\n",
+      user.empty() ? std::string("  user: {}\n") : StrCat("  user:\n", user),
       "current-context: ", name, "\n");
 }
 

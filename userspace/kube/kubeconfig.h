@@ -28,8 +28,8 @@ struct ApiServer {
 // Reads the current context. Errors name the file and the missing piece.
 [[nodiscard]] absl::StatusOr<ApiServer> LoadKubeconfig(const std::string& path);
 [[nodiscard]] absl::StatusOr<ApiServer> ParseKubeconfig(std::string_view yaml);
-// A kubeconfig file's text for a plain-HTTP server.
-std::string MakeKubeconfig(std::string_view name, std::string_view url);
+// A kubeconfig file's text, with all that `server` holds in it.
+std::string MakeKubeconfig(std::string_view name, const ApiServer& server);
 
 }  // namespace fairlead::kube
 

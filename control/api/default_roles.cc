@@ -1,0 +1,217 @@
+// SPDX-License-Identifier: Apache-2.0
+// The roles and bindings of every cluster, as data: Kubernetes' own, cut to
+// the kinds that are served here. They are made when they are missing and
+// never changed again.
+#include <nlohmann/json.hpp>
+
+#include "absl/strings/str_split.h"
+#include "control/api/rbac.h"
+#include "control/api/rbac_kinds.h"
+#include "userspace/base/strings.h"
+
+namespace fairlead::api {
+namespace {
+
+// Lists of words; "core" is the API group without a name.
+struct Rule {
+  const char* verbs;
+  const char* groups;
+  const char* resources;  // or, without groups, paths
+};
+struct RoleRow {
+  const char* name;
+  std::vector<Rule> rules;
+  const char* added_to = "";  // the aggregated role that takes the rules
+  const char* takes = "";     // the aggregation's own label
+};
+struct BindingRow {
+  const char* role;
+  const char* subject_kind;
+  std::vector<const char*> subjects;
+};
+
+constexpr char kRead[] = "get list watch";
+constexpr char kWrite[] = "create delete deletecollection patch update";
+constexpr char kAll[] =
+    "create delete deletecollection get list patch update watch";
+constexpr char kPublicUrls[] = "/healthz /livez /readyz /version /version/";
+constexpr char kDiscoveryUrls[] =
+    "/api /api/* /apis /apis/* /healthz /livez /openapi /openapi/* /readyz "
+    "/version /version/";
+
+std::vector<RoleRow> UserRoles() {
+  return {
+      {"cluster-admin", {{"*", "*", "*"}, {"*", "", "*"}}},
+      {"admin", {}, "", "admin"},
+      {"edit", {}, "admin", "edit"},
+      {"view", {}, "edit", "view"},
+      {"system:aggregate-to-admin",
+       {{kAll, kRbacGroup, "rolebindings roles"}},
+       "admin"},
+      {"system:aggregate-to-edit",
+       {{kRead, "core", "pods/exec pods/portforward pods/proxy secrets"},
+        {"impersonate", "core", "serviceaccounts"},
+        {kWrite, "core",
+         "pods pods/exec pods/portforward configmaps endpoints events secrets "
+         "serviceaccounts services"},
+        {"create", "core", "pods/eviction serviceaccounts/token"},
+        {kWrite, "apps",
+         "daemonsets deployments deployments/scale replicasets "
+         "replicasets/scale"},
+        {kWrite, "batch", "jobs"},
+        {kWrite, "policy", "poddisruptionbudgets"},
+        {kAll, "coordination.k8s.io", "leases"}},
+       "edit"},
+      {"system:aggregate-to-view",
+       {{kRead, "core",
+         "configmaps endpoints events namespaces namespaces/status pods "
+         "pods/log pods/status serviceaccounts services services/status"},
+        {kRead, "discovery.k8s.io", "endpointslices"},
+        {kRead, "apps",
+         "controllerrevisions daemonsets daemonsets/status deployments "
+         "deployments/scale deployments/status replicasets replicasets/scale "
+         "replicasets/status"},
+        {kRead, "batch", "jobs jobs/status"},
+        {kRead, "policy",
+         "poddisruptionbudgets poddisruptionbudgets/status"}},
+       "view"},
+      {"system:basic-user",
+       {{"create", "authorization.k8s.io",
+         "selfsubjectaccessreviews selfsubjectrulesreviews"},
+        {"create", "authentication.k8s.io", "selfsubjectreviews"}}},
+      {"system:discovery", {{"get", "", kDiscoveryUrls}}},
+      {"system:public-info-viewer", {{"get", "", kPublicUrls}}},
+      {"system:monitoring",
+       {{"get", "", "/healthz /healthz/* /livez /livez/* /metrics /readyz "
+                    "/readyz/*"}}},
+  };
+}
+
+std::vector<RoleRow> ComponentRoles() {
+  return {
+      // What a node may is for the node authorizer; this is the rest of it.
+      {"system:node",
+       {{kRead, "core", "services"},
+        {"create", "authentication.k8s.io", "tokenreviews"},
+        {"create", "authorization.k8s.io", "subjectaccessreviews"},
+        {"create patch update", "core", "events"}}},
+      {"system:node-proxier",
+       {{"list watch", "core", "endpoints services"},
+        {kRead, "core", "nodes"},
+        {"list watch", "discovery.k8s.io", "endpointslices"},
+        {"create patch update", "core", "events"}}},
+      {"system:kube-scheduler",
+       {{"create patch update", "core", "events"},
+        {kRead, "core", "namespaces nodes pods services"},
+        {"create", "core", "pods/binding"},
+        {"delete", "core", "pods"},
+        {"patch update", "core", "pods/status"},
+        {kRead, "apps", "replicasets"},
+        {kRead, "policy", "poddisruptionbudgets"},
+        {"create get update", "coordination.k8s.io", "leases"}}},
+      {"system:kube-controller-manager",
+       {{"create patch update", "core", "events"},
+        {"list watch", "*", "*"},
+        {"create get update", "coordination.k8s.io", "leases"},
+        {"create", "core", "serviceaccounts/token"},
+        {"create", "authentication.k8s.io", "tokenreviews"},
+        {"create", "authorization.k8s.io", "subjectaccessreviews"}}},
+      {"system:kubelet-api-admin",
+       {{kRead, "core", "nodes"},
+        {"proxy", "core", "nodes"},
+        {"*", "core", "nodes/log nodes/metrics nodes/proxy nodes/stats"}}},
+  };
+}
+
+// In this order, which SelfSubjectRulesReview keeps.
+std::vector<BindingRow> Bindings() {
+  return {
+      {"system:basic-user", "Group", {"system:authenticated"}},
+      {"system:public-info-viewer",
+       "Group",
+       {"system:authenticated", "system:unauthenticated"}},
+      {"cluster-admin", "Group", {"system:masters"}},
+      {"system:discovery", "Group", {"system:authenticated"}},
+      {"system:monitoring", "Group", {"system:monitoring"}},
+      // Bound to nobody, as in Kubernetes: the node authorizer does it.
+      {"system:node", "", {}},
+      {"system:node-proxier", "User", {"system:kube-proxy"}},
+      {"system:kube-scheduler", "User", {"system:kube-scheduler"}},
+      {"system:kube-controller-manager",
+       "User",
+       {"system:kube-controller-manager"}},
+  };
+}
+
+Json Words(std::string_view text) {
+  Json out = Json::array();
+  for (absl::string_view word :
+       absl::StrSplit(Absl(text), ' ', absl::SkipEmpty())) {
+    out.push_back(word == "core" ? std::string() : std::string(word));
+  }
+  return out;
+}
+
+Json MetadataOf(const char* name) {
+  return {{"name", name},
+          {"labels", {{"kubernetes.io/bootstrapping", "rbac-defaults"}}},
+          {"annotations",
+           {{"rbac.authorization.kubernetes.io/autoupdate", "true"}}}};
+}
+
+Json RoleObject(const RoleRow& row) {
+  constexpr char kPrefix[] = "rbac.authorization.k8s.io/aggregate-to-";
+  Json rules = Json::array();
+  for (const Rule& rule : row.rules) {
+    rules.push_back({{"verbs", Words(rule.verbs)}});
+    if (*rule.groups == '\0') {
+      rules.back()["nonResourceURLs"] = Words(rule.resources);
+    } else {
+      rules.back()["apiGroups"] = Words(rule.groups);
+      rules.back()["resources"] = Words(rule.resources);
+    }
+  }
+  Json object = {{"kind", "ClusterRole"},
+                 {"metadata", MetadataOf(row.name)},
+                 {"rules", std::move(rules)}};
+  if (*row.added_to != '\0') {
+    object["metadata"]["labels"][StrCat(kPrefix, row.added_to)] = "true";
+  }
+  if (*row.takes != '\0') {
+    object["aggregationRule"]["clusterRoleSelectors"] = Json::array(
+        {{{"matchLabels", {{StrCat(kPrefix, row.takes), "true"}}}}});
+  }
+  return object;
+}
+
+Json BindingObject(const BindingRow& row) {
+  Json subjects = Json::array();
+  for (const char* name : row.subjects) {
+    subjects.push_back({{"kind", row.subject_kind},
+                        {"apiGroup", kRbacGroup},
+                        {"name", name}});
+  }
+  return {{"kind", "ClusterRoleBinding"},
+          {"metadata", MetadataOf(row.role)},
+          {"subjects", std::move(subjects)},
+          {"roleRef",
+           {{"apiGroup", kRbacGroup},
+            {"kind", "ClusterRole"},
+            {"name", row.role}}}};
+}
+
+}  // namespace
+
+std::vector<Json> DefaultRoles() {
+  std::vector<Json> objects;
+  for (const RoleRow& row : UserRoles()) objects.push_back(RoleObject(row));
+  for (const RoleRow& row : ComponentRoles()) {
+    objects.push_back(RoleObject(row));
+  }
+  for (const BindingRow& row : Bindings()) {
+    objects.push_back(BindingObject(row));
+  }
+  return objects;
+}
+
+}  // namespace fairlead::api
