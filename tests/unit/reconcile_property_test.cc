@@ -1,11 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 // Random histories of objects: what must hold after every single operation,
 // and what must be there at the end whatever the way to it was.
+#include <arpa/inet.h>
+
 #include <algorithm>
 #include <cstdlib>
 #include <map>
 #include <memory>
 #include <random>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -158,6 +161,18 @@ class Witness {
     return out;
   }
 
+  // Who may answer there.
+  using Answers = std::map<std::string, std::set<std::string>>;
+  Answers FindAnswers() const {
+    Answers out;
+    EXPECT_TRUE(maps_->ForEachService([&](const fl_service_key& key,
+                                          const fl_service& value) {
+      AddAnswers(value.internal, &out[ToString(key) + " internal"]);
+      AddAnswers(value.external, &out[ToString(key) + " external"]);
+    }).ok());
+    return out;
+  }
+
   void See(const Operation& operation) {
     log_.push_back(ToString(operation));
     EXPECT_THAT(CheckReadable(*maps_), IsEmpty()) << log_.back();
@@ -172,7 +187,10 @@ class Witness {
       EXPECT_GT(backend->value.generation, generation) << log_.back();
       generation = backend->value.generation;
     }
-    if (strict_) steps_.push_back(FindUsable());
+    if (strict_) {
+      steps_.push_back(FindUsable());
+      step_answers_.push_back(FindAnswers());
+    }
     Remember();
   }
 
@@ -180,10 +198,13 @@ class Witness {
     strict_ = strict;
     log_.clear();
     steps_.clear();
+    step_answers_.clear();
     before_ = FindUsable();
+    before_answers_ = FindAnswers();
     Remember();
   }
-  // What could be used before and can be used now could be all the time.
+  // What could be used before and can be used now could be all the time, and
+  // nobody has answered who doesn't before or now.
   void EndBatch() {
     if (!strict_) return;
     Usable after = FindUsable();
@@ -192,6 +213,17 @@ class Witness {
       for (size_t i = 0; i < steps_.size(); ++i) {
         EXPECT_TRUE(steps_[i][name]) << name << " after " << log_[i] << "\n"
                                      << Log();
+      }
+    }
+    Answers after_answers = FindAnswers();
+    for (size_t i = 0; i < step_answers_.size(); ++i) {
+      for (const auto& [name, answers] : step_answers_[i]) {
+        for (const std::string& who : answers) {
+          EXPECT_TRUE(before_answers_[name].contains(who) ||
+                      after_answers[name].contains(who))
+              << who << " at " << name << " after " << log_[i] << "\n"
+              << Log();
+        }
       }
     }
   }
@@ -224,6 +256,16 @@ class Witness {
     return true;
   }
 
+  void AddAnswers(const fl_selection& range,
+                  std::set<std::string>* answers) const {
+    for (uint32_t i = 0; i < range.count; ++i) {
+      const fl_backend& backend = maps_->backend(maps_->slot(range.base + i));
+      if (backend.state != FL_BACKEND_ON) continue;
+      answers->insert(StrCat(FromAbi(backend.addr).ToString(), " ",
+                             ntohs(backend.port)));
+    }
+  }
+
   bool MayReuse(const std::map<uint32_t, absl::Duration>& seen,
                 uint32_t id) const {
     auto it = seen.find(id);
@@ -248,6 +290,8 @@ class Witness {
   std::vector<std::string> log_;
   Usable before_;
   std::vector<Usable> steps_;
+  Answers before_answers_;
+  std::vector<Answers> step_answers_;
   std::map<uint32_t, absl::Duration> slot_seen_;
   std::map<uint32_t, absl::Duration> backend_seen_;
   std::map<uint32_t, uint32_t> generations_;
@@ -296,6 +340,22 @@ class World {
     witness.EndBatch();
     EXPECT_EQ(result.operations, witness.operations());
     return result;
+  }
+  // Killed after so many operations; then what the next start does. False: it
+  // got to the end.
+  bool ApplyAndCrash(size_t operations) {
+    size_t tried = 0;
+    maps.fault = [&](std::string_view) {
+      return tried++ < operations ? absl::OkStatus()
+                                  : absl::InternalError("killed");
+    };
+    witness.BeginBatch(true);
+    (void)reconciler->Apply(&cluster, now);
+    maps.fault = nullptr;
+    Restart();
+    EXPECT_TRUE(reconciler->Apply(&cluster, now).ok());
+    witness.EndBatch();
+    return tried > operations;
   }
   void Pass(absl::Duration time) {
     now += time;
@@ -403,6 +463,28 @@ TEST_P(ReconcileProperty, FaultsAreRetriedToTheSameEnd) {
     EXPECT_EQ(Settled(world.maps),
               FromScratch(&world.cluster, world.objects));
     world.Pass(absl::Seconds(world.objects.Below(5)));
+  }
+}
+
+// The same history again and again, killed one operation later each time.
+TEST_P(ReconcileProperty, ACrashAfterAnyOperationIsMended) {
+  constexpr int kSteps = 12;
+  const int at = static_cast<int>(GetParam() % kSteps);
+  bool crashed = true;
+  for (size_t operations = 0; crashed && !HasFailure(); ++operations) {
+    World world(GetParam(), /*conflicts=*/false);
+    for (int step = 0; step < kSteps; ++step) {
+      for (int i = 0; i < 3; ++i) world.objects.Mutate(&world.cluster);
+      if (step == at) {
+        crashed = world.ApplyAndCrash(operations);
+      } else {
+        EXPECT_TRUE(world.Apply(true).ok());
+      }
+      world.Pass(absl::Seconds(1));
+    }
+    EXPECT_EQ(Settled(world.maps),
+              FromScratch(&world.cluster, world.objects))
+        << "killed after " << operations << " operations";
   }
 }
 
