@@ -65,7 +65,8 @@ fl_egress_reply(struct __sk_buff *ctx, struct fl_packet *pkt)
 	struct fl_flow_key a;
 
 	if (!flow)
-		return FL_COUNTER_NOT_OURS;
+		return fl_flow_awaited(pkt) ? FL_COUNTER_DROP_NO_FLOW :
+					      FL_COUNTER_NOT_OURS;
 	if (fl_unlikely(fl_egress_is_direct(pkt, flow))) {
 		a = pkt->tuple;
 		fl_flow_key_a(&a, &flow->addr, flow->port);

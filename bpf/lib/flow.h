@@ -60,6 +60,14 @@ static __always_inline void fl_flow_stamp(struct fl_flow *flow)
 	flow->created = (__u16)(flow->last_seen / 60);
 }
 
+/* Nothing was found for this packet. Might its flow be one that is still to be
+ * copied? Whoever sent it sends it again. */
+static __always_inline __u32 fl_flow_awaited(const struct fl_packet *pkt)
+{
+	return fl_config.changeover && pkt->tuple.proto != FL_IPPROTO_UDP &&
+	       !fl_is_opening(pkt);
+}
+
 /* What the source of a masqueraded flow becomes. */
 static __always_inline struct fl_addr fl_masquerade_addr(__u32 ipv6)
 {

@@ -275,7 +275,8 @@ fl_ingress_admit(struct fl_packet *pkt, const struct fl_service *service,
 	if (verdict == FL_VERDICT_DROP)
 		return FL_COUNTER_DROP_POLICY;
 	if (pkt->tuple.proto != FL_IPPROTO_UDP && !fl_is_opening(pkt))
-		return pkt->tuple.proto != FL_IPPROTO_TCP ||
+		return fl_config.changeover ||
+				       pkt->tuple.proto != FL_IPPROTO_TCP ||
 				       pkt->tcp_flags & FL_TCP_RST ?
 			       FL_COUNTER_DROP_NO_FLOW :
 			       FL_COUNTER_REJECT_NO_FLOW;
@@ -439,7 +440,8 @@ fl_ingress_route(struct __sk_buff *ctx, struct fl_packet *pkt)
 	if (flow) {
 		fl_flow_forget(&pkt->tuple, &flow->addr, flow->port);
 	} else if (!frontend) {
-		return fl_ingress_not_ours(pkt);
+		return fl_flow_awaited(pkt) ? FL_COUNTER_DROP_NO_FLOW :
+					      fl_ingress_not_ours(pkt);
 	}
 	return (enum fl_counter_id)fl_ingress_new(pkt);
 }

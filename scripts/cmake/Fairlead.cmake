@@ -6,8 +6,9 @@
 #   fl_test(NAME LABEL l SRCS ... DEPS ...)     a GoogleTest binary = one ctest
 #   fl_bench(NAME SRCS ... DEPS ...)            a Google Benchmark binary
 #   fl_fuzz(NAME SRCS ... DEPS ... [CORPUS d])  a libFuzzer target + short ctest
-#   fl_bpf_object(NAME SRC)                     NAME.bpf.c -> NAME.skel.h; link
+#   fl_bpf_object(NAME SRC [VARIANT V DEFINE D]) NAME.bpf.c -> NAME.skel.h; link
 #                                               the interface target NAME_skel
+#                                               (NAME_V_skel: compiled with D)
 #   fl_proto(OUT PROTO)                         C++ of messages; OUT: its source
 #   fl_grpc_proto(NAME PROTO)                   protobuf + gRPC library fl_NAME
 #
@@ -167,9 +168,17 @@ set(FAIRLEAD_BPF_FLAGS -target bpf -mcpu=v3 -O2 -g -std=gnu11
   -fdebug-prefix-map=${PROJECT_SOURCE_DIR}=.)
 
 function(fl_bpf_object name src)
-  set(object ${CMAKE_BINARY_DIR}/bpf/${name}.bpf.o)
-  set(skeleton ${CMAKE_BINARY_DIR}/gen/bpf/${name}.skel.h)
-  file(MAKE_DIRECTORY ${CMAKE_BINARY_DIR}/bpf ${CMAKE_BINARY_DIR}/gen/bpf)
+  cmake_parse_arguments(A "" "VARIANT;DEFINE" "" ${ARGN})
+  set(target ${name})
+  set(top ${CMAKE_BINARY_DIR})
+  if(A_VARIANT)
+    set(target ${name}_${A_VARIANT})
+    set(top ${CMAKE_BINARY_DIR}/${A_VARIANT})
+    list(APPEND FAIRLEAD_BPF_FLAGS -D${A_DEFINE})
+  endif()
+  set(object ${top}/bpf/${name}.bpf.o)
+  set(skeleton ${top}/gen/bpf/${name}.skel.h)
+  file(MAKE_DIRECTORY ${top}/bpf ${top}/gen/bpf)
   add_custom_command(OUTPUT ${object} ${skeleton}
     COMMAND ${FAIRLEAD_BPF_CLANG} ${FAIRLEAD_BPF_FLAGS} -MD -MF ${object}.d
       -c ${CMAKE_CURRENT_SOURCE_DIR}/${src} -o ${object}
@@ -177,13 +186,15 @@ function(fl_bpf_object name src)
       > ${skeleton}
     DEPENDS ${CMAKE_CURRENT_SOURCE_DIR}/${src}
     DEPFILE ${object}.d
-    COMMENT "BPF ${name}" VERBATIM)
-  add_custom_target(${name}_bpf DEPENDS ${object} ${skeleton})
-  add_library(${name}_skel INTERFACE)
-  add_dependencies(${name}_skel ${name}_bpf)
-  target_include_directories(${name}_skel INTERFACE
-    ${CMAKE_BINARY_DIR}/gen)
-  target_link_libraries(${name}_skel INTERFACE PkgConfig::LIBBPF)
+    COMMENT "BPF ${target}" VERBATIM)
+  add_custom_target(${target}_bpf DEPENDS ${object} ${skeleton})
+  add_library(${target}_skel INTERFACE)
+  add_dependencies(${target}_skel ${target}_bpf)
+  target_include_directories(${target}_skel INTERFACE ${top}/gen)
+  if(A_VARIANT)
+    target_compile_definitions(${target}_skel INTERFACE ${A_DEFINE})
+  endif()
+  target_link_libraries(${target}_skel INTERFACE PkgConfig::LIBBPF)
 endfunction()
 
 function(fl_proto out_var proto)

@@ -24,6 +24,7 @@
 namespace fairlead::harness {
 namespace {
 
+constexpr char kNodeIps[] = "172.31.1.2,fd31:1::2";
 constexpr Port kServicePort = 80;
 constexpr int kFirstNodePort = 30000;
 constexpr int kHealthPort = 10256;
@@ -200,9 +201,9 @@ int ServiceBed::Spawn(const std::vector<std::string>& flags) {
   return pid;
 }
 
-void ServiceBed::StopAgent() {
+void ServiceBed::StopAgent(int signal) {
   if (agent_ <= 0) return;
-  kill(agent_, SIGTERM);
+  kill(agent_, signal);
   waitpid(std::exchange(agent_, 0), nullptr, 0);
 }
 
@@ -214,9 +215,28 @@ void ServiceBed::Cleanup() {
 absl::Status ServiceBed::StartAgent(const std::vector<std::string>& flags) {
   StopAgent();
   Cleanup();
+  return LaunchAgent(flags);
+}
+
+absl::Status ServiceBed::RestartAgent(int signal,
+                                      const std::vector<std::string>& flags) {
+  StopAgent(signal);
+  return LaunchAgent(flags);
+}
+
+absl::StatusOr<std::string> ServiceBed::TakeOverWithOtherLayout() {
+  StopAgent();
+  return topology_->node().netns.Command(StrCat(
+      FAIRLEAD_BINARY_DIR, "/bin/fairlead-other-datapath --bpf-root ",
+      bpffs_->path(), "/agent --cgroup-root ", followed_->path(),
+      " --node-ip ", kNodeIps, " ", ClusterCidrs()[0], " ",
+      ClusterCidrs()[1]));
+}
+
+absl::Status ServiceBed::LaunchAgent(const std::vector<std::string>& flags) {
   std::vector<std::string> all = {
       "--server",      StubApi::url(), "--node-name",    "node1",
-      "--node-ip",     "172.31.1.2,fd31:1::2",
+      "--node-ip",     kNodeIps,
       "--cgroup-root", followed_->path(),
       "--admin-socket", dir_->path() + "/agent.sock"};
   all.insert(all.end(), flags.begin(), flags.end());

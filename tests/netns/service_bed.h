@@ -9,6 +9,7 @@
 #ifndef FAIRLEAD_TESTS_NETNS_SERVICE_BED_H_
 #define FAIRLEAD_TESTS_NETNS_SERVICE_BED_H_
 
+#include <csignal>
 #include <map>
 #include <memory>
 #include <optional>
@@ -61,6 +62,13 @@ class ServiceBed {
   // is healthy. Default flags: --cluster-cidr for both families.
   [[nodiscard]] absl::Status StartAgent(
       const std::vector<std::string>& flags = ClusterCidrs());
+  // Ends the agent by this signal, and starts it over what it left; or over
+  // what TakeOverWithOtherLayout() did. Waits until it is healthy.
+  [[nodiscard]] absl::Status RestartAgent(
+      int signal, const std::vector<std::string>& flags = ClusterCidrs());
+  // Ends the agent; a version with other layouts takes over (see
+  // other_datapath.cc). What it says of it.
+  [[nodiscard]] absl::StatusOr<std::string> TakeOverWithOtherLayout();
   static std::vector<std::string> ClusterCidrs() {
     return {"--cluster-cidr", "10.244.0.0/16,fd44::/16"};
   }
@@ -91,7 +99,8 @@ class ServiceBed {
   ServiceBed() = default;
   [[nodiscard]] absl::Status Build();
   [[nodiscard]] int Spawn(const std::vector<std::string>& flags);
-  void StopAgent();
+  void StopAgent(int signal = SIGTERM);
+  [[nodiscard]] absl::Status LaunchAgent(const std::vector<std::string>& flags);
   void Cleanup();
   // The body of an HTTP answer of the agent; "" if there is none.
   std::string Get(int port, const std::string& path);

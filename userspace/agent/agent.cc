@@ -133,6 +133,7 @@ absl::Status Agent::Open() {
                "node_ips={}",
                datapath_->restarted(), found.frontends, found.backends,
                Join(node_ips_));
+  ReportUpgrade();
   FL_ASSIGN_OR_RETURN(udp_cleanup_,
                       UdpCleanup::Open(loop_, datapath_->layout(),
                                        [this] { return node_ips_; }));
@@ -140,6 +141,20 @@ absl::Status Agent::Open() {
   FL_RETURN_IF_ERROR(OpenServers());
   devices_->AttachTo(datapath_.get());
   return absl::OkStatus();
+}
+
+void Agent::ReportUpgrade() const {
+  const auto& upgrade = datapath_->upgrade();
+  if (!upgrade.has_value()) return;
+  spdlog::info("msg=\"took over from another version\" from={} services={} "
+               "backends={} flow_entries={} sockets={}",
+               upgrade->from, upgrade->copied.services,
+               upgrade->copied.backends, upgrade->copied.flow_entries,
+               upgrade->copied.sockets);
+  if (upgrade->status.ok()) return;
+  spdlog::error("msg=\"could not take over all of another version's state, "
+                "some connections through Services end\" from={} error=\"{}\"",
+                upgrade->from, upgrade->status.ToString());
 }
 
 datapath::Options Agent::DatapathOptions() const {

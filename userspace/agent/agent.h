@@ -102,6 +102,7 @@ class Agent {
                       std::unique_ptr<HttpServer>* server, Timer* retry);
   void ReportHealthCheckFailure(const std::string& service, Port port,
                                 const absl::Status& status);
+  void ReportUpgrade() const;
   datapath::Options DatapathOptions() const;
   // The node's own addresses, IPv4 first, as they are now.
   std::vector<IpAddress> CurrentNodeIps() const;

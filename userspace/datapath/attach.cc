@@ -296,6 +296,14 @@ absl::StatusOr<std::vector<int>> AttachedDevices(const PinLayout& layout) {
   return devices;
 }
 
+bool IsLinkName(std::string_view file_name) {
+  if (ParseDevicePin(file_name).has_value()) return true;
+  for (const CgroupHook& hook : kCgroupHooks) {
+    if (file_name == StrCat("cgroup_", hook.program)) return true;
+  }
+  return false;
+}
+
 absl::Status PruneDevices(const PinLayout& layout) {
   FL_ASSIGN_OR_RETURN(std::vector<std::string> names,
                       ListDirectory(layout.LinksDir()));

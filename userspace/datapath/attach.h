@@ -35,6 +35,8 @@ enum class TcMode { kAuto, kTcx, kClsact };
 // Interface indices that have pins, rising.
 [[nodiscard]] absl::StatusOr<std::vector<int>> AttachedDevices(
     const PinLayout& layout);
+// Is a file in LinksDir() one that AttachCgroup or AttachDevice would make?
+bool IsLinkName(std::string_view file_name);
 // Removes the pins of devices that are gone.
 [[nodiscard]] absl::Status PruneDevices(const PinLayout& layout);
 

@@ -66,6 +66,15 @@ absl::Status RemoveVersions(const std::string& pin_root,
   return absl::OkStatus();
 }
 
+// Our own maps while another version is at work: what an upgrade that was
+// interrupted before its programs were in place left. It begins anew.
+absl::Status DiscardUnused(const PinLayout& ours) {
+  FL_ASSIGN_OR_RETURN(std::vector<std::string> links,
+                      ListDirectory(ours.LinksDir()));
+  if (!links.empty()) return absl::OkStatus();
+  return RemoveVersion(ours);
+}
+
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<Datapath>> Datapath::Open(
@@ -73,7 +82,10 @@ absl::StatusOr<std::unique_ptr<Datapath>> Datapath::Open(
   FL_RETURN_IF_ERROR(CheckRequirements(options));
   PinLayout layout(options.pin_root);
   std::unique_ptr<Datapath> datapath(new Datapath(layout, options.tc_mode));
+  FL_ASSIGN_OR_RETURN(std::vector<PinLayout> others, FindPredecessors(layout));
+  if (!others.empty()) FL_RETURN_IF_ERROR(DiscardUnused(layout));
   datapath->restarted_ =
+      !others.empty() ||
       access(layout.MapPath("fl_service").c_str(), F_OK) == 0;
   FL_RETURN_IF_ERROR(layout.CreateDirectories());
   FL_ASSIGN_OR_RETURN(datapath->programs_,
@@ -85,23 +97,65 @@ absl::StatusOr<std::unique_ptr<Datapath>> Datapath::Open(
   FL_ASSIGN_OR_RETURN(PinnedMap devices_map,
                       OpenPinnedMap(layout, "fl_device"));
   datapath->devices_ = {"fl_device", std::move(devices_map.fd)};
-  if (options.cgroup_root) {
-    FL_RETURN_IF_ERROR(
-        AttachCgroup(layout, *datapath->programs_, *options.cgroup_root));
-  } else {
-    FL_RETURN_IF_ERROR(DetachCgroup(layout));
+  if (!others.empty()) {
+    datapath->upgrade_.emplace().from = others[0].version_dir();
+    datapath->upgrade_->status = datapath->TakeOver(others[0], options);
   }
-  FL_RETURN_IF_ERROR(datapath->PruneDevices());
-  // Devices that the last run attached get the new programs now; whether they
-  // are still wanted is the caller's to say.
-  FL_ASSIGN_OR_RETURN(std::vector<int> devices,
-                      datapath->AttachedDevices());
-  for (int ifindex : devices) {
-    FL_RETURN_IF_ERROR(datapath->AttachDevice(ifindex));
-  }
-  // An older version's programs end only now that ours are in place.
+  FL_RETURN_IF_ERROR(
+      datapath->AttachAll(*datapath->programs_, options.cgroup_root));
+  // Another version's programs end only now that ours are in place.
   FL_RETURN_IF_ERROR(RemoveVersions(options.pin_root, layout.version_dir()));
   return datapath;
+}
+
+absl::Status Datapath::AttachAll(
+    const Programs& programs, const std::optional<std::string>& cgroup_root) {
+  if (cgroup_root) {
+    FL_RETURN_IF_ERROR(AttachCgroup(layout_, programs, *cgroup_root));
+  } else {
+    FL_RETURN_IF_ERROR(DetachCgroup(layout_));
+  }
+  FL_RETURN_IF_ERROR(PruneDevices());
+  // Devices that the last run attached get the new programs now; whether they
+  // are still wanted is the caller's to say.
+  FL_ASSIGN_OR_RETURN(std::vector<int> devices, AttachedDevices());
+  for (int ifindex : devices) {
+    FL_RETURN_IF_ERROR(
+        datapath::AttachDevice(layout_, programs, ifindex, tc_mode_));
+  }
+  return absl::OkStatus();
+}
+
+// The flows that their programs open between the second copy and the end of
+// the third are missing to ours for some milliseconds. The programs that run
+// then drop such a flow's packets; the ones of every day would reset it.
+absl::Status Datapath::TakeOver(const PinLayout& theirs,
+                                const Options& options) {
+  using Which = Predecessor::Which;
+  fl_config config = options.config;
+  config.changeover = 1;
+  FL_ASSIGN_OR_RETURN(std::unique_ptr<Programs> changeover,
+                      Programs::Load(layout_, config, options.sizes));
+  FL_ASSIGN_OR_RETURN(std::unique_ptr<Predecessor> predecessor,
+                      Predecessor::Open(theirs, layout_, maps_.get()));
+  FL_ASSIGN_OR_RETURN(std::vector<std::string> links,
+                      ListDirectory(layout_.LinksDir()));
+  auto copy = [&]() -> absl::Status {
+    // With links of ours, an earlier attempt ended after this: what we have is
+    // newer.
+    if (links.empty()) {
+      FL_RETURN_IF_ERROR(predecessor->CopyTables());
+      // The second copy is short, and so is what it leaves to the third.
+      FL_RETURN_IF_ERROR(predecessor->CopyState(Which::kAll));
+      FL_RETURN_IF_ERROR(predecessor->CopyState(Which::kAll));
+    }
+    FL_RETURN_IF_ERROR(predecessor->MoveLinks());
+    FL_RETURN_IF_ERROR(AttachAll(*changeover, options.cgroup_root));
+    return predecessor->CopyState(Which::kMissing);
+  };
+  absl::Status status = copy();
+  upgrade_->copied = predecessor->stats();
+  return status;
 }
 
 absl::Status Datapath::SetNodePods(const std::vector<IpPrefix>& ranges) {

@@ -25,6 +25,7 @@
 #include "userspace/datapath/kernel_maps.h"
 #include "userspace/datapath/loader.h"
 #include "userspace/datapath/pin_layout.h"
+#include "userspace/datapath/predecessor.h"
 #include "userspace/datapath/typed_map.h"
 
 namespace fairlead::datapath {
@@ -48,8 +49,16 @@ class Datapath {
   [[nodiscard]] static absl::StatusOr<std::unique_ptr<Datapath>> Open(
       const Options& options);
 
-  // Were the maps there already?
+  // Were the maps there already, or another version's?
   bool restarted() const { return restarted_; }
+  // What came from another version of the agent; nullopt: nothing.
+  struct Upgrade {
+    std::string from;  // its directory
+    Predecessor::Stats copied;
+    // Not OK: the rest of its state is lost, flows begin anew.
+    absl::Status status;
+  };
+  const std::optional<Upgrade>& upgrade() const { return upgrade_; }
   const PinLayout& layout() const { return layout_; }
 
   // The tables that the reconciler writes. Lives as long as this object.
@@ -84,9 +93,15 @@ class Datapath {
   Datapath(PinLayout layout, TcMode tc_mode)
       : layout_(std::move(layout)), tc_mode_(tc_mode) {}
 
+  // Puts these programs on the cgroup and on every device that has some.
+  absl::Status AttachAll(const Programs& programs,
+                         const std::optional<std::string>& cgroup_root);
+  absl::Status TakeOver(const PinLayout& theirs, const Options& options);
+
   PinLayout layout_;
   TcMode tc_mode_;
   bool restarted_ = false;
+  std::optional<Upgrade> upgrade_;
   std::unique_ptr<Programs> programs_;
   std::unique_ptr<KernelMaps> maps_;
   TypedMap<uint32_t, fl_node> node_;

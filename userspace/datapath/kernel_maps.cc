@@ -86,6 +86,8 @@ absl::StatusOr<PinnedMap> OpenPinnedMap(const PinLayout& layout,
   if (bpf_obj_get_info_by_fd(map.fd.get(), &info, &size) != 0) {
     return ErrnoStatus(errno, "inspect map", path);
   }
+  map.key_size = info.key_size;
+  map.value_size = info.value_size;
   map.max_entries = info.max_entries;
   return map;
 }

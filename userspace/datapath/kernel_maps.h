@@ -75,9 +75,11 @@ class KernelMaps final : public reconcile::MapSet {
   MmapArray<uint64_t> filter_be_;
 };
 
-// A map pinned under `layout`, and its size. kNotFound if it isn't there.
+// A map pinned under `layout`, and its sizes. kNotFound if it isn't there.
 struct PinnedMap {
   UniqueFd fd;
+  uint32_t key_size = 0;
+  uint32_t value_size = 0;
   uint32_t max_entries = 0;
 };
 [[nodiscard]] absl::StatusOr<PinnedMap> OpenPinnedMap(const PinLayout& layout,

@@ -16,6 +16,7 @@
 #include "userspace/base/strings.h"
 #include "userspace/base/unique_fd.h"
 #include "userspace/datapath/flow_table.h"
+#include "userspace/datapath/record_layout.h"
 
 namespace fairlead::datapath {
 namespace {
@@ -153,6 +154,21 @@ absl::Status LoadObject(const PinLayout& layout, bpf_object* object) {
   return absl::OkStatus();
 }
 
+// How the object's maps are laid out, for another version of the agent.
+absl::Status AddLayouts(const bpf_object* object, MapLayouts* layouts) {
+  const btf* types = bpf_object__btf(object);
+  const bpf_map* map = nullptr;
+  bpf_object__for_each_map(map, object) {
+    if (IsInternal(map)) continue;
+    MapLayout& layout = (*layouts)[bpf_map__name(map)];
+    FL_ASSIGN_OR_RETURN(layout.key,
+                        LayoutOfType(types, bpf_map__btf_key_type_id(map)));
+    FL_ASSIGN_OR_RETURN(layout.value,
+                        LayoutOfType(types, bpf_map__btf_value_type_id(map)));
+  }
+  return absl::OkStatus();
+}
+
 }  // namespace
 
 struct Programs::Skeletons {
@@ -182,6 +198,10 @@ absl::StatusOr<std::unique_ptr<Programs>> Programs::Load(
   if (skeletons.tc == nullptr) {
     return ErrnoStatus(errno, "open BPF object", "tc");
   }
+  // Before they are loaded: a map that is there keeps the types of who made it.
+  MapLayouts layouts;
+  FL_RETURN_IF_ERROR(AddLayouts(skeletons.socket->obj, &layouts));
+  FL_RETURN_IF_ERROR(AddLayouts(skeletons.tc->obj, &layouts));
   skeletons.socket->rodata->fl_config = config;
   skeletons.tc->rodata->fl_config = config;
   FL_RETURN_IF_ERROR(PrepareMaps(layout, sizes, skeletons.socket->obj));
@@ -193,6 +213,7 @@ absl::StatusOr<std::unique_ptr<Programs>> Programs::Load(
       PinnedFlowHashing(layout,
                         bpf_map__max_entries(skeletons.tc->maps.fl_flow)));
   FL_RETURN_IF_ERROR(LoadObject(layout, skeletons.tc->obj));
+  FL_RETURN_IF_ERROR(WriteLayouts(layout, layouts));
   return programs;
 }
 
