@@ -137,6 +137,11 @@ std::vector<std::string> StubApi::Requests() {
   return requests_;
 }
 
+std::string StubApi::LastHead() {
+  std::lock_guard<std::mutex> lock(mutex_);
+  return last_head_;
+}
+
 void StubApi::Accept(int listener) {
   for (;;) {
     int fd = accept4(listener, nullptr, nullptr, SOCK_CLOEXEC);
@@ -176,6 +181,7 @@ bool StubApi::Answer(int fd, const std::string& head,
   {
     std::lock_guard<std::mutex> lock(mutex_);
     requests_.push_back(head.substr(0, head.find(" HTTP/")));
+    last_head_ = head;
   }
   if (head.compare(0, 3, "GET") != 0) {
     {

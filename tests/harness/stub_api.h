@@ -59,6 +59,8 @@ class StubApi {
   std::vector<std::string> Created();
   // First lines of what was asked, the oldest first: "GET /api/v1/nodes?...".
   std::vector<std::string> Requests();
+  // The newest request with its headers.
+  std::string LastHead();
 
  private:
   struct Event {
@@ -89,6 +91,7 @@ class StubApi {
   std::vector<Event> events_;
   std::vector<std::string> created_;
   std::vector<std::string> requests_;
+  std::string last_head_;
   std::optional<absl::Duration> first_byte_;
   UniqueFd listener_;
   std::list<int> open_;

@@ -4,20 +4,16 @@
 #include <grpcpp/resource_quota.h>
 #include <grpcpp/server.h>
 #include <grpcpp/server_builder.h>
-#include <sys/socket.h>
-#include <sys/stat.h>
-#include <sys/un.h>
-#include <unistd.h>
+#include <grpcpp/server_posix.h>
 
 #include <atomic>
 #include <chrono>
 #include <condition_variable>
-#include <cstring>
 #include <ctime>
-#include <filesystem>
 #include <mutex>
 
 #include "proto/admin.grpc.pb.h"
+#include "userspace/agent/admin_listener.h"
 #include "userspace/agent/explainer.h"
 #include "userspace/agent/views.h"
 #include "userspace/base/status.h"
@@ -241,33 +237,6 @@ class AgentService final : public v1::Agent::Service {
   std::atomic<bool> stopping_{false};
 };
 
-// OK: the path is free now.
-absl::Status ClearSocketPath(const std::string& path) {
-  sockaddr_un address = {};
-  if (path.size() >= sizeof address.sun_path) {
-    return absl::InvalidArgumentError(
-        StrCat("--admin-socket: longer than ", sizeof address.sun_path - 1,
-               " bytes: ", path));
-  }
-  std::error_code error;
-  std::filesystem::path parent = std::filesystem::path(path).parent_path();
-  if (!parent.empty()) std::filesystem::create_directories(parent, error);
-  if (error) return ErrnoStatus(error.value(), "create", parent.string());
-  address.sun_family = AF_UNIX;
-  std::memcpy(address.sun_path, path.c_str(), path.size());
-  UniqueFd fd(socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
-  if (connect(fd.get(), reinterpret_cast<sockaddr*>(&address),
-              sizeof address) == 0) {
-    return absl::AlreadyExistsError(
-        StrCat("an agent answers on ", path,
-               "; stop it first, or give another --admin-socket"));
-  }
-  if (unlink(path.c_str()) < 0 && errno != ENOENT) {
-    return ErrnoStatus(errno, "remove", path);
-  }
-  return absl::OkStatus();
-}
-
 }  // namespace
 
 class AdminServer::Impl {
@@ -275,16 +244,14 @@ class AdminServer::Impl {
   Impl(EventLoop* loop, const Agent* agent) : service_(loop, agent) {}
 
   ~Impl() {
+    listener_.reset();
     service_.Stop();
     if (server_ == nullptr) return;
     server_->Shutdown(std::chrono::system_clock::now() +
                       std::chrono::milliseconds(500));
-    unlink(path_.c_str());
   }
 
-  absl::Status Start(const std::string& path) {
-    FL_RETURN_IF_ERROR(ClearSocketPath(path));
-    path_ = path;
+  absl::Status Start(const std::string& path, EventLoop* loop) {
     // People come one at a time, and threads cost memory.
     grpc::ResourceQuota quota("fairlead-agent");
     quota.SetMaxThreads(4);
@@ -295,21 +262,22 @@ class AdminServer::Impl {
     builder.SetSyncServerOption(grpc::ServerBuilder::MAX_POLLERS, 2);
     // Its poller wakes for nothing but this: once an hour is enough.
     builder.SetSyncServerOption(grpc::ServerBuilder::CQ_TIMEOUT_MSEC, 3600000);
-    builder.AddListeningPort("unix:" + path, grpc::InsecureServerCredentials());
     builder.RegisterService(&service_);
-    mode_t before = umask(0177);
     server_ = builder.BuildAndStart();
-    umask(before);
     if (server_ == nullptr) {
-      return absl::UnavailableError(StrCat("cannot listen on ", path));
+      return absl::UnavailableError("cannot start the admin service");
     }
+    FL_ASSIGN_OR_RETURN(
+        listener_, AdminListener::Open(path, loop, [this](UniqueFd peer) {
+          grpc::AddInsecureChannelFromFd(server_.get(), peer.release());
+        }));
     return absl::OkStatus();
   }
 
  private:
   AgentService service_;
-  std::string path_;
   std::unique_ptr<grpc::Server> server_;
+  std::unique_ptr<AdminListener> listener_;
 };
 
 AdminServer::AdminServer(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
@@ -318,7 +286,7 @@ AdminServer::~AdminServer() = default;
 absl::StatusOr<std::unique_ptr<AdminServer>> AdminServer::Start(
     const std::string& socket_path, EventLoop* loop, const Agent* agent) {
   auto impl = std::make_unique<Impl>(loop, agent);
-  FL_RETURN_IF_ERROR(impl->Start(socket_path));
+  FL_RETURN_IF_ERROR(impl->Start(socket_path, loop));
   return std::unique_ptr<AdminServer>(new AdminServer(std::move(impl)));
 }
 

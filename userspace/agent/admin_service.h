@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The admin API (userspace/admin/admin.proto) on a unix socket, mode 0600.
+// The admin API (userspace/admin/admin.proto) on the connections that an
+// AdminListener lets in.
 //
 // Threads: make and destroy it on the thread that runs the loop, while the
 // loop isn't running. Calls come on gRPC's threads: they read the kernel's

@@ -13,6 +13,7 @@
 #include "userspace/agent/agent.h"
 #include "userspace/agent/config.h"
 #include "userspace/agent/kube_proxy.h"
+#include "userspace/agent/library_versions.h"
 #include "userspace/base/event_loop.h"
 #include "userspace/base/program.h"
 #include "userspace/base/sd_notify.h"
@@ -209,7 +210,8 @@ int Run(int argc, char** argv) {
       "Services in eBPF.",
       kProgram);
   app.footer(kExamples);
-  app.set_version_flag("--version", StrCat(kProgram, " ", kVersion));
+  app.set_version_flag("--version", StrCat(kProgram, " ", kVersion, "\n",
+                                           LibraryVersions()));
   app.add_flag("--cleanup", cleanup,
                "Remove programs and maps from the kernel, and end");
   AddFlags(&app, &flags);

@@ -28,6 +28,35 @@ absl::Status MakeDirectory(const std::string& path) {
   return ErrnoStatus(errno, "mkdir", path);
 }
 
+// The folder is there. A BPF file system may be open for everybody (mode 1777
+// without further options): who owns a folder of our pins, or may rename in it,
+// could put maps of his own in the place of ours.
+absl::Status CheckOwn(const std::string& path) {
+  struct stat found = {};
+  if (lstat(path.c_str(), &found) != 0) {
+    return ErrnoStatus(errno, "stat", path);
+  }
+  if (!S_ISDIR(found.st_mode) || found.st_uid != geteuid()) {
+    return absl::FailedPreconditionError(
+        StrCat(path, " is not a folder of this user's (its owner is uid ",
+               found.st_uid, "): remove it, or give another --bpf-root"));
+  }
+  if ((found.st_mode & 022) != 0 && (found.st_mode & S_ISVTX) == 0) {
+    return absl::FailedPreconditionError(
+        StrCat(path, " can be written by other users: chmod go-w it, or give "
+               "another --bpf-root"));
+  }
+  return absl::OkStatus();
+}
+
+// Ours, and nobody else's to look into.
+absl::Status MakePrivate(const std::string& path) {
+  FL_RETURN_IF_ERROR(MakeDirectory(path));
+  FL_RETURN_IF_ERROR(CheckOwn(path));
+  if (chmod(path.c_str(), 0700) != 0) return ErrnoStatus(errno, "chmod", path);
+  return absl::OkStatus();
+}
+
 }  // namespace
 
 std::string_view DirectionName(Direction direction) {
@@ -86,13 +115,14 @@ absl::Status PinLayout::Check() const {
 
 absl::Status PinLayout::CreateDirectories() const {
   std::filesystem::path path;
-  for (const std::filesystem::path& part :
-       std::filesystem::path(version_dir_)) {
+  for (const std::filesystem::path& part : std::filesystem::path(root_)) {
     path /= part;
     FL_RETURN_IF_ERROR(MakeDirectory(path.string()));
   }
-  FL_RETURN_IF_ERROR(MakeDirectory(MapsDir()));
-  return MakeDirectory(LinksDir());
+  FL_RETURN_IF_ERROR(CheckOwn(root_));
+  FL_RETURN_IF_ERROR(MakePrivate(version_dir_));
+  FL_RETURN_IF_ERROR(MakePrivate(MapsDir()));
+  return MakePrivate(LinksDir());
 }
 
 std::optional<DevicePin> ParseDevicePin(std::string_view file_name) {
