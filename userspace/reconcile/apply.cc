@@ -93,7 +93,11 @@ uint32_t Reconciler::Impl::ServiceIdFor(const DesiredPort& desired,
                                         const PortRecord* before,
                                         Change* change) {
   if (before != nullptr) return before->service_id;
+  // Of the process before. A ClusterIP is one Service's alone; any other
+  // frontend may have been won from another Service since, whose id (and
+  // affinity) is not to be taken over.
   for (const model::Frontend& f : desired.frontends) {
+    if (f.kind != model::FrontendKind::kClusterIp) continue;
     auto it = frontends_.find(f.address);
     if (it == frontends_.end() || it->second.owner != nullptr) continue;
     const uint32_t id = it->second.value.id;
