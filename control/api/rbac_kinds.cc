@@ -113,9 +113,11 @@ Printer RoleBindingPrinter() {
 }
 
 void DefaultRoleBinding(Json& object) {
-  if (Get(object, "roleRef").is_object() &&
-      Text(object, {"roleRef", "apiGroup"}).empty()) {
-    object["roleRef"]["apiGroup"] = kRbacGroup;
+  // One that is missing is one with nothing in it.
+  Json& ref = object["roleRef"];
+  if (ref.is_null()) ref = Json::object();
+  if (ref.is_object() && Text(ref, "apiGroup").empty()) {
+    ref["apiGroup"] = kRbacGroup;
   }
   auto subjects = object.find("subjects");
   if (subjects == object.end() || !subjects->is_array()) return;

@@ -38,6 +38,10 @@ void RunKind(const Kind& kind, const Json& input) {
   kind.set_defaults(created);
   Json again = created;
   kind.set_defaults(again);
+  if (again != created) {
+    std::fprintf(stderr, "%s once: %s\ntwice: %s\n", kind.resource.kind.c_str(),
+                 created.dump().c_str(), again.dump().c_str());
+  }
   Check(again == created, "defaults are idempotent");
   bool admitted = (*allocator)
                       ->Admit(kind, WriteVerb::kCreate, false, created, nullptr)
