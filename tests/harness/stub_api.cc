@@ -195,8 +195,12 @@ bool StubApi::Answer(int fd, const std::string& head,
   std::string path = target.substr(0, target.find('?'));
   std::string resource = path.substr(path.rfind('/') + 1);
   if (target.find("watch=true") != target.npos) {
-    return Watch(fd, resource, Number(target, "&resourceVersion="),
-                 target.find("sendInitialEvents=true") != target.npos);
+    const bool from_list =
+        target.find("sendInitialEvents=true") != target.npos;
+    if (from_list && !streams_lists_) {
+      return SendJson(fd, 422, R"({"kind":"Status","code":422})");
+    }
+    return Watch(fd, resource, Number(target, "&resourceVersion="), from_list);
   }
   std::string list;
   {

@@ -8,6 +8,7 @@
 #ifndef FAIRLEAD_TESTS_HARNESS_STUB_API_H_
 #define FAIRLEAD_TESTS_HARNESS_STUB_API_H_
 
+#include <atomic>
 #include <condition_variable>
 #include <cstdint>
 #include <functional>
@@ -45,6 +46,9 @@ class StubApi {
   using Encoder = std::function<std::string(std::string_view type,
                                             const std::string& object)>;
   void WatchInProtobuf(Encoder encoder) { encoder_ = std::move(encoder); }
+  // Off: a server that doesn't know sendInitialEvents, and says so. REQUIRES:
+  // before Start, or no client asks.
+  void StreamLists(bool on) { streams_lists_ = on; }
 
   // `resource`: "services". `body`: the object without resourceVersion, its
   // metadata first and beginning with "name".
@@ -88,6 +92,7 @@ class StubApi {
   uint64_t version_ = 100;
   std::map<std::string, std::map<std::string, Object>> objects_;
   Encoder encoder_;
+  std::atomic<bool> streams_lists_ = true;
   std::vector<Event> events_;
   std::vector<std::string> created_;
   std::vector<std::string> requests_;

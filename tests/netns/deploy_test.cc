@@ -92,14 +92,7 @@ class DeployTest : public AgentTest {
   std::set<std::string> Asked() {
     std::set<std::string> asked;
     for (const std::string& request : api_->Requests()) {
-      std::string permission = Permission(request);
-      asked.insert(permission);
-      // From a server that doesn't stream its lists, it takes pages.
-      if (request.find("sendInitialEvents=true") != std::string::npos) {
-        asked.insert(
-            permission.replace(permission.rfind('/'), std::string::npos,
-                               "/list"));
-      }
+      asked.insert(Permission(request));
     }
     return asked;
   }
@@ -109,6 +102,12 @@ TEST_F(DeployTest, TheRoleIsExactlyAsWideAsUsed) {
   std::set<std::string> granted = Granted(Deployed("ClusterRole"));
   PutService("web", kVip);
   PutEndpoints("web", {1});
+  // From a server without streamed lists, then from one with them.
+  api_->StreamLists(false);
+  StartAgent();
+  WaitHealthy();
+  ASSERT_EQ(StopAgent(SIGTERM), 0) << Log();
+  api_->StreamLists(true);
   StartAgent();
   WaitHealthy();
   // One Event, then the same again.

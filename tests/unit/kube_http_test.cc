@@ -155,6 +155,29 @@ TEST_F(HttpTest, ADroppedStreamIsAnError) {
   EXPECT_TRUE(absl::IsUnavailable(end)) << end;
 }
 
+TEST_F(HttpTest, AStreamRefusedWithALengthSaysWhy) {
+  LoopbackServer server([&](int fd, const std::string&) {
+    Send(fd, "HTTP/1.1 422 X\r\nContent-Length: 7\r\n\r\nbecause");
+    return true;
+  });
+  Connect(server.url());
+  int status = 0;
+  std::string body;
+  absl::Status end = absl::UnknownError("none");
+  StreamCallbacks callbacks;
+  callbacks.on_head = [&](const Response& head) { status = head.status; };
+  callbacks.on_chunk = [&](std::string_view chunk) { body.append(chunk); };
+  callbacks.on_end = [&](absl::Status s) {
+    end = s;
+    loop_.Stop();
+  };
+  auto call = transport_->Stream(Request(), callbacks);
+  loop_.Run();
+  EXPECT_EQ(status, 422);
+  EXPECT_EQ(body, "because");
+  EXPECT_TRUE(end.ok()) << end;
+}
+
 TEST_F(HttpTest, DestroyingACallFromItsOwnCallbackCancels) {
   LoopbackServer server([&](int fd, const std::string&) {
     Send(fd, "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" +

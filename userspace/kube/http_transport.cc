@@ -10,7 +10,7 @@
 #include <boost/asio/connect.hpp>
 #include <boost/asio/ip/tcp.hpp>
 #include <boost/beast/http/basic_parser.hpp>
-#include <optional>
+#include <limits>
 #include <utility>
 #include <vector>
 
@@ -329,10 +329,11 @@ void Connection::Send(std::shared_ptr<Exchange> exchange) {
 }
 
 void Connection::WriteRequest() {
+  // A stream's is the greatest number, not "none": Beast 1.74 takes every
+  // Content-Length, which an error's answer has, to be above none.
   parser_->body_limit(exchange_->streaming
-                          ? boost::optional<std::uint64_t>()
-                          : boost::optional<std::uint64_t>(
-                                core_->options.max_body_bytes));
+                          ? std::numeric_limits<std::uint64_t>::max()
+                          : core_->options.max_body_bytes);
   parser_->header_limit(64 * 1024);
   parser_->eager(true);
   exchange_->wire = Serialize(exchange_->request, core_->servers[server_],
