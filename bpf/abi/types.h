@@ -19,7 +19,7 @@
 #define FL_ABI_VERSION 1000
 #define FL_ABI_TEST_MEMBER(name) __u64 name;
 #else
-#define FL_ABI_VERSION 4
+#define FL_ABI_VERSION 5
 #define FL_ABI_TEST_MEMBER(name)
 #endif
 
@@ -73,9 +73,11 @@ struct fl_service {
 	__u32 id;    /* stable for the life of the service port */
 	__u32 flags; /* FL_SERVICE_* */
 	__u32 affinity_seconds; /* 0: no session affinity */
-	__u32 pad;
+	/* Of the service port's name: by it a restarted agent knows whose `id`
+	 * is. 0: written by a version before 5. */
+	__u32 owner;
 };
-FL_ABI_LAYOUT(fl_service, 32, pad, 28);
+FL_ABI_LAYOUT(fl_service, 32, owner, 28);
 
 enum fl_verdict {
 	FL_VERDICT_FORWARD = 0,
@@ -398,6 +400,7 @@ FL_ABI_LAYOUT(fl_config, 240, flows, 192);
 #define FL_PEER_ENTRIES (1u << 16) /* a power of two */
 #define FL_SELECT_TRIES 8  /* slots looked at before giving up */
 #define FL_PORT_TRIES 32   /* source ports tried before giving up */
+#define FL_CHANGEOVER_PORTS 16 /* one in so many is for changeovers */
 
 /* Every struct that is a map's key or value, for the BTF check. */
 #define FL_ABI_STRUCTS(X)                                                   \

@@ -3,6 +3,7 @@
 #include <arpa/inet.h>
 
 #include <algorithm>
+#include <boost/crc.hpp>
 
 #include "bpf/abi/filter.h"
 #include "userspace/base/status.h"
@@ -43,7 +44,18 @@ bool Same(const fl_service& a, const fl_service& b) {
          a.internal.count == b.internal.count &&
          a.external.base == b.external.base &&
          a.external.count == b.external.count && a.id == b.id &&
-         a.flags == b.flags && a.affinity_seconds == b.affinity_seconds;
+         a.flags == b.flags && a.affinity_seconds == b.affinity_seconds &&
+         a.owner == b.owner;
+}
+
+// The same in each process; never 0.
+uint32_t OwnerMark(std::string_view service_key, const DesiredPort& port) {
+  const std::string name =
+      StrCat(service_key, "/", port.name, "/", ProtocolName(port.protocol),
+             port.family == IpFamily::kIpv4 ? "/4" : "/6");
+  boost::crc_32_type crc;
+  crc.process_bytes(name.data(), name.size());
+  return std::max<uint32_t>(crc.checksum(), 1);
 }
 
 // Would a program that starts anywhere in `ids` find a backend that is ON
@@ -90,18 +102,23 @@ void Reconciler::Impl::PlanMark(const L4Address& frontend, Change* change) {
 }
 
 uint32_t Reconciler::Impl::ServiceIdFor(const DesiredPort& desired,
+                                        uint32_t owner,
                                         const PortRecord* before,
                                         Change* change) {
   if (before != nullptr) return before->service_id;
-  // Of the process before. A ClusterIP is one Service's alone; any other
-  // frontend may have been won from another Service since, whose id (and
-  // affinity) is not to be taken over.
+  // Of the process before. A frontend may have been won from another Service
+  // since, whose id (and affinity) is not to be taken over.
   for (const model::Frontend& f : desired.frontends) {
-    if (f.kind != model::FrontendKind::kClusterIp) continue;
     auto it = frontends_.find(f.address);
     if (it == frontends_.end() || it->second.owner != nullptr) continue;
-    const uint32_t id = it->second.value.id;
-    if (id != 0 && !service_ids_.contains(id)) return id;
+    const fl_service& value = it->second.value;
+    // An older version doesn't tell: of a ClusterIP it is certain enough.
+    const bool ours = value.owner != 0
+                          ? value.owner == owner
+                          : f.kind == model::FrontendKind::kClusterIp;
+    if (ours && value.id != 0 && !service_ids_.contains(value.id)) {
+      return value.id;
+    }
   }
   while (next_service_id_ == 0 || service_ids_.contains(next_service_id_)) {
     ++next_service_id_;
@@ -201,6 +218,7 @@ void Reconciler::Impl::PlanFrontends(const DesiredPort& desired,
     value.id = port.service_id;
     value.flags = f.flags;
     value.affinity_seconds = desired.affinity_seconds;
+    value.owner = port.owner;
     change->frontends.push_back(f.address);
     PlanFilterBit(Filter::kFrontends, f.address, change);
     PlanMark(f.address, change);
@@ -237,7 +255,8 @@ absl::Status Reconciler::Impl::PlanPort(const DesiredPort& desired,
                                           std::move(ids), change));
   }
   PlanKeepers(desired, &port);
-  port.service_id = ServiceIdFor(desired, before, change);
+  port.owner = OwnerMark(record->key, desired);
+  port.service_id = ServiceIdFor(desired, port.owner, before, change);
   // At once, so that no other port takes the same id over.
   service_ids_[port.service_id] = record;
   PlanSourceRanges(desired, port.service_id, change);

@@ -40,6 +40,7 @@ class Reconciler::Impl {
     Protocol protocol = Protocol::kTcp;
     IpFamily family = IpFamily::kIpv4;
     uint32_t service_id = 0;
+    uint32_t owner = 0;  // fl_service.owner
     // Each that isn't empty holds a reference and counts as a user of its
     // backends.
     fl_selection cluster = {};
@@ -87,7 +88,7 @@ class Reconciler::Impl {
                             const model::DesiredService& desired);
   absl::Status PlanPort(const model::DesiredPort& desired,
                         ServiceRecord* record, Change* change);
-  uint32_t ServiceIdFor(const model::DesiredPort& desired,
+  uint32_t ServiceIdFor(const model::DesiredPort& desired, uint32_t owner,
                         const PortRecord* before, Change* change);
   absl::StatusOr<std::vector<uint32_t>> PlanBackends(
       const model::DesiredPort& desired, model::EndpointSet set,
