@@ -94,20 +94,44 @@ __noinline int fl_masquerade_stale(const struct fl_flow_key *c)
 				       bpf_ktime_get_coarse_ns());
 }
 
+struct fl_ports {
+	__u32 first;
+	__u32 count;
+};
+
+/* Where a new flow's source port comes from. During a changeover there are flows
+ * of another version that aren't seen here yet: their ports must not be given
+ * out again, so some are kept for then. */
+static __always_inline struct fl_ports fl_masquerade_ports(void)
+{
+	__u32 all = fl_config.source_port_max - fl_config.source_port_min + 1;
+	__u32 kept = all / FL_CHANGEOVER_PORTS;
+	struct fl_ports ports = {
+		.first = fl_config.source_port_min,
+		.count = all - kept,
+	};
+
+	if (fl_config.changeover && kept) {
+		ports.first += ports.count;
+		ports.count = kept;
+	}
+	return ports;
+}
+
 /* Claims C with a port that no other flow to this backend has: its position, or
  * negative: all taken. Free ports first; a stale one if there are none within
  * the tries. */
 static __always_inline int fl_masquerade_claim(struct fl_flow_key *c, __u32 now,
 					       __u32 random)
 {
-	__u32 span = fl_config.source_port_max - fl_config.source_port_min + 1;
-	__u32 at = ((__u64)random * span) >> 32;
+	struct fl_ports ports = fl_masquerade_ports();
+	__u32 at = ((__u64)random * ports.count) >> 32;
 	__be16 stale = 0;
 	int position;
 	__u32 i;
 
-	for (i = 0; i < FL_PORT_TRIES && i < span; i++) {
-		c->dport = bpf_htons(fl_config.source_port_min + at);
+	for (i = 0; i < FL_PORT_TRIES && i < ports.count; i++) {
+		c->dport = bpf_htons(ports.first + at);
 		position = fl_flow_seek(c) < 0 ?
 				   fl_flow_claim_new(c, FL_FLOW_NEW, now) :
 				   FL_FLOW_EXISTS;
@@ -116,7 +140,7 @@ static __always_inline int fl_masquerade_claim(struct fl_flow_key *c, __u32 now,
 		if (fl_masquerade_stale(c))
 			stale = c->dport;
 		at++;
-		if (at >= span)
+		if (at >= ports.count)
 			at = 0;
 	}
 	if (!stale)

@@ -185,6 +185,39 @@ TEST_P(TcClients, AnEndpointOnThisHostSeesItsClient) {
   EXPECT_EQ(run().FlowCount(), 2);
 }
 
+// The source ports that flows of 32 clients' ports get.
+std::set<uint16_t> SourcePorts(TcRun& run) {
+  run.AddBackend(1, "10.1.1.5", 8080, IPPROTO_TCP);
+  run.AddFrontend({.address = "198.51.100.1",
+                   .backends = {1},
+                   .flags = FL_SERVICE_MASQ_OUTSIDE});
+  std::set<uint16_t> ports;
+  for (uint16_t i = 0; i < 32; ++i) {
+    Packet syn = Eth{} / Ip4{.src = "192.0.2.10", .dst = "198.51.100.1"} /
+                 Tcp{.sport = static_cast<uint16_t>(40000 + i), .dport = 80};
+    Result in = run.Run(Hook::kIngress, syn.Build());
+    if (in.counters[0] != "FORWARD_NEW") continue;
+    const Bytes out = run.Run(Hook::kEgress, in.frame, in.mark).frame;
+    ports.insert(static_cast<uint16_t>(out[34] << 8 | out[35]));
+  }
+  return ports;
+}
+
+// Else a flow that isn't copied yet and a new one might have the same.
+TEST(TcSourcePorts, ThoseOfAChangeoverAreKeptForIt) {
+  fl_config config = TcRun::DefaultConfig();
+  config.source_port_min = 61000;
+  config.source_port_max = 61031;
+  TcRun every_day(config);
+  std::set<uint16_t> ports = SourcePorts(every_day);
+  EXPECT_EQ(ports.size(), 30u);
+  EXPECT_EQ(*ports.begin(), 61000);
+  EXPECT_EQ(*ports.rbegin(), 61029);
+  config.changeover = 1;
+  TcRun changeover(config);
+  EXPECT_EQ(SourcePorts(changeover), (std::set<uint16_t>{61030, 61031}));
+}
+
 // ---- direct connections with the tuple of a flow ----
 
 TEST_P(TcClients, AFlowThatIsOverMakesPlaceForADirectConnection) {

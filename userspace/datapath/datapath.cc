@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "userspace/datapath/datapath.h"
 
+#include <linux/membarrier.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -151,6 +153,10 @@ absl::Status Datapath::TakeOver(const PinLayout& theirs,
     }
     FL_RETURN_IF_ERROR(predecessor->MoveLinks());
     FL_RETURN_IF_ERROR(AttachAll(*changeover, options.cgroup_root));
+    // Their programs may run to their end on another CPU still: this waits for
+    // that (an RCU grace period). Where it isn't had, it is short of nothing
+    // but those.
+    (void)syscall(SYS_membarrier, MEMBARRIER_CMD_GLOBAL, 0, 0);
     return predecessor->CopyState(Which::kMissing);
   };
   absl::Status status = copy();

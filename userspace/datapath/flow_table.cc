@@ -21,6 +21,8 @@ namespace {
 constexpr char kSecretMap[] = "fl_flow_secret";
 using Secret = decltype(fl_flow_hashing::secret);
 
+constexpr int kClaimTries = 1000;
+
 // Whole pages: 64 buckets of 704 bytes are 11 pages of 4096.
 constexpr uint32_t kWindowBuckets = 64;
 constexpr size_t kWindowBytes = kWindowBuckets * sizeof(fl_flow_bucket);
@@ -53,6 +55,22 @@ std::optional<fl_flow_entry> Read(const fl_flow_bucket& bucket, uint32_t way) {
   const uint64_t now = FL_FLOW_LOAD(bucket.mark[way]);
   if ((now ^ mark) & ~uint64_t{0xffff0000}) return std::nullopt;
   return entry;
+}
+
+// As fl_flow_claim; what is there is claimed, too, if it may be overwritten.
+int Claim(fl_flow_bucket* first, fl_flow_bucket* second,
+          const fl_flow_key& key, uint32_t tag, const fl_flow& flow,
+          bool overwrite) {
+  for (fl_flow_bucket* bucket : {first, second}) {
+    const int way = fl_flow_way(bucket, &key, tag);
+    if (way < 0) continue;
+    if (!overwrite) return FL_FLOW_EXISTS;
+    if (!fl_flow_reclaim(bucket, way, flow.state, flow.last_seen)) {
+      return FL_FLOW_FULL;
+    }
+    return way | (bucket == second ? 8 : 0);
+  }
+  return fl_flow_claim(first, second, &key, tag, flow.state, flow.last_seen);
 }
 
 }  // namespace
@@ -150,23 +168,28 @@ absl::StatusOr<std::optional<fl_flow>> FlowTable::Lookup(
 }
 
 absl::Status FlowTable::Update(const fl_flow_key& key, const fl_flow& flow) {
+  return Write(key, flow, /*overwrite=*/true);
+}
+
+absl::Status FlowTable::Insert(const fl_flow_key& key, const fl_flow& flow) {
+  return Write(key, flow, /*overwrite=*/false);
+}
+
+absl::Status FlowTable::Write(const fl_flow_key& key, const fl_flow& flow,
+                              bool overwrite) {
   const uint64_t hash = fl_flow_hash(&key, &hashing_);
   Window windows[] = {Window(*this), Window(*this)};
   FL_ASSIGN_OR_RETURN(fl_flow_bucket * first,
                       windows[0].At(fl_flow_first(hash, hashing_.mask)));
   FL_ASSIGN_OR_RETURN(fl_flow_bucket * second,
                       windows[1].At(fl_flow_second(hash, hashing_.mask)));
-  int at = -1;
-  for (fl_flow_bucket* bucket : {first, second}) {
-    const int way = fl_flow_way(bucket, &key, fl_flow_tag(hash));
-    if (way < 0) continue;
-    if (!fl_flow_reclaim(bucket, way, flow.state, flow.last_seen)) break;
-    at = way | (bucket == second ? 8 : 0);
-    break;
+  int at = FL_FLOW_FULL;
+  // Programs hold what they claim for less than a microsecond.
+  for (int i = 0; i < kClaimTries && at == FL_FLOW_FULL; ++i) {
+    at = Claim(first, second, key, fl_flow_tag(hash), flow, overwrite);
   }
-  if (at < 0) {
-    at = fl_flow_claim(first, second, &key, fl_flow_tag(hash), flow.state,
-                       flow.last_seen);
+  if (at == FL_FLOW_EXISTS) {
+    return absl::AlreadyExistsError("fl_flow has an entry of this key");
   }
   if (at < 0) return absl::AbortedError("others are writing to fl_flow");
   fl_flow_bucket* bucket = (at & 8) != 0 ? second : first;

@@ -50,6 +50,9 @@ class FlowTable {
   // Inserts or overwrites, as a program does: what is in its way goes.
   [[nodiscard]] absl::Status Update(const fl_flow_key& key,
                                     const fl_flow& flow);
+  // AlreadyExists: the key has an entry, or a program makes one right now.
+  [[nodiscard]] absl::Status Insert(const fl_flow_key& key,
+                                    const fl_flow& flow);
   // OK if it isn't there.
   [[nodiscard]] absl::Status Delete(const fl_flow_key& key);
 
@@ -62,6 +65,8 @@ class FlowTable {
 
  private:
   class Window;
+  absl::Status Write(const fl_flow_key& key, const fl_flow& flow,
+                     bool overwrite);
   absl::Status Walk(absl::FunctionRef<bool(fl_flow_bucket&)> fn) const;
 
   UniqueFd fd_;

@@ -208,20 +208,17 @@ absl::Status Predecessor::CopyState(Which which) {
 }
 
 absl::Status Predecessor::CopyFlow(const fl_flow_entry& entry, Which which) {
-  if (which == Which::kMissing) {
-    FL_ASSIGN_OR_RETURN(std::optional<fl_flow> found,
-                        flows_.Lookup(entry.key));
-    if (found.has_value()) return absl::OkStatus();
-  }
   // Answers are only looked up if the endpoint's bit is set, and an endpoint
   // that was removed has no other way to get one.
   if (entry.key.hook == FL_HOOK_EGRESS) {
     FL_RETURN_IF_ERROR(SetFilterBit(Filter::kBackends, entry.key.src,
                                     entry.key.sport, entry.key.proto));
   }
-  absl::Status status = flows_.Update(entry.key, entry.flow);
-  // A program makes this very entry: its is the newer one.
-  if (absl::IsAborted(status)) return absl::OkStatus();
+  absl::Status status = which == Which::kAll
+                            ? flows_.Update(entry.key, entry.flow)
+                            : flows_.Insert(entry.key, entry.flow);
+  // What is there is as new, or newer: a program's.
+  if (absl::IsAlreadyExists(status)) return absl::OkStatus();
   if (status.ok()) ++stats_.flow_entries;
   return status;
 }
