@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <nlohmann/json.hpp>
+#include <optional>
 #include <utility>
 
 #include "absl/random/random.h"
@@ -60,6 +61,9 @@ class Watches::Watch {
       if (!alive.expired()) watches->Remove(id);
     });
     if (!SendInitial()) return;
+    // What the client asked for isn't held against it: from here on it may
+    // fall behind by the limit, and the more the less of that it has left.
+    ceiling_ = responder_->queued_bytes() + watches_->limits_.max_queue_bytes;
     watcher_ = request_->served->cache.AddWatcher(
         [this](const store::Event& event) { OnEvent(event); });
     absl::Duration timeout =
@@ -237,8 +241,12 @@ class Watches::Watch {
   void Send(std::shared_ptr<const std::string> line) {
     if (ended_) return;
     ++watches_->events_sent_;
+    if (ceiling_.has_value()) {
+      ceiling_ = std::min(*ceiling_, responder_->queued_bytes() +
+                                         watches_->limits_.max_queue_bytes);
+    }
     responder_->Write(std::move(line));
-    if (responder_->queued_bytes() <= watches_->limits_.max_queue_bytes) {
+    if (!ceiling_.has_value() || responder_->queued_bytes() <= *ceiling_) {
       return;
     }
     ++watches_->cut_off_;
@@ -270,6 +278,9 @@ class Watches::Watch {
   Selection selection_;
   store::WatchCache::WatcherId watcher_ = 0;
   store::Revision not_before_ = 0;
+  // Of the bytes that wait for the client; none while its first events, which
+  // are as many as the state has, are written.
+  std::optional<size_t> ceiling_;
   bool ended_ = false;
   bool columns_sent_ = false;
   Timer end_timer_, last_bookmark_, bookmark_timer_;

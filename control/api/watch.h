@@ -17,6 +17,7 @@
 namespace fairlead::api {
 
 struct WatchLimits {
+  // By which a client may fall behind; its first events come on top.
   size_t max_queue_bytes = 16u << 20;
   absl::Duration bookmark_interval = absl::Minutes(1);
   absl::Duration min_timeout = absl::Minutes(30);

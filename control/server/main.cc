@@ -2,10 +2,12 @@
 // fairlead-controller: a compact Kubernetes control plane in one process.
 #include <malloc.h>
 #include <spdlog/spdlog.h>
+#include <sys/resource.h>
 
 #include <CLI/CLI.hpp>
 #include <boost/asio/io_context.hpp>
 #include <boost/asio/signal_set.hpp>
+#include <cerrno>
 #include <csignal>
 #include <cstdio>
 #include <functional>
@@ -121,8 +123,20 @@ absl::Status WithNewestBackup(const absl::Status& status,
   return absl::DataLossError(StrCat(status.message(), "\n", hint));
 }
 
+// A connection is a file descriptor, and the usual limit of 1,024 would let
+// that many idle clients keep all others out.
+void RaiseFileLimit() {
+  rlimit files{};
+  if (getrlimit(RLIMIT_NOFILE, &files) != 0) return;
+  files.rlim_cur = files.rlim_max;
+  if (setrlimit(RLIMIT_NOFILE, &files) != 0) {
+    spdlog::warn("msg=file_limit_stays errno={}", errno);
+  }
+}
+
 int Serve(const ControllerConfig& config) {
   std::signal(SIGPIPE, SIG_IGN);
+  RaiseFileLimit();
   absl::Duration began = Clock::Real().Monotonic();
   EventLoop loop;
   auto plane = ControlPlane::Create(&loop, config, [began] {

@@ -205,12 +205,32 @@ TEST_F(WatchTest, AsTables) {
   EXPECT_TRUE(events[1]["object"]["columnDefinitions"].is_null());
 }
 
-TEST_F(WatchTest, ASlowWatcherIsCutOff) {
+TEST_F(WatchTest, ALargeStateIsntHeldAgainstItsWatcher) {
   ServerOptions options;
   options.max_watch_queue_bytes = 4000;
   Start(options);
   for (int i = 0; i < 40; ++i) Make("w" + std::to_string(i));
   auto stream = Watch("resourceVersion=0");  // all of it at once
+  ASSERT_TRUE(RunUntilEvents(*stream, 40));
+  EXPECT_GT(stream->text.size(), 8000u);
+  Make("later");
+  ASSERT_TRUE(RunUntilEvents(*stream, 41));
+  EXPECT_EQ(stream->words().back(), "ADDED later");
+  EXPECT_FALSE(stream->end.has_value());
+}
+
+TEST_F(WatchTest, ASlowWatcherIsCutOff) {
+  ServerOptions options;
+  options.max_watch_queue_bytes = 4000;
+  Start(options);
+  for (int i = 0; i < 40; ++i) Make("w" + std::to_string(i));
+  auto stream = Watch("resourceVersion=0");
+  ASSERT_TRUE(RunUntilEvents(*stream, 40));
+  // The first events are through: what they were allowed counts no more.
+  Make("later");
+  ASSERT_TRUE(RunUntilEvents(*stream, 41));
+  // An event that is more than the limit puts anyone behind by as much.
+  Make("large", std::string(6000, 'x'));
   ASSERT_TRUE(RunUntil([&] { return stream->end.has_value(); }));
   EXPECT_FALSE(stream->end->ok());
   EXPECT_THAT(Do("GET", "/metrics").body,
