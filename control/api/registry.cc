@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <iterator>
+#include <map>
 #include <optional>
 #include <utility>
 
@@ -168,7 +169,16 @@ Registry::Registry(EventLoop* loop, store::Store* store, const KindTable* kinds,
 
 Registry::~Registry() = default;
 
+// The caches begin with the objects as they were before the past changes, and
+// are taken through these: a watcher of before finds its place.
 absl::Status Registry::Load() {
+  FL_ASSIGN_OR_RETURN(std::vector<store::PastChange> past, store_->Past());
+  const store::Revision start =
+      past.empty() ? store_->revision() : past.front().revision - 1;
+  std::map<std::string, const store::PastChange*> first;
+  for (const store::PastChange& change : past) {
+    first.try_emplace(change.key, &change);
+  }
   absl::Status bad;
   for (const auto& served : served_) {
     FL_RETURN_IF_ERROR(
@@ -179,10 +189,9 @@ absl::Status Registry::Load() {
                 StrCat("the stored object ", entry.key, " is damaged"));
             return;
           }
-          std::string_view key =
-              std::string_view(entry.key).substr(served->prefix.size());
-          served->cache.Load(
-              MakeObject(*served, key, entry.value, object, entry.revision));
+          if (!first.contains(entry.key)) {
+            served->cache.Load(LoadedObject(*served, entry, object));
+          }
           object["kind"] = served->kind->resource.kind;
           object["apiVersion"] = served->kind->resource.ApiVersion();
           for (Admission* admission : admissions_) {
@@ -190,13 +199,33 @@ absl::Status Registry::Load() {
           }
         }));
     FL_RETURN_IF_ERROR(bad);
-    served->cache.SetStart(store_->revision());
+    for (auto it = first.lower_bound(served->prefix);
+         it != first.end() && it->first.starts_with(served->prefix); ++it) {
+      const std::optional<store::Entry>& before = it->second->before;
+      if (!before.has_value()) continue;
+      Json object = Json::parse(before->value, nullptr, false);
+      if (!object.is_object()) continue;
+      served->cache.Load(LoadedObject(*served, *before, object));
+    }
+    served->cache.SetStart(start);
+  }
+  for (const store::PastChange& change : past) {
+    OnChange({change.key, change.value ? &*change.value : nullptr,
+              change.revision, nullptr});
   }
   store_->Observe([this, alive = std::weak_ptr<bool>(alive_)](
                       const store::Change& change) {
     if (!alive.expired()) OnChange(change);
   });
   return absl::OkStatus();
+}
+
+store::ObjectRef Registry::LoadedObject(const Served& served,
+                                        const store::Entry& entry,
+                                        const Json& object) const {
+  return MakeObject(served,
+                    std::string_view(entry.key).substr(served.prefix.size()),
+                    entry.value, object, entry.revision);
 }
 
 Served* Registry::Find(const Kind* kind) {

@@ -144,6 +144,8 @@ class Registry {
   store::ObjectRef MakeObject(const Served& served, std::string_view key,
                               std::string_view stored, const Json& object,
                               store::Revision revision) const;
+  store::ObjectRef LoadedObject(const Served& served, const store::Entry& entry,
+                                const Json& object) const;
 
   EventLoop* loop_;
   store::Store* store_;

@@ -77,6 +77,8 @@ absl::StatusOr<Revision> RaiseRevision(const std::string& path) {
   FL_RETURN_IF_ERROR(Execute(
       db.get(),
       StrCat("UPDATE state SET revision = revision + ", kRestoreGap).c_str()));
+  // Changes from before lead up to another revision.
+  FL_RETURN_IF_ERROR(Execute(db.get(), "DROP TABLE IF EXISTS past"));
   FL_RETURN_IF_ERROR(
       Execute(db.get(), "PRAGMA wal_checkpoint(TRUNCATE)"));
   return QueryInteger(db.get(), "SELECT revision FROM state");

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "control/store/sqlite_store.h"
 
+#include <algorithm>
 #include <condition_variable>
 #include <deque>
 #include <mutex>
@@ -15,6 +16,19 @@
 
 namespace fairlead::store {
 namespace {
+
+// Transactions that a new process can tell of. A watcher of before goes on
+// from any of them.
+constexpr Revision kPast = 1000;
+// A change with more text than this isn't kept: it, and what was before it, is
+// history that is gone.
+constexpr size_t kPastBytes = 64 << 10;
+
+// Key order within a transaction: the writes of one don't share a key.
+constexpr char kMakePast[] =
+    "CREATE TABLE IF NOT EXISTS past(revision INTEGER NOT NULL, "
+    "key TEXT NOT NULL, value TEXT, before_revision INTEGER, before TEXT, "
+    "PRIMARY KEY(revision, key)) WITHOUT ROWID";
 
 void BindText(const Statement& statement, int index, std::string_view text) {
   sqlite3_bind_text64(statement.get(), index, text.data(), text.size(),
@@ -43,6 +57,7 @@ class Connection {
     FL_RETURN_IF_ERROR(Execute(raw, "PRAGMA synchronous=FULL"));
     FL_RETURN_IF_ERROR(Execute(raw, "PRAGMA cache_size=-2048"));
     FL_RETURN_IF_ERROR(CheckFormat());
+    FL_RETURN_IF_ERROR(Execute(raw, kMakePast));
     return PrepareAll();
   }
 
@@ -77,6 +92,38 @@ class Connection {
     return SqliteStatus(db_.get(), code, "read");
   }
 
+  absl::StatusOr<std::vector<PastChange>> Past(Revision newest) {
+    FL_ASSIGN_OR_RETURN(
+        Statement rows,
+        Prepare(db_.get(),
+                "SELECT revision, key, value, before_revision, before "
+                "FROM past ORDER BY revision DESC, key DESC"));
+    std::vector<PastChange> past;
+    int code;
+    while ((code = sqlite3_step(rows.get())) == SQLITE_ROW) {
+      PastChange change{.key = ColumnText(rows, 1),
+                        .revision = sqlite3_column_int64(rows.get(), 0)};
+      // Before a revision that isn't here there is nothing to tell.
+      if (change.revision < (past.empty() ? newest
+                                          : past.back().revision - 1)) {
+        break;
+      }
+      if (sqlite3_column_type(rows.get(), 2) != SQLITE_NULL) {
+        change.value = ColumnText(rows, 2);
+      }
+      if (sqlite3_column_type(rows.get(), 4) != SQLITE_NULL) {
+        change.before = Entry{change.key, ColumnText(rows, 4),
+                              sqlite3_column_int64(rows.get(), 3)};
+      }
+      past.push_back(std::move(change));
+    }
+    if (code != SQLITE_ROW) {
+      FL_RETURN_IF_ERROR(SqliteStatus(db_.get(), code, "read"));
+    }
+    std::reverse(past.begin(), past.end());
+    return past;
+  }
+
   absl::Status Begin() { return Execute(db_.get(), "BEGIN IMMEDIATE"); }
   absl::Status Commit() { return Execute(db_.get(), "COMMIT"); }
   void Rollback() {
@@ -94,6 +141,7 @@ class Connection {
                                          ", expected ", write.expected));
       }
     }
+    FL_RETURN_IF_ERROR(Remember(writes, revision));
     for (const Write& write : writes) {
       Statement& statement = write.value.has_value() ? put_ : delete_;
       absl::Cleanup reset = [&] { sqlite3_reset(statement.get()); };
@@ -112,7 +160,14 @@ class Connection {
     return Copy::Start(db_.get(), path);
   }
 
+  // And forgets what is too old.
   absl::Status SetRevision(Revision revision) {
+    {
+      absl::Cleanup reset = [this] { sqlite3_reset(forget_.get()); };
+      sqlite3_bind_int64(forget_.get(), 1, revision - kPast);
+      FL_RETURN_IF_ERROR(
+          SqliteStatus(db_.get(), sqlite3_step(forget_.get()), "write"));
+    }
     absl::Cleanup reset = [this] { sqlite3_reset(set_revision_.get()); };
     sqlite3_bind_int64(set_revision_.get(), 1, revision);
     return SqliteStatus(db_.get(), sqlite3_step(set_revision_.get()), "write");
@@ -152,9 +207,43 @@ class Connection {
                           "SET revision=?2, value=?3"));
     FL_ASSIGN_OR_RETURN(delete_,
                         Prepare(db, "DELETE FROM object WHERE key=?1"));
+    FL_ASSIGN_OR_RETURN(
+        remember_,
+        Prepare(db, "INSERT INTO past SELECT ?2, ?1, ?3, o.revision, o.value "
+                    "FROM (SELECT 1) LEFT JOIN object o ON o.key=?1 "
+                    "WHERE ifnull(length(o.value), 0) <= ?4"));
+    FL_ASSIGN_OR_RETURN(forget_,
+                        Prepare(db, "DELETE FROM past WHERE revision<=?1"));
     FL_ASSIGN_OR_RETURN(set_revision_,
                         Prepare(db, "UPDATE state SET revision=?1"));
     return absl::OkStatus();
+  }
+
+  // What the writes are about to replace, with what replaces it.
+  absl::Status Remember(const std::vector<Write>& writes, Revision revision) {
+    size_t bytes = 0;
+    for (const Write& write : writes) {
+      bytes += write.value.has_value() ? write.value->size() : 0;
+    }
+    bool whole = bytes <= kPastBytes;
+    for (const Write& write : writes) {
+      if (!whole) break;
+      absl::Cleanup reset = [this] {
+        sqlite3_reset(remember_.get());
+        sqlite3_clear_bindings(remember_.get());
+      };
+      BindText(remember_, 1, write.key);
+      sqlite3_bind_int64(remember_.get(), 2, revision);
+      if (write.value.has_value()) BindText(remember_, 3, *write.value);
+      sqlite3_bind_int64(remember_.get(), 4, kPastBytes);
+      FL_RETURN_IF_ERROR(SqliteStatus(
+          db_.get(), sqlite3_step(remember_.get()), "write"));
+      whole = sqlite3_changes(db_.get()) == 1;
+    }
+    if (whole) return absl::OkStatus();
+    return Execute(
+        db_.get(),
+        StrCat("DELETE FROM past WHERE revision=", revision).c_str());
   }
 
   absl::StatusOr<Revision> CurrentRevision(const std::string& key) {
@@ -168,7 +257,8 @@ class Connection {
 
   Database db_;
   // After db_: finalized before it closes.
-  Statement get_, revision_of_, put_, delete_, set_revision_;
+  Statement get_, revision_of_, put_, delete_, set_revision_, remember_,
+      forget_;
 };
 
 struct BackupRequest {
@@ -216,6 +306,12 @@ class SqliteStore : public Store {
     loop_->DCheckInLoop();
     std::lock_guard lock(database_mutex_);
     return connection_.Range(prefix, fn);
+  }
+
+  absl::StatusOr<std::vector<PastChange>> Past() override {
+    loop_->DCheckInLoop();
+    std::lock_guard lock(database_mutex_);
+    return connection_.Past(delivered_);
   }
 
   void Commit(std::vector<Write> writes, Done done) override {

@@ -45,6 +45,14 @@ struct Change {
   std::shared_ptr<void> attachment;  // null for another process's write
 };
 
+// A change that was committed some time ago, perhaps by an earlier process.
+struct PastChange {
+  std::string key;
+  Revision revision = 0;
+  std::optional<std::string> value;  // none: deleted
+  std::optional<Entry> before;       // none: created
+};
+
 class Store {
  public:
   virtual ~Store() = default;
@@ -57,6 +65,10 @@ class Store {
   // Calls `fn` for each committed entry under `prefix`, by key.
   [[nodiscard]] virtual absl::Status Range(
       std::string_view prefix, const std::function<void(Entry)>& fn) = 0;
+
+  // The newest changes, oldest first, none left out between the first and the
+  // store's revision; how many there are is the store's choice.
+  [[nodiscard]] virtual absl::StatusOr<std::vector<PastChange>> Past() = 0;
 
   // All of the writes or none. `done` gets the revision when the transaction
   // is durable and the feed has delivered it; kAborted when an expectation

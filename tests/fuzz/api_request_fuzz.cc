@@ -28,6 +28,9 @@ class MemoryStore : public store::Store {
                      const std::function<void(store::Entry)>&) override {
     return absl::OkStatus();
   }
+  absl::StatusOr<std::vector<store::PastChange>> Past() override {
+    return std::vector<store::PastChange>();
+  }
   void Commit(std::vector<store::Write> writes, Done done) override {
     loop_->Post([this, writes = std::move(writes), done = std::move(done)] {
       ++revision_;

@@ -54,6 +54,9 @@ class BreakableStore : public store::Store {
                      const std::function<void(store::Entry)>& fn) override {
     return store_->Range(prefix, fn);
   }
+  absl::StatusOr<std::vector<store::PastChange>> Past() override {
+    return store_->Past();
+  }
   void Commit(std::vector<store::Write> writes, Done done) override {
     if (status_.ok()) return store_->Commit(std::move(writes), std::move(done));
     loop_->Post([done = std::move(done), status = status_] { done(status); });

@@ -180,6 +180,63 @@ TEST_F(StoreTest, AFullDiskFailsTheWriteAndKeepsWhatWasThere) {
   EXPECT_EQ(store_->Get("k")->value, "w");
 }
 
+// As text: "revision key before->value", - for what isn't there.
+std::vector<std::string> PastOf(Store& store) {
+  std::vector<std::string> out;
+  auto past = store.Past();
+  if (!past.ok()) return {past.status().ToString()};
+  for (const PastChange& change : *past) {
+    out.push_back(std::to_string(change.revision) + " " + change.key + " " +
+                  (change.before ? change.before->value : "-") + "->" +
+                  change.value.value_or("-"));
+  }
+  return out;
+}
+
+TEST_F(StoreTest, ANewProcessKnowsWhatChangedBefore) {
+  Open();
+  const Revision first = *Put("a", 0, "1");
+  const Revision second = *Put("a", first, "2");
+  const Revision third =
+      *Commit({{"a", second, std::nullopt, nullptr}, {"b", 0, "1", nullptr}});
+  EXPECT_FALSE(Put("b", 0, "2").ok());  // changes nothing
+  Open();
+  auto text = [](Revision revision, const char* change) {
+    return std::to_string(revision) + " " + change;
+  };
+  EXPECT_THAT(PastOf(*store_),
+              ElementsAre(text(first, "a -->1"), text(second, "a 1->2"),
+                          text(third, "a 2->-"), text(third, "b -->1")));
+  // What is too large to be kept ends it.
+  const Revision large = *Put("c", 0, std::string(100'000, 'c'));
+  EXPECT_THAT(PastOf(*store_), ElementsAre());
+  EXPECT_TRUE(Commit({{"c", large, "small", nullptr},
+                      {"d", 0, "1", nullptr}}).ok());
+  EXPECT_THAT(PastOf(*store_), ElementsAre());
+  const Revision last = *Put("e", 0, "1");
+  EXPECT_THAT(PastOf(*store_), ElementsAre(text(last, "e -->1")));
+}
+
+TEST_F(StoreTest, ThePastIsBounded) {
+  Open();
+  Revision revision = *Put("k", 0, "0");
+  for (int i = 0; i < 2500; i += 100) {
+    int waiting = 100;
+    for (int j = 0; j < 100; ++j) {
+      store_->Commit({{"k" + std::to_string(i + j), 0, "v", nullptr}},
+                     [&](absl::StatusOr<Revision> result) {
+                       revision = *result;
+                       if (--waiting == 0) loop_.Stop();
+                     });
+    }
+    loop_.Run();
+  }
+  auto past = store_->Past();
+  ASSERT_TRUE(past.ok()) << past.status();
+  EXPECT_EQ(past->size(), 1000u);
+  EXPECT_EQ(past->back().revision, revision);
+}
+
 TEST_F(StoreTest, FilesAreForTheirOwnerOnly) {
   std::ofstream(path_).close();
   std::filesystem::permissions(path_, std::filesystem::perms(0644));
