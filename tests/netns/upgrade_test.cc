@@ -17,6 +17,7 @@
 #include "absl/time/clock.h"
 #include "bpf/abi/types.h"
 #include "tests/netns/service_test_base.h"
+#include "tests/netns/socket_address.h"
 #include "userspace/base/strings.h"
 
 namespace fairlead::harness {
@@ -62,11 +63,14 @@ class Load {
 
  private:
   // Each connection stays for about a second: it is there before and after
-  // whatever is to be survived.
+  // whatever is to be survived. Its port has just had another one, whose flow
+  // must not come back.
   void ComeAndGo(const Station& client, const L4Address& to) {
     std::deque<Conversation> open;
-    while (!stop_) {
-      auto opened = Conversation::Open(client, to);
+    for (int i = 0; !stop_; ++i) {
+      auto opened = Conversation::Open(client, to, [&](int fd) {
+        ReusePort(fd, to, kFirstPort + i % kPorts);
+      });
       if (!opened.ok()) Fail("new connection", to, opened.status());
       if (opened.ok()) open.push_back(*std::move(opened));
       ++opened_;
@@ -78,6 +82,17 @@ class Load {
       // A client has only so many ports.
       absl::SleepFor(absl::Seconds(1.0 / kRate));
     }
+  }
+
+  // Closed by a reset, it is free at once for the next one.
+  static void ReusePort(int fd, const L4Address& to, int port) {
+    const linger reset = {.l_onoff = 1, .l_linger = 0};
+    setsockopt(fd, SOL_SOCKET, SO_LINGER, &reset, sizeof reset);
+    const int one = 1;  // the same port's of the other family is another one
+    setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &one, sizeof one);
+    SocketAddress own({IpAddress::Unspecified(to.address.family()),
+                       static_cast<uint16_t>(port), to.protocol});
+    EXPECT_EQ(bind(fd, own.get(), own.size()), 0) << port;
   }
 
   // One socket: its flow must go on, to the same endpoint.
@@ -103,6 +118,8 @@ class Load {
   }
 
   static constexpr int kRate = 250;  // new connections per second and thread
+  static constexpr int kFirstPort = 20000;
+  static constexpr int kPorts = kRate + 50;
   std::atomic<bool> stop_ = false;
   std::atomic<int> opened_ = 0;
   std::atomic<int> datagrams_ = 0;

@@ -106,7 +106,7 @@ absl::StatusOr<fl_flow_hashing> PinnedFlowHashing(const PinLayout& layout,
   return hashing;
 }
 
-// Some buckets, mapped; the last ones that were asked for.
+// Some buckets, mapped; the last ones that were asked for, if not all are.
 class FlowTable::Window {
  public:
   explicit Window(const FlowTable& table) : table_(table) {}
@@ -115,6 +115,7 @@ class FlowTable::Window {
   Window& operator=(const Window&) = delete;
 
   absl::StatusOr<fl_flow_bucket*> At(uint32_t bucket) {
+    if (table_.whole_ != nullptr) return table_.whole_.get() + bucket;
     const uint32_t first = bucket / kWindowBuckets * kWindowBuckets;
     if (at_ == nullptr || first != first_) {
       Unmap();
@@ -147,6 +148,20 @@ absl::StatusOr<FlowTable> FlowTable::Open(const PinLayout& layout) {
   FL_ASSIGN_OR_RETURN(fl_flow_hashing hashing,
                       PinnedFlowHashing(layout, map.max_entries));
   return FlowTable(std::move(map.fd), hashing);
+}
+
+void FlowTable::Unmap::operator()(fl_flow_bucket* at) const {
+  munmap(at, bytes);
+}
+
+absl::Status FlowTable::MapWhole() {
+  const size_t bytes = size_t{buckets()} * sizeof(fl_flow_bucket);
+  void* at = mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_SHARED,
+                  fd_.get(), 0);
+  if (at == MAP_FAILED) return ErrnoStatus(errno, "mmap", "fl_flow");
+  whole_ = std::unique_ptr<fl_flow_bucket, struct Unmap>(
+      static_cast<fl_flow_bucket*>(at), {bytes});
+  return absl::OkStatus();
 }
 
 absl::StatusOr<std::optional<fl_flow>> FlowTable::Lookup(

@@ -12,6 +12,7 @@
 #define FAIRLEAD_USERSPACE_DATAPATH_FLOW_TABLE_H_
 
 #include <cstdint>
+#include <memory>
 #include <optional>
 
 #include "absl/functional/function_ref.h"
@@ -42,6 +43,10 @@ class FlowTable {
   FlowTable(UniqueFd fd, const fl_flow_hashing& hashing)
       : fd_(std::move(fd)), hashing_(hashing) {}
 
+  // For who visits all of it in no order: a call costs no mapping of its own.
+  // As many bytes as the map has, while this table lives.
+  [[nodiscard]] absl::Status MapWhole();
+
   uint32_t buckets() const { return hashing_.mask + 1; }
   uint32_t capacity() const { return buckets() * FL_FLOW_WAYS; }
 
@@ -69,8 +74,14 @@ class FlowTable {
                      bool overwrite);
   absl::Status Walk(absl::FunctionRef<bool(fl_flow_bucket&)> fn) const;
 
+  struct Unmap {
+    size_t bytes;
+    void operator()(fl_flow_bucket* at) const;
+  };
+
   UniqueFd fd_;
   fl_flow_hashing hashing_ = {};
+  std::unique_ptr<fl_flow_bucket, Unmap> whole_;
 };
 
 }  // namespace fairlead::datapath

@@ -95,6 +95,7 @@ absl::StatusOr<std::unique_ptr<Predecessor>> Predecessor::Open(
     const PinLayout& theirs, const PinLayout& ours, KernelMaps* maps) {
   std::unique_ptr<Predecessor> found(new Predecessor(theirs, ours, maps));
   FL_ASSIGN_OR_RETURN(found->flows_, FlowTable::Open(ours));
+  FL_RETURN_IF_ERROR(found->flows_.MapWhole());
   FL_ASSIGN_OR_RETURN(found->from_, ReadLayouts(theirs));
   FL_ASSIGN_OR_RETURN(found->to_, ReadLayouts(ours));
   return found;
@@ -214,9 +215,15 @@ absl::Status Predecessor::CopyFlow(const fl_flow_entry& entry, Which which) {
     FL_RETURN_IF_ERROR(SetFilterBit(Filter::kBackends, entry.key.src,
                                     entry.key.sport, entry.key.proto));
   }
-  absl::Status status = which == Which::kAll
-                            ? flows_.Update(entry.key, entry.flow)
-                            : flows_.Insert(entry.key, entry.flow);
+  bool overwrite = which == Which::kAll;
+  if (!overwrite) {
+    // The client's port may have been used again since.
+    FL_ASSIGN_OR_RETURN(const std::optional<fl_flow> copied,
+                        flows_.Lookup(entry.key));
+    overwrite = copied.has_value() && copied->state >= FL_FLOW_CLOSING;
+  }
+  absl::Status status = overwrite ? flows_.Update(entry.key, entry.flow)
+                                  : flows_.Insert(entry.key, entry.flow);
   // What is there is as new, or newer: a program's.
   if (absl::IsAlreadyExists(status)) return absl::OkStatus();
   if (status.ok()) ++stats_.flow_entries;
