@@ -468,9 +468,8 @@ DaemonSetFacts DaemonSetController::Facts(const Object& ds) const {
   const Json& selector = Get(*ds, {"spec", "selector"});
   facts.pods = informers.Of(kube::Pods()).ByIndex("controller", Uid(*ds));
   for (const Object& pod :
-       informers.Of(kube::Pods()).ByIndex("namespace", Namespace(*ds))) {
-    if (ControllerOf(*pod) == nullptr &&
-        SelectorMatches(selector, Get(*pod, {"metadata", "labels"}))) {
+       informers.Of(kube::Pods()).ByIndex("orphan", Namespace(*ds))) {
+    if (SelectorMatches(selector, Get(*pod, {"metadata", "labels"}))) {
       facts.pods.push_back(pod);
     }
   }

@@ -433,21 +433,15 @@ EndpointSliceFacts EndpointSliceController::Facts(const std::string& key,
   }
   Informers& informers = *context_.informers;
   std::string_view ns = Namespace(*service);
-  const Json& selector = Get(*service, {"spec", "selector"});
-  for (Object& pod : informers.Of(kube::Pods()).ByIndex("namespace", ns)) {
-    if (!MapSelects(selector, Get(*pod, {"metadata", "labels"}))) continue;
+  for (Object& pod :
+       informers.PodsWith(ns, Get(*service, {"spec", "selector"}))) {
     std::string node(Text(*pod, {"spec", "nodeName"}));
     if (!node.empty()) {
       facts.nodes[node] = informers.Of(kube::Nodes()).Get(node);
     }
     facts.pods.push_back(std::move(pod));
   }
-  for (Object& slice :
-       informers.Of(kube::EndpointSlices()).ByIndex("namespace", ns)) {
-    if (Label(*slice, kServiceName) == Name(*service)) {
-      facts.slices.push_back(std::move(slice));
-    }
-  }
+  facts.slices = informers.Of(kube::EndpointSlices()).ByIndex("service", key);
   return facts;
 }
 
@@ -459,20 +453,13 @@ void EndpointSliceController::Add(const Object& service) {
 
 void EndpointSliceController::PodChanged(const Object& before,
                                          const Object& after) {
-  const Json& pod = after != nullptr ? *after : *before;
-  for (const Object& service :
-       context_.informers->Of(kube::Services())
-           .ByIndex("namespace", Namespace(pod))) {
-    if (!SelectsPods(*service)) continue;
-    const Json& selector = Get(*service, {"spec", "selector"});
-    for (const Object& version : {before, after}) {
-      if (version != nullptr &&
-          MapSelects(selector, Get(*version, {"metadata", "labels"}))) {
-        Add(service);
-        break;
-      }
-    }
+  Informers& informers = *context_.informers;
+  if (before != nullptr) {
+    for (const Object& service : informers.ServicesOf(*before)) Add(service);
   }
+  if (after == nullptr) return;
+  // Mostly the same ones: to add a key twice is to add it.
+  for (const Object& service : informers.ServicesOf(*after)) Add(service);
 }
 
 // Somebody else touched a slice of ours; the echo of an own write plans

@@ -14,6 +14,7 @@ namespace {
 
 // A watch that lags this much is broken; planning goes on from what is known.
 constexpr absl::Duration kSeenTimeout = absl::Seconds(5);
+constexpr char kServiceName[] = "kubernetes.io/service-name";
 
 std::vector<std::string> One(std::string_view value) {
   if (value.empty()) return {};
@@ -28,16 +29,54 @@ std::vector<std::string> OwnerUids(const Json& object) {
   return uids;
 }
 
+std::string LabelTerm(std::string_view ns, std::string_view key,
+                      const Json& value) {
+  const auto* text = value.get_ptr<const std::string*>();
+  return StrCat(ns, "/", key, "=", text == nullptr ? "" : *text);
+}
+
+std::vector<std::string> LabelTerms(const Json& object) {
+  std::vector<std::string> terms;
+  const Json& labels = Get(object, {"metadata", "labels"});
+  if (!labels.is_object()) return terms;
+  for (const auto& [key, value] : labels.items()) {
+    terms.push_back(LabelTerm(Namespace(object), key, value));
+  }
+  return terms;
+}
+
+// One term of a selector is enough to be found by: the rest is compared.
+std::vector<std::string> SelectorTerm(const Json& service) {
+  const Json& selector = Get(service, {"spec", "selector"});
+  if (!selector.is_object() || selector.empty()) return {};
+  auto first = selector.begin();
+  return {LabelTerm(Namespace(service), first.key(), first.value())};
+}
+
+std::vector<std::string> ServiceOf(const Json& slice) {
+  std::string_view service = Label(slice, kServiceName);
+  if (service.empty()) return {};
+  return {StrCat(Namespace(slice), "/", service)};
+}
+
 void AddIndexes(const kube::Resource& resource, kube::Informer& informer) {
   informer.AddIndex("namespace",
                     [](const Json& o) { return One(Namespace(o)); });
   informer.AddIndex("owner", OwnerUids);
   informer.AddIndex("controller",
                     [](const Json& o) { return One(ControllerUid(o)); });
+  informer.AddIndex("orphan", [](const Json& o) {
+    return One(ControllerOf(o) == nullptr ? Namespace(o) : "");
+  });
   if (resource.group.empty() && resource.plural == "pods") {
     informer.AddIndex("node", [](const Json& o) {
       return One(Text(o, {"spec", "nodeName"}));
     });
+    informer.AddIndex("label", LabelTerms);
+  } else if (resource.plural == "services") {
+    informer.AddIndex("selector", SelectorTerm);
+  } else if (resource.plural == "endpointslices") {
+    informer.AddIndex("service", ServiceOf);
   }
 }
 
@@ -45,10 +84,14 @@ std::string PathOf(const kube::Resource& resource) {
   return StrCat(resource.group, "/", resource.plural);
 }
 
+std::string OpenKey(const kube::Resource& resource, std::string_view key) {
+  return StrCat(PathOf(resource), "/", key);
+}
+
 }  // namespace
 
 struct Informers::Wait {
-  std::vector<Expectation> open;
+  size_t open = 0;  // of its expectations
   std::function<void(bool)> done;
   Timer timer;
 };
@@ -103,6 +146,32 @@ const kube::Resource* Informers::FindKind(std::string_view api_version,
   return nullptr;
 }
 
+std::vector<Object> Informers::PodsWith(std::string_view ns,
+                                        const Json& labels) {
+  std::vector<Object> pods;
+  if (!labels.is_object() || labels.empty()) return pods;
+  auto first = labels.begin();
+  pods = Of(kube::Pods())
+             .ByIndex("label", LabelTerm(ns, first.key(), first.value()));
+  std::erase_if(pods, [&](const Object& pod) {
+    return !MapSelects(labels, Get(*pod, {"metadata", "labels"}));
+  });
+  return pods;
+}
+
+std::vector<Object> Informers::ServicesOf(const Json& pod) {
+  std::vector<Object> services;
+  const Json& labels = Get(pod, {"metadata", "labels"});
+  for (const std::string& term : LabelTerms(pod)) {
+    for (Object& service : Of(kube::Services()).ByIndex("selector", term)) {
+      if (MapSelects(Get(*service, {"spec", "selector"}), labels)) {
+        services.push_back(std::move(service));
+      }
+    }
+  }
+  return services;
+}
+
 void Informers::Start() {
   for (auto& informer : informers_) informer->Start();
 }
@@ -115,14 +184,16 @@ void Informers::OnSynced(std::function<void()> fn) {
 
 void Informers::AwaitSeen(std::vector<Expectation> expectations,
                           std::function<void(bool)> done) {
-  std::erase_if(expectations, [this](const Expectation& e) {
-    return Find(*e.resource) == nullptr || IsMet(e);
-  });
   auto wait = std::make_unique<Wait>();
-  wait->open = std::move(expectations);
   wait->done = std::move(done);
   Wait* raw = wait.get();
-  bool met = raw->open.empty();
+  for (Expectation& e : expectations) {
+    if (Find(*e.resource) == nullptr || IsMet(e)) continue;
+    ++raw->open;
+    std::string key = OpenKey(*e.resource, e.key);
+    open_[std::move(key)].push_back({raw, std::move(e)});
+  }
+  bool met = raw->open == 0;
   wait->timer = loop_->After(met ? absl::ZeroDuration() : kSeenTimeout,
                              [this, raw, met] { Finish(raw, met); });
   waits_.push_back(std::move(wait));
@@ -141,23 +212,29 @@ bool Informers::IsMet(const Expectation& e) {
 
 void Informers::Changed(size_t informer, const Object& before,
                         const Object& after) {
-  if (waits_.empty()) return;
+  if (open_.empty()) return;
   const Object& object = after != nullptr ? after : before;
-  std::string key = kube::KeyOf(*object);
-  std::string path = PathOf(resources_[informer]);
-  std::vector<Wait*> met;
-  for (auto& wait : waits_) {
-    if (wait->open.empty()) continue;
-    std::erase_if(wait->open, [&](const Expectation& e) {
-      if (e.key != key || PathOf(*e.resource) != path) return false;
-      return after == nullptr || IsMet(e);
-    });
-    if (wait->open.empty()) met.push_back(wait.get());
-  }
-  for (Wait* wait : met) {
-    // Not at once: the informer is still telling its subscribers.
-    wait->timer = loop_->After(absl::ZeroDuration(),
-                               [this, wait] { Finish(wait, true); });
+  auto it = open_.find(OpenKey(resources_[informer], kube::KeyOf(*object)));
+  if (it == open_.end()) return;
+  std::erase_if(it->second, [&](const Open& open) {
+    if (after != nullptr && !IsMet(open.expectation)) return false;
+    if (--open.wait->open == 0) {
+      // Not at once: the informer is still telling its subscribers.
+      open.wait->timer =
+          loop_->After(absl::ZeroDuration(),
+                       [this, wait = open.wait] { Finish(wait, true); });
+    }
+    return true;
+  });
+  if (it->second.empty()) open_.erase(it);
+}
+
+void Informers::Forget(const Wait* wait) {
+  for (auto it = open_.begin(); it != open_.end();) {
+    std::erase_if(it->second,
+                  [&](const Open& open) { return open.wait == wait; });
+    auto here = it++;
+    if (here->second.empty()) open_.erase(here);
   }
 }
 
@@ -166,6 +243,7 @@ void Informers::Finish(Wait* wait, bool seen) {
     return w.get() == wait;
   });
   if (it == waits_.end()) return;
+  if (wait->open > 0) Forget(wait);
   std::unique_ptr<Wait> owned = std::move(*it);
   waits_.erase(it);
   owned->done(seen);

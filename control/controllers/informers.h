@@ -2,8 +2,10 @@
 // The one set of informers that all controllers of a process share.
 //
 // Every informer has the indexes "namespace", "owner" (the uids of all owner
-// references) and "controller" (the uid of the controlling one); pods also
-// have "node".
+// references), "controller" (the uid of the controlling one) and "orphan" (the
+// namespace of those without a controlling one). Pods also have "node" and
+// "label", Services "selector", EndpointSlices "service": for what is looked up
+// with each event, so that its cost doesn't grow with the namespace.
 //
 // Threads: the event loop's only.
 #ifndef FAIRLEAD_CONTROL_CONTROLLERS_INFORMERS_H_
@@ -12,6 +14,7 @@
 #include <functional>
 #include <list>
 #include <memory>
+#include <nlohmann/json_fwd.hpp>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -22,6 +25,8 @@
 #include "userspace/kube/resource.h"
 
 namespace fairlead::controllers {
+
+using Json = nlohmann::json;
 
 // A write whose effect an informer may not show yet.
 struct Expectation {
@@ -47,6 +52,11 @@ class Informers {
                                  std::string_view kind) const;
   const std::vector<kube::Resource>& resources() const { return resources_; }
 
+  // The pods of a namespace that have all of these labels; REQUIRES: some.
+  std::vector<kube::Object> PodsWith(std::string_view ns, const Json& labels);
+  // The Services whose selectors match a pod.
+  std::vector<kube::Object> ServicesOf(const Json& pod);
+
   void Start();
   bool has_synced() const;
   // Runs once, when all have synced.
@@ -60,10 +70,16 @@ class Informers {
 
  private:
   struct Wait;
+  // What one of the waits still waits for.
+  struct Open {
+    Wait* wait;
+    Expectation expectation;
+  };
   void Changed(size_t informer, const kube::Object& before,
                const kube::Object& after);
   bool IsMet(const Expectation& expectation);
   void Finish(Wait* wait, bool seen);
+  void Forget(const Wait* wait);
 
   EventLoop* loop_;
   std::vector<kube::Resource> resources_;
@@ -72,6 +88,8 @@ class Informers {
   std::vector<std::function<void()>> on_synced_;
   size_t unsynced_ = 0;
   std::list<std::unique_ptr<Wait>> waits_;
+  // By kind and key: most changes are nobody's.
+  absl::flat_hash_map<std::string, std::vector<Open>> open_;
 };
 
 }  // namespace fairlead::controllers

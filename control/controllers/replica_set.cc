@@ -246,9 +246,8 @@ ReplicaSetFacts ReplicaSetController::Facts(const Object& rs) const {
   kube::Informer& pods = context_.informers->Of(kube::Pods());
   const Json& selector = Get(*rs, {"spec", "selector"});
   facts.pods = pods.ByIndex("controller", Uid(*rs));
-  for (const Object& pod : pods.ByIndex("namespace", Namespace(*rs))) {
-    if (ControllerOf(*pod) == nullptr &&
-        SelectorMatches(selector, Get(*pod, {"metadata", "labels"}))) {
+  for (const Object& pod : pods.ByIndex("orphan", Namespace(*rs))) {
+    if (SelectorMatches(selector, Get(*pod, {"metadata", "labels"}))) {
       facts.pods.push_back(pod);
     }
   }
