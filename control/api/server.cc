@@ -108,6 +108,10 @@ class ApiServer::Impl {
   void AddHealthCheck(std::string name, std::function<absl::Status()> check) {
     checks_.emplace_back(std::move(name), std::move(check));
   }
+  void OnBootstrapped(std::function<void()> fn) {
+    if (bootstrapping_ == 0) return fn();
+    on_bootstrapped_.push_back(std::move(fn));
+  }
 
  private:
   // The admissions that were given, and the one that watches roles.
@@ -130,8 +134,9 @@ class ApiServer::Impl {
                                 WriteVerb::kCreate, {"kube-apiserver", ""}};
         },
         [this](const absl::StatusOr<Registry::Outcome>& outcome) {
-          --bootstrapping_;
           if (!outcome.ok()) bootstrap_ = outcome.status();
+          if (--bootstrapping_ > 0) return;
+          for (auto& fn : std::exchange(on_bootstrapped_, {})) fn();
         });
   }
 
@@ -437,6 +442,7 @@ class ApiServer::Impl {
   uint64_t requests_ = 0, unauthenticated_ = 0, forbidden_ = 0;
   int bootstrapping_ = 0;
   absl::Status bootstrap_;
+  std::vector<std::function<void()>> on_bootstrapped_;
 };
 
 ApiServer::ApiServer(EventLoop* loop, store::Store* store,
@@ -460,6 +466,9 @@ void ApiServer::AddMetrics(std::function<std::string()> metrics) {
 void ApiServer::AddHealthCheck(std::string name,
                                std::function<absl::Status()> check) {
   impl_->AddHealthCheck(std::move(name), std::move(check));
+}
+void ApiServer::OnBootstrapped(std::function<void()> fn) {
+  impl_->OnBootstrapped(std::move(fn));
 }
 
 }  // namespace fairlead::api

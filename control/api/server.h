@@ -78,6 +78,9 @@ class ApiServer {
   void AddMetrics(std::function<std::string()> metrics);
   // A named check for /readyz and /healthz; the status says why not.
   void AddHealthCheck(std::string name, std::function<absl::Status()> check);
+  // Runs `fn` once the objects that every cluster has are there, or failed to
+  // be made (then /readyz says so): at once if they are.
+  void OnBootstrapped(std::function<void()> fn);
 
  private:
   class Impl;

@@ -162,7 +162,9 @@ class ControlPlaneImpl : public ControlPlane {
                  ? absl::OkStatus()
                  : absl::UnavailableError("informers have not synced");
     });
-    informers_->OnSynced([this] { Ready(); });
+    // Who is told that this is ready may create in "default" at once.
+    informers_->OnSynced(
+        [this] { server_->OnBootstrapped([this] { Ready(); }); });
     informers_->Start();
   }
 
