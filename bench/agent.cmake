@@ -4,6 +4,6 @@ if(FAIRLEAD_TESTS)
   if(TARGET agent_bench)
     target_compile_definitions(agent_bench PRIVATE
       FAIRLEAD_BINARY_DIR="${PROJECT_BINARY_DIR}")
-    add_dependencies(agent_bench fairlead-agent fairlead-controller)
+    add_dependencies(agent_bench fairlead-agent)
   endif()
 endif()

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Whole processes, as they run on a node: fairlead-agent against an API server
-// with 10,000 Services of ten endpoints each, and an idle fairlead-controller.
+// with 10,000 Services of ten endpoints each.
 // What the agent has done is read from the kernel's pinned maps, not asked of
 // the agent.
 //
@@ -9,15 +9,9 @@
 //   agent/change    one endpoint replaced: the event is put into the watch ->
 //                   the kernel's table holds it. p50_ms, p99_ms over all.
 //   agent/restart   kill -9, start -> all lists applied; operations must be 0.
-//   controller/start  start -> ready; rss_MB one second later.
 #include <bpf/bpf.h>
-#include <fcntl.h>
 #include <netinet/in.h>
-#include <sched.h>
 #include <sys/mman.h>
-#include <sys/prctl.h>
-#include <sys/wait.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <csignal>
@@ -33,6 +27,7 @@
 #include <vector>
 
 #include "absl/time/clock.h"
+#include "bench/process.h"
 #include "benchmark/benchmark.h"
 #include "bpf/abi/types.h"
 #include "tests/harness/scopes.h"
@@ -55,20 +50,8 @@ using harness::TempDirScope;
 constexpr int kServices = 10000;
 constexpr int kEndpoints = 10;
 constexpr absl::Duration kPatience = absl::Seconds(60);
-constexpr absl::Duration kPollEvery = absl::Microseconds(50);
 
 absl::Duration Now() { return Clock::Real().Monotonic(); }
-
-// Polls more closely than a test does.
-template <typename Condition>
-bool Await(const Condition& condition) {
-  const absl::Duration end = Now() + kPatience;
-  while (!condition()) {
-    if (Now() > end) return false;
-    absl::SleepFor(kPollEvery);
-  }
-  return true;
-}
 
 // ---- addresses and objects ----
 
@@ -110,50 +93,6 @@ void PutSlice(StubApi* api, int i, int first) {
                   R"("port":8080,"protocol":"TCP"}],"endpoints":[)", list,
                   "]"));
 }
-
-// ---- processes ----
-
-// Killed at its end.
-class Process {
- public:
-  Process(const NetnsScope& netns, std::vector<std::string> words,
-          const std::string& log) {
-    words[0] = StrCat(FAIRLEAD_BINARY_DIR, "/bin/", words[0]);
-    std::vector<char*> argv;
-    for (std::string& word : words) argv.push_back(word.data());
-    argv.push_back(nullptr);
-    // Whoever reads it reads this process' words, not the last one's.
-    std::filesystem::remove(log);
-    int fd = netns.fd();
-    pid_ = fork();
-    if (pid_ != 0) return;
-    prctl(PR_SET_PDEATHSIG, SIGKILL);
-    setns(fd, CLONE_NEWNET);
-    dup2(open(log.c_str(), O_WRONLY | O_CREAT | O_TRUNC, 0600), 2);
-    execv(argv[0], argv.data());
-    _exit(127);
-  }
-  ~Process() { (void)End(SIGKILL); }
-  Process(const Process&) = delete;
-
-  int End(int signal) {
-    if (pid_ <= 0) return 0;
-    kill(pid_, signal);
-    int status = 0;
-    waitpid(std::exchange(pid_, 0), &status, 0);
-    return status;
-  }
-  double RssMb() const {
-    std::ifstream statm(StrCat("/proc/", pid_, "/statm"));
-    long total = 0, resident = 0;
-    statm >> total >> resident;
-    return static_cast<double>(resident) * static_cast<double>(getpagesize()) /
-           1e6;
-  }
-
- private:
-  pid_t pid_ = 0;
-};
 
 // ---- what the kernel holds ----
 
@@ -262,7 +201,7 @@ class World {
 
   void Spawn() {
     started_ = Now();
-    agent_.emplace(netns_,
+    agent_.emplace(netns_.fd(),
                    std::vector<std::string>{
                        "fairlead-agent", "--server", StubApi::url(),
                        "--node-name", "node-1", "--bpf-root", layout_.root(),
@@ -284,7 +223,7 @@ class World {
   }
   void Cleanup() {
     agent_.reset();
-    Process cleanup(netns_, {"fairlead-agent", "--cleanup", "--bpf-root",
+    Process cleanup(netns_.fd(), {"fairlead-agent", "--cleanup", "--bpf-root",
                              layout_.root()}, dir_.path() + "/cleanup.log");
     (void)cleanup.End(0);
     tables_.reset();
@@ -394,29 +333,6 @@ void Restart(benchmark::State& state) {
   state.counters["operations"] = operations;
 }
 
-void Controller(benchmark::State& state) {
-  double rss = 0;
-  for (auto _ : state) {
-    auto netns = NetnsScope::Create();
-    auto dir = TempDirScope::Create();
-    if (!netns.ok() || !dir.ok()) return state.SkipWithError(kNotPossible);
-    const std::string kubeconfig = dir->path() + "/kubeconfig";
-    const absl::Duration begin = Now();
-    Process controller(*netns,
-                       {"fairlead-controller", "--listen", "127.0.0.1:0",
-                        "--store", dir->path() + "/store.db",
-                        "--write-kubeconfig", kubeconfig},
-                       dir->path() + "/log");
-    if (!Await([&] { return std::filesystem::exists(kubeconfig); })) {
-      return state.SkipWithError("not ready");
-    }
-    state.SetIterationTime(absl::ToDoubleSeconds(Now() - begin));
-    absl::SleepFor(absl::Seconds(1));
-    rss = std::max(rss, controller.RssMb());
-  }
-  state.counters["rss_MB"] = rss;
-}
-
 // Bounded: each iteration is a process or an event.
 BENCHMARK(Sync)
     ->Name("agent/sync")
@@ -433,12 +349,6 @@ BENCHMARK(Restart)
     ->UseManualTime()
     ->Unit(benchmark::kMillisecond)
     ->Iterations(3);
-BENCHMARK(Controller)
-    ->Name("controller/start")
-    ->UseManualTime()
-    ->Unit(benchmark::kMillisecond)
-    ->Iterations(3);
-
 }  // namespace
 }  // namespace fairlead
 
