@@ -68,6 +68,14 @@ static __always_inline __u32 fl_flow_awaited(const struct fl_packet *pkt)
 	       !fl_is_opening(pkt);
 }
 
+/* This is another version's entry, and may be of a flow that is over: its
+ * client's port may have a new one that is still to be copied. */
+static __always_inline __u32 fl_flow_doubtful(const struct fl_flow *flow,
+					      const struct fl_packet *pkt)
+{
+	return fl_flow_awaited(pkt) && flow->state >= FL_FLOW_CLOSING;
+}
+
 /* What the source of a masqueraded flow becomes. */
 static __always_inline struct fl_addr fl_masquerade_addr(__u32 ipv6)
 {
