@@ -1,4 +1,6 @@
-fl_test(kubelet_netns_test LABEL netns SRCS kubelet_test.cc
+fl_test(kubelet_netns_test LABEL netns
+  SRCS kubelet_test.cc kubelet_security_test.cc
+       kubelet_volumes_test.cc
   DEPS harness base nlohmann_json::nlohmann_json)
 if(TARGET kubelet_netns_test)
   add_dependencies(kubelet_netns_test fairlead-kubelet fairlead-echo

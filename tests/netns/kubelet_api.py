@@ -128,9 +128,20 @@ class Handler(http.server.BaseHTTPRequestHandler):
         except OSError:
             self.close_connection = True
 
+    def grant_token(self, name, spec):
+        """Lives for two seconds, whatever was asked for: it is renewed."""
+        until = time.gmtime(time.time() + 2)
+        bound = spec["boundObjectRef"]["name"]
+        self.answer(201, {"kind": "TokenRequest", "status": {
+            "token": f"{name} {bound} {spec.get('audiences')} {uuid.uuid4()}",
+            "expirationTimestamp": time.strftime("%Y-%m-%dT%H:%M:%SZ",
+                                                 until)}})
+
     def do_POST(self):
-        ns, plural, _, _ = self.parse()
+        ns, plural, name, _ = self.parse()
         obj = self.body()
+        if plural == "serviceaccounts" and name:
+            return self.grant_token(name, obj["spec"])
         meta = obj["metadata"]
         with changed:
             key = (ns, plural, meta["name"])

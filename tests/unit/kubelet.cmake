@@ -1,8 +1,8 @@
 fl_test(kubelet_test LABEL unit
   SRCS kubelet_env_test.cc kubelet_network_test.cc kubelet_plan_test.cc
-       kubelet_status_test.cc
-  DEPS kubelet)
+       kubelet_status_test.cc kubelet_volumes_test.cc
+  DEPS kubelet harness)
 fl_test(kubelet_process_test LABEL unit SRCS kubelet_process_test.cc
-  DEPS kubelet)
+  DEPS kubelet harness)
 fl_test(kubelet_log_test LABEL unit SRCS kubelet_log_test.cc
   DEPS kubelet harness)

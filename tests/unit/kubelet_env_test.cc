@@ -158,6 +158,63 @@ TEST(DecodePodTest, NamesThatWouldLeaveTheirDirectoryAreRefused) {
   EXPECT_FALSE(DecodePod(nlohmann::json::array()).ok());
 }
 
+TEST(SecurityContextTest, TheContainersFieldsWin) {
+  auto pod = Pod(R"({"name": "c", "securityContext": {
+    "runAsUser": 7, "allowPrivilegeEscalation": false}})");
+  pod["spec"]["securityContext"] = {{"runAsUser", 5},
+                                    {"runAsGroup", 6},
+                                    {"runAsNonRoot", true},
+                                    {"supplementalGroups", {40, 41}},
+                                    {"fsGroup", 42}};
+  const auto spec = DecodePod(pod);
+  ASSERT_TRUE(spec.ok());
+  const SecurityContext& context = spec->containers[0].security;
+  EXPECT_EQ(context.user, 7);
+  EXPECT_EQ(context.group, 6);
+  EXPECT_THAT(context.extra_groups, ElementsAre(40, 41, 42));
+  EXPECT_TRUE(context.non_root);
+  EXPECT_TRUE(context.no_new_privs);
+  EXPECT_TRUE(CheckSecurityContext(context, "p", "c").ok());
+  EXPECT_FALSE(Decode(R"({"name": "c"})").containers[0].security
+                   .ChangesIdentity());
+}
+
+uint64_t Capabilities(const char* context) {
+  const auto json = nlohmann::json::parse(context);
+  return DecodeSecurityContext(nullptr, json).capabilities;
+}
+
+TEST(SecurityContextTest, Capabilities) {
+  EXPECT_EQ(Capabilities("{}"), 0xa80425fbu) << "what runtimes give";
+  EXPECT_EQ(Capabilities(R"({"privileged": true})"), 0x1ffffffffffu);
+  EXPECT_EQ(Capabilities(R"({"capabilities": {
+    "add": ["NET_BIND_SERVICE", "cap_bpf"], "drop": ["ALL"]}})"),
+            1u << 10 | uint64_t{1} << 39);
+  EXPECT_EQ(Capabilities(R"({"capabilities": {
+    "add": ["ALL"], "drop": ["CHOWN"]}})"),
+            0x1fffffffffeu);
+  const auto odd = nlohmann::json::parse(
+      R"({"capabilities": {"add": ["NET_AMDIN"]}})");
+  EXPECT_EQ(CheckSecurityContext(DecodeSecurityContext(nullptr, odd), "p", "c"),
+            absl::FailedPreconditionError("unknown capability \"NET_AMDIN\""));
+}
+
+TEST(SecurityContextTest, WhatMayNotRun) {
+  SecurityContext context{.non_root = true};
+  EXPECT_EQ(CheckSecurityContext(context, "web_shop(u)", "c").message(),
+            "container has runAsNonRoot and image will run as root (pod: "
+            "\"web_shop(u)\", container: c)");
+  context.user = 0;
+  EXPECT_EQ(CheckSecurityContext(context, "web_shop(u)", "c").message(),
+            "container's runAsUser breaks non-root policy (pod: "
+            "\"web_shop(u)\", container: c)");
+  for (const int64_t id : {int64_t{-1}, int64_t{1} << 31}) {
+    context.user = id;
+    EXPECT_THAT(CheckSecurityContext(context, "p", "c").message(),
+                HasSubstr("is no user or group id"));
+  }
+}
+
 TEST(DecodePodTest, HostImage) {
   EXPECT_TRUE(IsHostImage("host"));
   EXPECT_TRUE(IsHostImage("host:v2"));

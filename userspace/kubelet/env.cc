@@ -3,6 +3,7 @@
 
 #include <algorithm>
 
+#include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
 #include "userspace/base/status.h"
 #include "userspace/base/strings.h"
@@ -30,6 +31,30 @@ std::string Subscript(std::string_view path, size_t prefix,
   if (!path.starts_with("['") || !path.ends_with("']")) return "";
   const auto it = map.find(std::string(path.substr(2, path.size() - 4)));
   return it == map.end() ? "" : it->second;
+}
+
+// As Go's %q has it, as far as labels and annotations go.
+std::string Quoted(std::string_view text) {
+  std::string out = "\"";
+  for (const char c : text) {
+    if (c == '"' || c == '\\') {
+      out += {'\\', c};
+    } else if (c == '\n' || c == '\t' || c == '\r') {
+      out += {'\\', c == '\n' ? 'n' : c == '\t' ? 't' : 'r'};
+    } else if (static_cast<unsigned char>(c) < 0x20 || c == 0x7f) {
+      absl::StrAppendFormat(&out, "\\x%02x", static_cast<int>(c));
+    } else {
+      out += c;
+    }
+  }
+  return out + "\"";
+}
+
+std::string FormatMap(const std::map<std::string, std::string>& map) {
+  std::vector<std::string> lines;
+  for (const auto& [key, value] : map)
+    lines.push_back(StrCat(key, "=", Quoted(value)));
+  return absl::StrJoin(lines, "\n");
 }
 
 // Ordered, with the later value of a name taking the earlier one's place.
@@ -65,12 +90,18 @@ absl::Status AddFrom(const EnvFrom& from, const EnvContext& context,
 
 // nullopt: an optional key that isn't there; the variable is left out.
 absl::StatusOr<std::optional<std::string>> ValueOf(
-    const EnvVar& var, const EnvContext& context, const Environment& env) {
+    const EnvVar& var, const std::string& container, const EnvContext& context,
+    const Environment& env) {
   switch (var.source) {
     case EnvVar::Source::kValue:
       return ExpandVariables(var.value, env.values());
     case EnvVar::Source::kField: {
       FL_ASSIGN_OR_RETURN(std::string value, FieldValue(context, var.value));
+      return std::optional(std::move(value));
+    }
+    case EnvVar::Source::kResource: {
+      FL_ASSIGN_OR_RETURN(std::string value,
+                          ResourceValue(context, *var.resource, container));
       return std::optional(std::move(value));
     }
     case EnvVar::Source::kUnsupported:
@@ -125,9 +156,31 @@ std::string ExpandVariables(std::string_view text,
   return out;
 }
 
+std::map<std::string, std::string> ValuesOf(
+    const std::vector<std::string>& env) {
+  std::map<std::string, std::string> values;
+  for (const std::string& line : env) {
+    const size_t eq = line.find('=');
+    values[line.substr(0, eq)] = line.substr(eq + 1);
+  }
+  return values;
+}
+
+absl::StatusOr<std::string> ResourceValue(const EnvContext& context,
+                                          const ResourceRef& ref,
+                                          const std::string& container) {
+  const std::string& name = ref.container.empty() ? container : ref.container;
+  const ContainerSpec* of = context.pod->Find(name);
+  if (of == nullptr)
+    return absl::InvalidArgumentError(StrCat("container ", name, " not found"));
+  return ResourceFieldValue(ref, of->resources, context.allocatable);
+}
+
 absl::StatusOr<std::string> FieldValue(const EnvContext& context,
                                        std::string_view path) {
   const PodSpec& pod = *context.pod;
+  if (path == "metadata.labels") return FormatMap(pod.labels);
+  if (path == "metadata.annotations") return FormatMap(pod.annotations);
   if (path == "metadata.name") return pod.name;
   if (path == "metadata.namespace") return pod.ns;
   if (path == "metadata.uid") return pod.uid;
@@ -153,12 +206,12 @@ absl::StatusOr<std::vector<std::string>> BuildEnv(
   env.Set("PATH",
           context.default_path.empty() ? kDefaultPath : context.default_path);
   env.Set("HOSTNAME", context.pod->hostname);
-  env.Set("HOME", "/root");
+  env.Set("HOME", container.security.user.value_or(0) == 0 ? "/root" : "/");
   for (const EnvFrom& from : container.env_from)
     FL_RETURN_IF_ERROR(AddFrom(from, context, &env));
   for (const EnvVar& var : container.env) {
     FL_ASSIGN_OR_RETURN(std::optional<std::string> value,
-                        ValueOf(var, context, env));
+                        ValueOf(var, container.name, context, env));
     if (value) env.Set(var.name, *std::move(value));
   }
   return env.Lines();
@@ -166,11 +219,7 @@ absl::StatusOr<std::vector<std::string>> BuildEnv(
 
 absl::StatusOr<std::vector<std::string>> BuildArgs(
     const ContainerSpec& container, const std::vector<std::string>& env) {
-  std::map<std::string, std::string> values;
-  for (const std::string& line : env) {
-    const size_t eq = line.find('=');
-    values[line.substr(0, eq)] = line.substr(eq + 1);
-  }
+  const std::map<std::string, std::string> values = ValuesOf(env);
   std::vector<std::string> args;
   for (const auto* words : {&container.command, &container.args}) {
     for (const std::string& word : *words)

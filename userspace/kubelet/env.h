@@ -13,6 +13,7 @@
 #include "absl/status/statusor.h"
 #include "userspace/base/ip_address.h"
 #include "userspace/kubelet/pod_spec.h"
+#include "userspace/kubelet/resources.h"
 
 namespace fairlead::kubelet {
 
@@ -26,6 +27,7 @@ struct EnvContext {
   std::vector<IpAddress> pod_ips;
   std::vector<IpAddress> host_ips;
   std::string default_path;  // PATH; empty: the usual one
+  ResourceAmounts allocatable;  // the node's
   // The values of a ConfigMap or Secret in the pod's namespace; NotFound.
   std::function<absl::StatusOr<std::map<std::string, std::string>>(
       bool secret, const std::string& object)>
@@ -42,7 +44,17 @@ struct EnvContext {
 [[nodiscard]] absl::StatusOr<std::vector<std::string>> BuildArgs(
     const ContainerSpec& container, const std::vector<std::string>& env);
 
-// fieldRef: metadata.name, metadata.labels['x'], status.podIP, ...
+// Of "NAME=value" lines, the values by name.
+std::map<std::string, std::string> ValuesOf(
+    const std::vector<std::string>& env);
+
+// resourceFieldRef; `container` is whose variable it is.
+[[nodiscard]] absl::StatusOr<std::string> ResourceValue(
+    const EnvContext& context, const ResourceRef& ref,
+    const std::string& container);
+
+// fieldRef: metadata.name, metadata.labels['x'], status.podIP, ...; all of the
+// labels or annotations are lines of KEY="value".
 [[nodiscard]] absl::StatusOr<std::string> FieldValue(const EnvContext& context,
                                                      std::string_view path);
 

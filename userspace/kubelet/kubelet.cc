@@ -113,6 +113,7 @@ absl::Status Kubelet::Start() {
   std::filesystem::create_directories(options_.netns_dir, error);
   if (error) return ErrnoStatus(error.value(), "make directories");
   if (!options_.pod_cidrs.empty()) SetPodCidrs(options_.pod_cidrs);
+  node_.LookAtMachine();
   RecoverPods();
   pods_.Subscribe([this](const kube::Object& before,
                          const kube::Object& after) { OnPod(before, after); });
@@ -138,6 +139,7 @@ PodWorker* Kubelet::AddWorker(const kube::Object& pod, PodSpec spec) {
       .client = &client_,
       .events = &events_,
       .options = &options_,
+      .allocatable = node_.Allocatable(),
       .allocate_ips = [this] { return AllocateIps(); },
       .release_ips = [this](const auto& ips) { ReleaseIps(ips); },
       .on_gone =
@@ -166,8 +168,9 @@ void Kubelet::RecoverPod(const PodDir& dir) {
   auto spec = DecodePod(pod);
   if (!spec.ok()) {
     // What it may have in the kernel besides is swept away later.
-    absl::Status status = RemoveNamespaces(
-        {.ipc = dir.NamespacePath("ipc"), .uts = dir.NamespacePath("uts")});
+    absl::Status status = PodVolumes::Remove(dir.path());
+    status.Update(RemoveNamespaces(
+        {.ipc = dir.NamespacePath("ipc"), .uts = dir.NamespacePath("uts")}));
     status.Update(dir.Remove());
     spdlog::warn("pod directory without a manifest removed path={} result={}",
                  dir.path(), status.ToString());

@@ -42,6 +42,7 @@ struct Flags {
   int max_pods = 110, port = 10250, log_max_files = 5;
   size_t log_max_size = 10u << 20;
   double crash_backoff = 10, max_crash_backoff = 300, lease_interval = 10;
+  double sync_frequency = 60;
 };
 
 std::string ProgramFolder() {
@@ -120,6 +121,11 @@ void AddFlags(CLI::App* app, Flags* f) {
   app->add_option("--lease-interval", f->lease_interval,
                   "seconds between renewals of the node's lease")
       ->capture_default_str();
+  app->add_option("--sync-frequency", f->sync_frequency,
+                  "seconds between two looks at the ConfigMaps and Secrets of "
+                  "mounted volumes")
+      ->check(CLI::Range(0.1, 86400.0))
+      ->capture_default_str();
   app->add_option("--shim", f->shim, "the program that starts containers")
       ->capture_default_str();
   app->add_option("--log-level", f->log_level,
@@ -154,6 +160,7 @@ absl::StatusOr<Options> MakeOptions(const Flags& f) {
   o.crash_backoff = absl::Seconds(f.crash_backoff);
   o.max_crash_backoff = absl::Seconds(f.max_crash_backoff);
   o.lease_interval = absl::Seconds(f.lease_interval);
+  o.sync_frequency = absl::Seconds(f.sync_frequency);
   o.shim = f.shim;
   // A container without a PATH finds what this program's user finds, and what
   // is installed beside it.

@@ -34,9 +34,15 @@ void NodeAgent::Again(absl::Duration delay, Timer* timer,
   *timer = loop_->After(delay, [this, what] { (this->*what)(); });
 }
 
-void NodeAgent::Start() {
-  machine_ = ReadMachine(options_->root_dir);
-  Register();
+void NodeAgent::Start() { Register(); }
+
+ResourceAmounts NodeAgent::Allocatable() const {
+  using kube::Quantity;
+  return {{"cpu", Quantity::FromValue(machine_.cpus)},
+          {"memory",
+           Quantity::FromValue(static_cast<int64_t>(machine_.memory_bytes))},
+          {"ephemeral-storage",
+           Quantity::FromValue(static_cast<int64_t>(machine_.disk_bytes))}};
 }
 
 void NodeAgent::Register() {

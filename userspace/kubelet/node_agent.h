@@ -17,6 +17,7 @@
 #include "userspace/kube/informer.h"
 #include "userspace/kubelet/node_status.h"
 #include "userspace/kubelet/options.h"
+#include "userspace/kubelet/resources.h"
 
 namespace fairlead::kubelet {
 
@@ -26,9 +27,13 @@ class NodeAgent {
   NodeAgent(EventLoop* loop, kube::Client* client, const Options* options);
   ~NodeAgent();
 
+  // Reads the machine; pods may be taken over before Start.
+  void LookAtMachine() { machine_ = ReadMachine(options_->root_dir); }
   void Start();
   // What the API holds now; null: nothing.
   void OnNode(const kube::Object& node);
+  // After LookAtMachine.
+  ResourceAmounts Allocatable() const;
   // Empty: pods can run.
   void SetNotReady(std::string why);
 

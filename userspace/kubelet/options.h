@@ -26,6 +26,8 @@ struct Options {
   absl::Duration crash_backoff = absl::Seconds(10);
   absl::Duration max_crash_backoff = absl::Minutes(5);
   absl::Duration lease_interval = absl::Seconds(10);
+  // Between two looks at what a pod's volumes are made of.
+  absl::Duration sync_frequency = absl::Minutes(1);
   Port port = 10250;  // of its server, on the first node_ip; 0: any
   size_t log_max_bytes = 10u << 20;  // of one file of a container's log
   int log_max_files = 5;

@@ -92,6 +92,11 @@ EnvVar DecodeEnv(const Json& json) {
     env.value = StringAt(field, {"fieldPath"});
     return env;
   }
+  if (const Json& ref = At(from, {"resourceFieldRef"}); ref.is_object()) {
+    env.source = EnvVar::Source::kResource;
+    env.resource = DecodeResourceRef(ref);
+    return env;
+  }
   for (const auto& [key, source] :
        {std::pair{"configMapKeyRef", EnvVar::Source::kConfigMap},
         std::pair{"secretKeyRef", EnvVar::Source::kSecret}}) {
@@ -107,7 +112,8 @@ EnvVar DecodeEnv(const Json& json) {
   return env;
 }
 
-ContainerSpec DecodeContainer(const Json& json) {
+// `security` is the pod's securityContext.
+ContainerSpec DecodeContainer(const Json& json, const Json& security) {
   ContainerSpec container;
   container.name = StringAt(json, {"name"});
   container.image = StringAt(json, {"image"});
@@ -129,7 +135,17 @@ ContainerSpec DecodeContainer(const Json& json) {
   container.startup = DecodeProbe(At(json, {"startupProbe"}), json);
   if (const Json& hook = At(json, {"lifecycle", "preStop"}); hook.is_object())
     container.pre_stop = DecodeAction(hook, json);
+  container.resources = DecodeResources(At(json, {"resources"}));
+  for (const Json& mount : At(json, {"volumeMounts"}))
+    container.mounts.push_back(DecodeVolumeMount(mount));
+  container.security =
+      DecodeSecurityContext(security, At(json, {"securityContext"}));
   return container;
+}
+
+bool IsFileName(std::string_view name) {
+  return !name.empty() && name.find('/') == std::string::npos &&
+         !name.starts_with(".");
 }
 
 void DecodeDeletion(const Json& pod, PodSpec* spec) {
@@ -174,7 +190,7 @@ absl::StatusOr<PodSpec> DecodePod(const Json& pod) {
     return absl::InvalidArgumentError("pod without namespace, name or uid");
   // They become parts of paths.
   for (const std::string* part : {&spec.ns, &spec.name, &spec.uid}) {
-    if (part->find('/') != std::string::npos || part->starts_with("."))
+    if (!IsFileName(*part))
       return absl::InvalidArgumentError(StrCat("unusable name ", *part));
   }
   const Json& body = At(pod, {"spec"});
@@ -188,16 +204,23 @@ absl::StatusOr<PodSpec> DecodePod(const Json& pod) {
   spec.restart_policy = DecodeRestartPolicy(StringAt(body, {"restartPolicy"}));
   spec.grace =
       absl::Seconds(IntAt(body, {"terminationGracePeriodSeconds"}, 30));
+  const Json& security = At(body, {"securityContext"});
   for (const Json& c : At(body, {"initContainers"}))
-    spec.init_containers.push_back(DecodeContainer(c));
-  for (const Json& c : At(body, {"containers"})) {
-    spec.containers.push_back(DecodeContainer(c));
-    if (!At(c, {"volumeMounts"}).empty()) spec.has_mounts = true;
+    spec.init_containers.push_back(DecodeContainer(c, security));
+  for (const Json& c : At(body, {"containers"}))
+    spec.containers.push_back(DecodeContainer(c, security));
+  if (const Json& group = At(security, {"fsGroup"}); group.is_number())
+    spec.fs_group = IntAt(security, {"fsGroup"});
+  for (const Json& v : At(body, {"volumes"})) {
+    spec.volumes.push_back(DecodeVolume(v));
+    if (!IsFileName(spec.volumes.back().name)) {
+      return absl::InvalidArgumentError(
+          StrCat("unusable volume name \"", spec.volumes.back().name, "\""));
+    }
   }
   for (const auto* list : {&spec.init_containers, &spec.containers}) {
     for (const ContainerSpec& c : *list) {
-      if (c.name.empty() || c.name.find('/') != std::string::npos ||
-          c.name.starts_with(".") || c.name.starts_with("_")) {
+      if (!IsFileName(c.name) || c.name.starts_with("_")) {
         return absl::InvalidArgumentError(
             StrCat("unusable container name \"", c.name, "\""));
       }

@@ -15,6 +15,9 @@
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
 #include "userspace/base/ip_address.h"
+#include "userspace/kubelet/resources.h"
+#include "userspace/kubelet/security_context.h"
+#include "userspace/kubelet/volumes/volume.h"
 
 namespace fairlead::kubelet {
 
@@ -44,11 +47,19 @@ struct Probe {
 };
 
 struct EnvVar {
-  enum class Source { kValue, kField, kConfigMap, kSecret, kUnsupported };
+  enum class Source {
+    kValue,
+    kField,
+    kResource,
+    kConfigMap,
+    kSecret,
+    kUnsupported
+  };
   std::string name;
   Source source = Source::kValue;
   std::string value;  // kValue: text with $(VAR); kField: the path
   std::string object, key;  // kConfigMap, kSecret
+  std::optional<ResourceRef> resource;  // kResource
   bool optional = false;
 };
 
@@ -67,6 +78,9 @@ struct ContainerSpec {
   std::string working_dir;
   std::optional<Probe> readiness, liveness, startup;
   std::optional<Action> pre_stop;
+  SecurityContext security;  // the pod's and its own
+  Resources resources;
+  std::vector<VolumeMount> mounts;
 };
 
 struct PodSpec {
@@ -76,7 +90,8 @@ struct PodSpec {
   std::string hostname;  // never empty
   std::map<std::string, std::string> labels, annotations;
   bool host_network = false;
-  bool has_mounts = false;  // a container mounts a volume (not supported)
+  std::optional<int64_t> fs_group;  // checked with the containers' groups
+  std::vector<Volume> volumes;
   RestartPolicy restart_policy = RestartPolicy::kAlways;
   absl::Duration grace = absl::Seconds(30);
   std::vector<ContainerSpec> init_containers, containers;

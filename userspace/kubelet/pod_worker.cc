@@ -42,7 +42,19 @@ PodWorker::PodWorker(const NodeServices& node, kube::Object pod, PodSpec spec)
       pod_(std::move(pod)),
       spec_(std::move(spec)),
       dir_(PodDir::For(node.options->PodsDir(), spec_.ns, spec_.name,
-                       spec_.uid)) {
+                       spec_.uid)),
+      env_objects_(node.loop, node.client, spec_.ns,
+                   [this] { ScheduleSync(); }),
+      volumes_({.loop = node.loop,
+                .client = node.client,
+                .pod_dir = dir_.path(),
+                .refresh = node.options->sync_frequency,
+                .on_change = [this] { ScheduleSync(); },
+                .on_failed =
+                    [this](const std::string& why) {
+                      Event(kube::EventType::kWarning, "FailedMount", why);
+                    }},
+               spec_.ns) {
   view_.start_time = Clock::Real().Now();
   view_.host_ips = node_.options->node_ips;
   for (const auto* list : {&spec_.init_containers, &spec_.containers}) {
@@ -132,6 +144,10 @@ void PodWorker::Sync() {
 
 void PodWorker::SyncRun(absl::Time now) {
   PodPlan plan = PlanPod(spec_, view_, now);
+  if (!plan.finished && !MountVolumes()) {
+    plan.create_sandbox = false;
+    plan.start.clear();
+  }
   if (plan.create_sandbox) {
     EnsureSandbox();
     if (!view_.sandbox_ready) return;
@@ -166,6 +182,22 @@ void PodWorker::SyncStop(absl::Time now) {
   TearDownSandbox();
   finished_ = true;
   if (removed_) CleanUp();
+}
+
+// Nothing is started before all of them are there.
+bool PodWorker::MountVolumes() {
+  if (spec_.volumes.empty()) return true;
+  // First: without a manifest the directory is nobody's.
+  absl::Status status;
+  if (!sandboxed_) status = dir_.Create();
+  if (!sandboxed_ && status.ok()) status = dir_.SaveManifest(pod_->dump());
+  if (!status.ok()) {
+    spdlog::warn("pod directory not made pod={}/{} error=\"{}\"", spec_.ns,
+                 spec_.name, status.ToString());
+    sandbox_retry_ = node_.loop->After(kRetry, [this] { ScheduleSync(); });
+    return false;
+  }
+  return volumes_.SetUp(MakeEnvContext());
 }
 
 NamespacePaths PodWorker::Namespaces() const {
@@ -216,17 +248,16 @@ absl::Status PodWorker::CreateSandbox() {
     FL_RETURN_IF_ERROR(
         WriteFileWhole(dir_.HostsPath(), HostsFile(spec_, view_.ips)));
   }
-  if (spec_.has_mounts) {
-    Event(kube::EventType::kWarning, "FailedMount",
-          "volumes aren't supported by this runtime: the containers see the "
-          "node's own file system, without them");
-  }
   view_.sandbox_ready = true;
   return absl::OkStatus();
 }
 
 // The addresses stay in the status, as the last that the pod had.
 void PodWorker::TearDownSandbox() {
+  if (const absl::Status removed = volumes_.TearDown(); !removed.ok()) {
+    spdlog::warn("pod volumes left behind pod={}/{} error=\"{}\"", spec_.ns,
+                 spec_.name, removed.ToString());
+  }
   if (!sandboxed_) return;
   absl::Status status = RemoveNamespaces(Namespaces());
   if (!spec_.host_network) {
@@ -320,6 +351,7 @@ void PodWorker::CleanUp() {
   for (const std::string& child : ListCgroups(cgroup))
     status.Update(KillCgroup(StrCat(cgroup, "/", child)));
   status.Update(RemoveCgroup(cgroup));
+  if (status.ok()) status = volumes_.TearDown();
   if (status.ok()) status = dir_.Remove();
   if (!status.ok()) {
     clean_delay_ =

@@ -23,12 +23,14 @@
 #include "userspace/kube/events.h"
 #include "userspace/kube/informer.h"
 #include "userspace/kubelet/crash_backoff.h"
+#include "userspace/kubelet/object_cache.h"
 #include "userspace/kubelet/options.h"
 #include "userspace/kubelet/pod_plan.h"
 #include "userspace/kubelet/pod_spec.h"
 #include "userspace/kubelet/probes/prober.h"
 #include "userspace/kubelet/runtime/container_process.h"
 #include "userspace/kubelet/runtime/pod_dir.h"
+#include "userspace/kubelet/volumes/pod_volumes.h"
 
 namespace fairlead::kubelet {
 
@@ -38,6 +40,7 @@ struct NodeServices {
   kube::Client* client = nullptr;
   kube::EventRecorder* events = nullptr;
   const Options* options = nullptr;
+  ResourceAmounts allocatable;
   // Addresses, one of each family; FailedPrecondition while the node has no
   // pod CIDR yet.
   std::function<absl::StatusOr<std::vector<IpAddress>>()> allocate_ips;
@@ -96,12 +99,11 @@ class PodWorker {
     absl::Time kill_at = absl::InfiniteFuture();
     std::unique_ptr<ActionCall> pre_stop;
   };
-  using EnvObject = absl::StatusOr<std::map<std::string, std::string>>;
-
   // pod_worker.cc: the pod as a whole.
   void Sync();
   void SyncRun(absl::Time now);
   void SyncStop(absl::Time now);
+  bool MountVolumes();
   void EnsureSandbox();
   absl::Status CreateSandbox();
   void TearDownSandbox();
@@ -136,7 +138,7 @@ class PodWorker {
   // False while objects that `container` takes its environment from are
   // being fetched.
   bool HaveEnvObjects(const ContainerSpec& container);
-  void FetchEnvObject(bool secret, const std::string& name);
+  EnvContext MakeEnvContext();
   void RecoverContainer(const ContainerSpec& container);
   bool WasReady(const std::string& container, const std::string& id) const;
 
@@ -146,8 +148,8 @@ class PodWorker {
   PodDir dir_;
   PodView view_;
   std::map<std::string, Container> containers_;
-  std::map<std::string, EnvObject> env_objects_;  // "secret/NAME"
-  std::map<std::string, std::unique_ptr<kube::Call>> env_calls_;
+  ObjectCache env_objects_;
+  PodVolumes volumes_;
 
   bool removed_ = false, finished_ = false, gone_ = false, sandboxed_ = false;
   bool release_only_ = false;

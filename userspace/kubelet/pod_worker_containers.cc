@@ -5,7 +5,6 @@
 
 #include <algorithm>
 
-#include "absl/strings/escaping.h"
 #include "userspace/base/clock.h"
 #include "userspace/base/status.h"
 #include "userspace/base/strings.h"
@@ -23,24 +22,6 @@ namespace {
 constexpr absl::Duration kFirstProbe = absl::Milliseconds(100);
 constexpr absl::Duration kConfigRetry = absl::Seconds(2);
 
-std::string ObjectKey(bool secret, const std::string& name) {
-  return StrCat(secret ? "secret/" : "configmap/", name);
-}
-
-std::map<std::string, std::string> DataOf(const Json& object, bool secret) {
-  std::map<std::string, std::string> values;
-  const Json& data = At(object, {"data"});
-  if (!data.is_object()) return values;
-  for (const auto& [key, value] : data.items()) {
-    if (!value.is_string()) continue;
-    std::string text = value.get<std::string>();
-    if (secret && !absl::Base64Unescape(value.get<std::string>(), &text))
-      continue;
-    values[key] = std::move(text);
-  }
-  return values;
-}
-
 // Each object that a container's environment comes from.
 std::vector<std::pair<bool, std::string>> EnvObjects(
     const ContainerSpec& container) {
@@ -54,6 +35,16 @@ std::vector<std::pair<bool, std::string>> EnvObjects(
     }
   }
   return objects;
+}
+
+// The pod's own volume wins over the kubelet's file.
+void AddUnlessMounted(const std::string& source, const std::string& target,
+                      std::vector<Mount>* mounts) {
+  for (const Mount& mount : *mounts) {
+    if (mount.target == target) return;
+  }
+  mounts->push_back({.source = source, .sub_path = "", .target = target,
+                     .read_only = false});
 }
 
 }  // namespace
@@ -71,8 +62,7 @@ ContainerConfig PodWorker::ConfigOf(const std::string& container,
   config.cgroup = cgroup + container;
   config.shim_cgroup = cgroup + "_shim";
   config.namespaces = Namespaces();
-  if (!spec_.host_network)
-    config.binds.emplace_back(dir_.HostsPath(), "/etc/hosts");
+  config.hide_below = node_.options->PodsDir();
   return config;
 }
 
@@ -95,7 +85,7 @@ void PodWorker::StartContainer(const ContainerSpec& container) {
   if (!HaveEnvObjects(container)) return;
   const int attempt = view.run ? view.run->attempt + 1 : 0;
   const absl::Status status = Launch(container, attempt);
-  env_objects_.clear();
+  env_objects_.Forget();
   if (status.ok()) {
     view.waiting_reason.clear();
     view.waiting_message.clear();
@@ -116,18 +106,18 @@ void PodWorker::StartContainer(const ContainerSpec& container) {
 }
 
 absl::Status PodWorker::Launch(const ContainerSpec& container, int attempt) {
-  EnvContext context{
-      .pod = &spec_,
-      .pod_ips = view_.ips,
-      .host_ips = view_.host_ips,
-      .lookup = [this](bool secret, const std::string& name) -> EnvObject {
-        return env_objects_.at(ObjectKey(secret, name));
-      }};
-  context.default_path = node_.options->default_path;
+  FL_RETURN_IF_ERROR(CheckSecurityContext(container.security, spec_.LongName(),
+                                          container.name));
+  const EnvContext context = MakeEnvContext();
   ContainerConfig config = ConfigOf(container.name, attempt);
   FL_ASSIGN_OR_RETURN(config.env, BuildEnv(container, context));
   FL_ASSIGN_OR_RETURN(config.args, BuildArgs(container, config.env));
+  FL_ASSIGN_OR_RETURN(config.mounts,
+                      volumes_.MountsOf(container, context, config.env));
+  if (!spec_.host_network)
+    AddUnlessMounted(dir_.HostsPath(), "/etc/hosts", &config.mounts);
   config.cwd = container.working_dir;
+  config.security = container.security;
   FL_RETURN_IF_ERROR(dir_.CreateContainer(container.name));
   dir_.Prune(container.name, 1);
 
@@ -356,36 +346,27 @@ void PodWorker::OnProbe(const std::string& container, std::string_view purpose,
 
 bool PodWorker::HaveEnvObjects(const ContainerSpec& container) {
   bool all = true;
-  for (const auto& [secret, name] : EnvObjects(container)) {
-    if (env_objects_.contains(ObjectKey(secret, name))) continue;
-    all = false;
-    FetchEnvObject(secret, name);
-  }
+  for (const auto& [secret, name] : EnvObjects(container))
+    all = env_objects_.Find(secret, name) != nullptr && all;
   return all;
 }
 
-void PodWorker::FetchEnvObject(bool secret, const std::string& name) {
-  const std::string key = ObjectKey(secret, name);
-  if (env_calls_.contains(key)) return;
-  env_calls_[key] = node_.client->Get(
-      secret ? kube::Secrets() : kube::ConfigMaps(), spec_.ns, name,
-      [this, key, secret, name](absl::StatusOr<Json> object) {
-        node_.loop->Post([call = std::shared_ptr<kube::Call>(
-                              std::move(env_calls_[key]))] {});
-        env_calls_.erase(key);
-        if (object.ok()) {
-          env_objects_.insert_or_assign(key, DataOf(*object, secret));
-        } else if (absl::IsNotFound(object.status())) {
-          env_objects_.insert_or_assign(
-              key, absl::NotFoundError(StrCat(secret ? "secret" : "configmap",
-                                              " \"", name, "\" not found")));
-        } else {
-          env_retry_ =
-              node_.loop->After(kConfigRetry, [this] { ScheduleSync(); });
-          return;
-        }
-        ScheduleSync();
-      });
+EnvContext PodWorker::MakeEnvContext() {
+  EnvContext context{
+      .pod = &spec_,
+      .pod_ips = view_.ips,
+      .host_ips = view_.host_ips,
+      .default_path = node_.options->default_path,
+      .allocatable = node_.allocatable,
+      .lookup = [this](bool secret, const std::string& name)
+          -> absl::StatusOr<std::map<std::string, std::string>> {
+        const auto* object = env_objects_.Find(secret, name);
+        if (object == nullptr)
+          return absl::UnavailableError(StrCat(name, " is being fetched"));
+        if (!object->ok()) return object->status();
+        return (*object)->text;
+      }};
+  return context;
 }
 
 void PodWorker::Recover() {

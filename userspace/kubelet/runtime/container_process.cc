@@ -48,6 +48,18 @@ void AddRecord(std::string* text, std::string_view key,
   text->push_back('\0');
 }
 
+// Without a group of its own a user is in group 0, as in container runtimes.
+void AddIdentity(std::string* text, const SecurityContext& security) {
+  if (security.no_new_privs) AddRecord(text, "no_new_privs", "1");
+  if (security.read_only_root) AddRecord(text, "read_only_root", "1");
+  AddRecord(text, "capabilities", StrCat(security.capabilities));
+  if (!security.ChangesIdentity()) return;
+  AddRecord(text, "user", StrCat(security.user.value_or(0)));
+  AddRecord(text, "group", StrCat(security.group.value_or(0)));
+  for (const int64_t group : security.extra_groups)
+    AddRecord(text, "extra_group", StrCat(group));
+}
+
 std::string FormatSpec(const ContainerConfig& config) {
   std::string text;
   AddRecord(&text, "net", config.namespaces.net);
@@ -62,8 +74,13 @@ std::string FormatSpec(const ContainerConfig& config) {
   AddRecord(&text, "out", config.prefix);
   for (const std::string& arg : config.args) AddRecord(&text, "arg", arg);
   for (const std::string& env : config.env) AddRecord(&text, "env", env);
-  for (const auto& [from, to] : config.binds)
-    AddRecord(&text, "bind", StrCat(from, "\n", to));
+  AddRecord(&text, "hide_below", config.hide_below);
+  for (const Mount& mount : config.mounts) {
+    AddRecord(&text, "mount",
+              StrCat(mount.source, "\n", mount.sub_path, "\n", mount.target,
+                     "\n", mount.read_only ? "ro" : "rw"));
+  }
+  AddIdentity(&text, config.security);
   return text;
 }
 

@@ -19,8 +19,16 @@
 #include "userspace/base/event_loop.h"
 #include "userspace/kubelet/runtime/fd_watch.h"
 #include "userspace/kubelet/runtime/namespaces.h"
+#include "userspace/kubelet/security_context.h"
 
 namespace fairlead::kubelet {
+
+// A file or folder of the node that the container sees somewhere else.
+struct Mount {
+  std::string source, sub_path;  // `sub_path` within it; "": all of it
+  std::string target;
+  bool read_only = false;
+};
 
 struct ContainerConfig {
   std::string shim;    // path of fairlead-shim
@@ -32,7 +40,10 @@ struct ContainerConfig {
   NamespacePaths namespaces;
   std::vector<std::string> args, env;
   std::string cwd;
-  std::vector<std::pair<std::string, std::string>> binds;  // file over file
+  SecurityContext security;
+  std::vector<Mount> mounts;
+  // The node's mounts below this folder are other pods' and not shown.
+  std::string hide_below;
 };
 
 // What is known of a run; a value.

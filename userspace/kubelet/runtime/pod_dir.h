@@ -5,6 +5,7 @@
 //     pod.json           the manifest as last seen
 //     sandbox            addresses and start time ("key=value" lines)
 //     hosts              /etc/hosts of its containers
+//     _volumes/NAME      pod_volumes.h
 //     ns/{ipc,uts}       namespaces (the network's is below --netns-dir)
 //     CONTAINER/N.log    output of run N (log_writer.h), N.log.1 what was
 //                        rotated; N.id, N.spec, N.state, N.exit as shim.cc

@@ -8,16 +8,7 @@
 //   fairlead-shim exec-tty SPEC PID ARG...  the same; standard input is a
 //                                     terminal, which becomes the command's own
 //
-// SPEC is a file of NUL-ended "key=value" records:
-//   net, ipc, uts     paths of namespaces to join (absent: the caller's)
-//   cgroup, shim_cgroup  cgroup v2 directories for the process and the shim
-//   cwd, log          working directory; file for output (log_writer.h)
-//   log_bytes, log_files  size of one log file, and how many are kept
-//   arg, env          each once per word; bind: "SOURCE\nTARGET" file mounts
-//   out               prefix of the files written here:
-//     OUT.state  shim, pid, pid_start (ticks), started (unix ns): running
-//     OUT.exit   code, signal, finished (unix ns), error: it has ended
-// Both are renamed into place, whole or not at all. Descriptor 3, if open, gets
+// SPEC is read by shim_spec.h. Descriptor 3, if open, gets
 // one line: "ok PID" or "error TEXT". Descriptor 4 is a lock on SPEC that the
 // kubelet took: it is held for as long as this process lives.
 #include <fcntl.h>
@@ -41,33 +32,17 @@
 #include <vector>
 
 #include "userspace/kubelet/runtime/log_writer.h"
+#include "userspace/kubelet/runtime/shim_identity.h"
+#include "userspace/kubelet/runtime/shim_mounts.h"
+#include "userspace/kubelet/runtime/shim_spec.h"
 
+namespace fairlead::shim {
 namespace {
 
-using fairlead::kubelet::LogWriter;
+using kubelet::LogWriter;
 
 constexpr int kReadyFd = 3;
 constexpr int kLockFd = 4;
-constexpr int kCannotStart = 128;  // containerd's code for "StartError"
-
-struct Spec {
-  std::string net, ipc, uts, cgroup, shim_cgroup, cwd, log, out;
-  std::vector<std::string> args, env, binds;
-  size_t log_bytes = 10u << 20;
-  int log_files = 5;
-};
-
-std::string ReadFile(const std::string& path) {
-  std::string text;
-  const int fd = open(path.c_str(), O_RDONLY | O_CLOEXEC);
-  if (fd < 0) return text;
-  char chunk[65536];
-  ssize_t n;
-  while ((n = read(fd, chunk, sizeof(chunk))) > 0)
-    text.append(chunk, static_cast<size_t>(n));
-  close(fd);
-  return text;
-}
 
 bool WriteFile(const std::string& path, const std::string& text, int flags) {
   const int fd = open(path.c_str(), O_WRONLY | O_CLOEXEC | flags, 0640);
@@ -81,33 +56,6 @@ void Publish(const std::string& path, const std::string& text) {
   const std::string fresh = path + ".tmp";
   if (WriteFile(fresh, text, O_CREAT | O_TRUNC))
     rename(fresh.c_str(), path.c_str());
-}
-
-bool ParseSpec(const std::string& path, Spec* spec) {
-  const std::string text = ReadFile(path);
-  for (size_t at = 0; at < text.size();) {
-    const std::string record = text.c_str() + at;
-    at += record.size() + 1;
-    const size_t eq = record.find('=');
-    if (eq == std::string::npos) return false;
-    const std::string key = record.substr(0, eq);
-    const std::string value = record.substr(eq + 1);
-    if (key == "net") spec->net = value;
-    else if (key == "ipc") spec->ipc = value;
-    else if (key == "uts") spec->uts = value;
-    else if (key == "cgroup") spec->cgroup = value;
-    else if (key == "shim_cgroup") spec->shim_cgroup = value;
-    else if (key == "cwd") spec->cwd = value;
-    else if (key == "log") spec->log = value;
-    else if (key == "log_bytes") spec->log_bytes = std::stoul("0" + value);
-    else if (key == "log_files") spec->log_files = std::stoi("0" + value);
-    else if (key == "out") spec->out = value;
-    else if (key == "arg") spec->args.push_back(value);
-    else if (key == "env") spec->env.push_back(value);
-    else if (key == "bind") spec->binds.push_back(value);
-    else return false;
-  }
-  return true;
 }
 
 long long UnixNanos() {
@@ -129,13 +77,6 @@ std::string StartTicks(pid_t pid) {
              : stat.substr(at + 1, stat.find(' ', at + 1) - at - 1);
 }
 
-// Ends the child with its reason on `report`.
-[[noreturn]] void Fail(int report, const std::string& what, int error) {
-  const std::string text = what + ": " + strerror(error);
-  if (write(report, text.data(), text.size()) < 0) _exit(kCannotStart);
-  _exit(kCannotStart);
-}
-
 void JoinCgroup(int report, const std::string& cgroup) {
   if (!cgroup.empty() && !WriteFile(cgroup + "/cgroup.procs", "0", 0))
     Fail(report, "join cgroup " + cgroup, errno);
@@ -146,42 +87,6 @@ void Join(int report, const std::string& path, int type) {
   const int fd = open(path.c_str(), O_RDONLY | O_CLOEXEC);
   if (fd < 0 || setns(fd, type) != 0) Fail(report, "join " + path, errno);
   close(fd);
-}
-
-// Copies of other pods' namespace mounts would keep those pods' networks alive
-// until this container ends.
-void DetachNamespaceMounts() {
-  const std::string mounts = ReadFile("/proc/self/mountinfo");
-  std::vector<std::string> targets;
-  for (size_t at = 0; at < mounts.size();) {
-    const size_t end = mounts.find('\n', at);
-    const std::string line = mounts.substr(at, end - at);
-    at = end == std::string::npos ? mounts.size() : end + 1;
-    if (line.find(" - nsfs ") == std::string::npos) continue;
-    size_t field = 0;
-    for (int i = 0; i < 4; ++i) field = line.find(' ', field) + 1;
-    targets.push_back(line.substr(field, line.find(' ', field) - field));
-  }
-  for (const std::string& target : targets)
-    umount2(target.c_str(), MNT_DETACH);
-}
-
-void SetUpMounts(int report, const Spec& spec) {
-  if (unshare(CLONE_NEWNS) != 0) Fail(report, "unshare mounts", errno);
-  if (mount(nullptr, "/", nullptr, MS_REC | MS_PRIVATE, nullptr) != 0)
-    Fail(report, "make mounts private", errno);
-  DetachNamespaceMounts();
-  if (mount("proc", "/proc", "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC,
-            nullptr) != 0) {
-    Fail(report, "mount /proc", errno);
-  }
-  for (const std::string& bind : spec.binds) {
-    const size_t split = bind.find('\n');
-    const std::string from = bind.substr(0, split);
-    const std::string to = bind.substr(split + 1);
-    if (mount(from.c_str(), to.c_str(), nullptr, MS_BIND, nullptr) != 0)
-      Fail(report, "mount " + to, errno);
-  }
 }
 
 void ResetSignals() {
@@ -205,6 +110,7 @@ void ResetSignals() {
   argv.push_back(nullptr);
   env.push_back(nullptr);
   ResetSignals();
+  TakeIdentity(report, spec);
   execvpe(argv[0], argv.data(), env.data());
   Fail(report, "exec " + args[0], errno);
 }
@@ -224,6 +130,13 @@ struct Output {
   setsid();
   const int null = open("/dev/null", O_RDONLY | O_CLOEXEC);
   if (null < 0) Fail(report, "open /dev/null", errno);
+  // So that /dev/stdout and /dev/stderr can be opened by name.
+  if (spec.has_identity) {
+    for (const int end : {output.out[1], output.err[1]}) {
+      if (fchown(end, spec.user, spec.group) != 0)
+        Fail(report, "own the output", errno);
+    }
+  }
   dup2(null, 0);
   dup2(output.out[1], 1);
   dup2(output.err[1], 2);
@@ -364,9 +277,7 @@ int ExecBeside(Spec spec, const std::string& pid,
   return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
 }
 
-}  // namespace
-
-int main(int argc, char** argv) {
+int Main(int argc, char** argv) {
   const std::string verb = argc > 2 ? argv[1] : "";
   Spec spec;
   const bool terminal = verb == "exec-tty";
@@ -384,4 +295,11 @@ int main(int argc, char** argv) {
   if (verb == "run") return Run(spec);
   return ExecBeside(spec, argv[3],
                     std::vector<std::string>(argv + 4, argv + argc), terminal);
+}
+
+}  // namespace
+}  // namespace fairlead::shim
+
+int main(int argc, char** argv) {
+  return fairlead::shim::Main(argc, argv);
 }

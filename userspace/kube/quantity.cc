@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "control/api/quantity.h"
+#include "userspace/kube/quantity.h"
 
 #include <algorithm>
 #include <limits>
@@ -9,7 +9,7 @@
 #include "userspace/base/status.h"
 #include "userspace/base/strings.h"
 
-namespace fairlead::api {
+namespace fairlead::kube {
 namespace {
 
 constexpr __int128 kNano = 1'000'000'000;
@@ -208,4 +208,4 @@ Quantity& Quantity::operator-=(const Quantity& other) {
   return *this;
 }
 
-}  // namespace fairlead::api
+}  // namespace fairlead::kube
