@@ -84,7 +84,9 @@ TEST_F(PlanTest, RestartPolicies) {
 }
 
 TEST_F(PlanTest, InitContainersComeOneAfterTheOther) {
-  spec_.init_containers = {{.name = "i1"}, {.name = "i2"}};
+  spec_.init_containers = {
+      {.name = "i1", .role = ContainerRole::kInit},
+      {.name = "i2", .role = ContainerRole::kInit}};
   EXPECT_THAT(Plan().start, ElementsAre("i1"));
   Runs("i1");
   EXPECT_THAT(Plan().start, IsEmpty());
@@ -97,11 +99,40 @@ TEST_F(PlanTest, InitContainersComeOneAfterTheOther) {
 }
 
 TEST_F(PlanTest, FailedInitContainerEndsAPodThatIsNotRestarted) {
-  spec_.init_containers = {{.name = "i"}};
+  spec_.init_containers = {{.name = "i", .role = ContainerRole::kInit}};
   spec_.restart_policy = RestartPolicy::kNever;
   Exits("i", 1);
   EXPECT_TRUE(Plan().finished);
   EXPECT_THAT(Plan().start, IsEmpty());
+}
+
+TEST_F(PlanTest, SidecarsAreStartedFirstKeptRunningAndStoppedLast) {
+  spec_.init_containers = {{.name = "s1", .role = ContainerRole::kSidecar},
+                           {.name = "s2", .role = ContainerRole::kSidecar}};
+  spec_.restart_policy = RestartPolicy::kNever;
+  EXPECT_THAT(Plan().start, ElementsAre("s1"));
+  Runs("s1");
+  EXPECT_THAT(Plan().start, IsEmpty()) << "not before it has started";
+  view_.containers["s1"].started = true;
+  EXPECT_THAT(Plan().start, ElementsAre("s2"));
+  Runs("s2");
+  view_.containers["s2"].started = true;
+  EXPECT_THAT(Plan().start, ElementsAre("a", "b"));
+  Runs("a");
+  Runs("b");
+  Exits("s1", 0);
+  EXPECT_THAT(Plan().start, ElementsAre("s1")) << "whatever the pod's policy";
+  Runs("s1");
+  Exits("a", 0);
+  EXPECT_THAT(Plan().stop, IsEmpty());
+  Exits("b", 1);
+  EXPECT_THAT(Plan().stop, ElementsAre("s2"));
+  EXPECT_FALSE(Plan().finished);
+  Exits("s2", 137);
+  EXPECT_THAT(Plan().start, IsEmpty());
+  EXPECT_THAT(Plan().stop, ElementsAre("s1"));
+  Exits("s1", 143);
+  EXPECT_TRUE(Plan().finished);
 }
 
 TEST_F(PlanTest, AStoppingPodStartsNothing) {

@@ -65,9 +65,10 @@ Kubelet::Kubelet(EventLoop* loop, kube::Transport* transport, Options options)
       node_(loop, &client_, &options_),
       pods_(loop, transport, PodsOf(options_.node_name)),
       nodes_(loop, transport, AllNodes()),
+      sampler_(loop, options_.node_name, [this] { return PodsToSample(); }),
       server_(loop, [this](const std::string& ns, const std::string& name) {
         return FindPod(ns, name);
-      }) {}
+      }, [this] { return sampler_.Look(); }) {}
 
 Kubelet::~Kubelet() = default;
 
@@ -127,6 +128,7 @@ absl::Status Kubelet::Start() {
   });
   spdlog::info("resource requests and limits are recorded, not enforced");
   node_.Start();
+  sampler_.Start();
   pods_.Start();
   nodes_.Start();
   return absl::OkStatus();
@@ -194,6 +196,29 @@ PodWorker* Kubelet::FindPod(const std::string& ns,
     if (found == nullptr || !worker->removed()) found = worker.get();
   }
   return found;
+}
+
+std::vector<SampledPod> Kubelet::PodsToSample() const {
+  std::vector<SampledPod> pods;
+  for (const auto& [uid, worker] : workers_) {
+    if (worker->finished()) continue;
+    const PodSpec& spec = worker->spec();
+    SampledPod pod{.stats = {.ns = spec.ns,
+                             .name = spec.name,
+                             .uid = uid,
+                             .started = worker->view().start_time,
+                             .containers = {}},
+                   .cgroup = StrCat(options_.PodsCgroup(), "/", uid)};
+    for (const auto& [name, view] : worker->view().containers) {
+      if (!view.run || view.run->state != ContainerRun::State::kRunning)
+        continue;
+      ContainerStats& container = pod.stats.containers.emplace_back();
+      container.name = name;
+      container.sample.started = view.run->started;
+    }
+    pods.push_back(std::move(pod));
+  }
+  return pods;
 }
 
 int Kubelet::ActivePods() const {

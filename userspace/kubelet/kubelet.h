@@ -22,6 +22,7 @@
 #include "userspace/kubelet/options.h"
 #include "userspace/kubelet/pod_worker.h"
 #include "userspace/kubelet/server/kubelet_server.h"
+#include "userspace/kubelet/stats/sampler.h"
 
 namespace fairlead::kubelet {
 
@@ -49,6 +50,7 @@ class Kubelet {
   void ReleaseIps(const std::vector<IpAddress>& ips);
   void ApplyRoutes();
   int ActivePods() const;
+  std::vector<SampledPod> PodsToSample() const;
   PodWorker* FindPod(const std::string& ns, const std::string& name) const;
 
   EventLoop* loop_;
@@ -59,6 +61,7 @@ class Kubelet {
   kube::Informer pods_, nodes_;
   std::map<std::string, std::unique_ptr<PodWorker>> workers_;  // by uid
   std::vector<std::unique_ptr<PodWorker>> graves_;  // destroyed on next turn
+  Sampler sampler_;
   KubeletServer server_;
   std::vector<IpPool> pools_;
   bool synced_ = false, routes_scheduled_ = false;

@@ -42,6 +42,8 @@ struct PodView {
   absl::Time start_time;
   // Set when the node refused the pod ("OutOfpods"): it never runs.
   std::string rejected_reason, rejected_message;
+  // Set when the node ended the pod before its time ("DeadlineExceeded").
+  std::string ended_reason, ended_message;
   bool stopping = false;  // it is to go: nothing is started any more
   std::map<std::string, ContainerView> containers;  // by name
 
@@ -52,6 +54,8 @@ struct PodView {
 struct PodPlan {
   bool create_sandbox = false;
   std::vector<std::string> start;
+  // Sidecars whose work is over.
+  std::vector<std::string> stop;
   // Nothing runs and nothing will: the pod has succeeded or failed.
   bool finished = false;
   // When to ask again without an event; infinite: never.
@@ -62,8 +66,14 @@ struct PodPlan {
                               absl::Time now);
 
 // Whether a container that ended so is started again.
-bool IsRestarted(RestartPolicy policy, const ContainerRun& run);
-// Whether all init containers have succeeded.
+bool IsRestarted(RestartPolicy policy, const ContainerSpec& container,
+                 const ContainerRun& run);
+// What is to be stopped now, of a pod that is to go: sidecars outlive the
+// containers that they were started before.
+std::vector<std::string> NextToStop(const PodSpec& spec, const PodView& view);
+// Whether an init container is through, or a sidecar has started.
+bool IsInitDone(const ContainerSpec& container, const ContainerView& view);
+// Whether all of them are, or were once.
 bool IsInitialized(const PodSpec& spec, const PodView& view);
 
 }  // namespace fairlead::kubelet

@@ -133,6 +133,14 @@ ContainerSpec DecodeContainer(const Json& json, const Json& security) {
   container.readiness = DecodeProbe(At(json, {"readinessProbe"}), json);
   container.liveness = DecodeProbe(At(json, {"livenessProbe"}), json);
   container.startup = DecodeProbe(At(json, {"startupProbe"}), json);
+  if (const Json& hook = At(json, {"lifecycle", "postStart"});
+      hook.is_object()) {
+    container.post_start = DecodeAction(hook, json);
+  }
+  container.message_path =
+      StringAt(json, {"terminationMessagePath"}, "/dev/termination-log");
+  container.message_from_log =
+      StringAt(json, {"terminationMessagePolicy"}) == "FallbackToLogsOnError";
   if (const Json& hook = At(json, {"lifecycle", "preStop"}); hook.is_object())
     container.pre_stop = DecodeAction(hook, json);
   container.resources = DecodeResources(At(json, {"resources"}));
@@ -205,8 +213,17 @@ absl::StatusOr<PodSpec> DecodePod(const Json& pod) {
   spec.grace =
       absl::Seconds(IntAt(body, {"terminationGracePeriodSeconds"}, 30));
   const Json& security = At(body, {"securityContext"});
-  for (const Json& c : At(body, {"initContainers"}))
+  for (const Json& c : At(body, {"initContainers"})) {
     spec.init_containers.push_back(DecodeContainer(c, security));
+    spec.init_containers.back().role =
+        StringAt(c, {"restartPolicy"}) == "Always" ? ContainerRole::kSidecar
+                                                   : ContainerRole::kInit;
+  }
+  if (const Json& limit = At(body, {"activeDeadlineSeconds"});
+      limit.is_number()) {
+    spec.active_deadline =
+        absl::Seconds(IntAt(body, {"activeDeadlineSeconds"}));
+  }
   for (const Json& c : At(body, {"containers"}))
     spec.containers.push_back(DecodeContainer(c, security));
   if (const Json& group = At(security, {"fsGroup"}); group.is_number())

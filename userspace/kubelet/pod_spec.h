@@ -69,6 +69,9 @@ struct EnvFrom {
   bool optional = false;
 };
 
+// A sidecar is an init container that goes on running beside the others.
+enum class ContainerRole { kApp, kInit, kSidecar };
+
 struct ContainerSpec {
   std::string name;
   std::string image;
@@ -77,10 +80,13 @@ struct ContainerSpec {
   std::vector<EnvFrom> env_from;
   std::string working_dir;
   std::optional<Probe> readiness, liveness, startup;
-  std::optional<Action> pre_stop;
+  std::optional<Action> post_start, pre_stop;
   SecurityContext security;  // the pod's and its own
   Resources resources;
   std::vector<VolumeMount> mounts;
+  ContainerRole role = ContainerRole::kApp;
+  std::string message_path;  // of its termination message; never empty
+  bool message_from_log = false;  // terminationMessagePolicy
 };
 
 struct PodSpec {
@@ -94,6 +100,7 @@ struct PodSpec {
   std::vector<Volume> volumes;
   RestartPolicy restart_policy = RestartPolicy::kAlways;
   absl::Duration grace = absl::Seconds(30);
+  std::optional<absl::Duration> active_deadline;  // from the pod's start
   std::vector<ContainerSpec> init_containers, containers;
   std::vector<std::string> readiness_gates;
   // Set once the pod is to go: when it must be gone, and the grace it has.

@@ -17,6 +17,8 @@ Json Terminated(const ContainerRun& run) {
             {"finishedAt", KubeTime(run.finished)},
             {"containerID", ContainerId(run)}};
   if (run.signal != 0) t["signal"] = run.signal;
+  if (run.oom_killed) t["reason"] = "OOMKilled";
+  if (!run.message.empty()) t["message"] = run.message;
   if (!run.start_error.empty()) {
     t["reason"] = "StartError";
     t["message"] =
@@ -46,10 +48,7 @@ States StatesOf(const PodSpec& spec, const ContainerSpec& container,
   }
   if (c.Exited()) {
     const bool again =
-        !view.stopping &&
-        (init ? c.run->exit_code != 0 &&
-                    spec.restart_policy != RestartPolicy::kNever
-              : IsRestarted(spec.restart_policy, *c.run));
+        !view.stopping && IsRestarted(spec.restart_policy, container, *c.run);
     if (again && !c.waiting_reason.empty()) {
       s.state = Waiting(c.waiting_reason, c.waiting_message);
       s.last = Terminated(*c.run);
@@ -87,8 +86,9 @@ Json ContainerStatus(const PodSpec& spec, const ContainerSpec& container,
                  {"state", states.state},
                  {"lastState", states.last},
                  {"restartCount", c.run ? c.run->attempt : 0},
-                 {"ready", init ? c.Exited() && c.run->exit_code == 0
-                                : running && c.ready},
+                 {"ready", container.role == ContainerRole::kInit
+                               ? IsInitDone(container, c)
+                               : running && c.ready},
                  {"started", running && c.started}};
   if (c.run) status["containerID"] = ContainerId(*c.run);
   return status;
@@ -121,20 +121,23 @@ std::string Phase(const PodSpec& spec, const PodView& view) {
   if (!view.rejected_reason.empty()) return "Failed";
   const Counts n = CountContainers(spec, view);
   const int total = static_cast<int>(spec.containers.size());
+  if (!view.ended_reason.empty())
+    return view.AnyRunning() ? "Running" : "Failed";
   if (view.stopping && n.running == 0 && n.waiting < total)
     return n.succeeded == total ? "Succeeded" : "Failed";
   if (!IsInitialized(spec, view)) {
     for (const ContainerSpec& init : spec.init_containers) {
       const ContainerView& c = view.Of(init.name);
       if (c.Exited() && c.run->exit_code != 0 &&
-          spec.restart_policy == RestartPolicy::kNever) {
+          !IsRestarted(spec.restart_policy, init, *c.run)) {
         return "Failed";
       }
     }
     return "Pending";
   }
   if (n.waiting > 0) return "Pending";
-  if (n.running > 0 || spec.restart_policy == RestartPolicy::kAlways)
+  // A sidecar may still be on its way out.
+  if (view.AnyRunning() || spec.restart_policy == RestartPolicy::kAlways)
     return "Running";
   if (n.succeeded == n.stopped) return "Succeeded";
   return spec.restart_policy == RestartPolicy::kNever ? "Failed" : "Running";
@@ -166,11 +169,14 @@ Condition ContainersReady(const PodSpec& spec, const PodView& view,
     return c;
   }
   std::vector<std::string> unready;
-  for (const ContainerSpec& container : spec.containers) {
-    const ContainerView& v = view.Of(container.name);
-    const bool running =
-        v.run && v.run->state == ContainerRun::State::kRunning;
-    if (!running || !v.ready) unready.push_back(container.name);
+  for (const auto* list : {&spec.init_containers, &spec.containers}) {
+    for (const ContainerSpec& container : *list) {
+      if (container.role == ContainerRole::kInit) continue;
+      const ContainerView& v = view.Of(container.name);
+      const bool running =
+          v.run && v.run->state == ContainerRun::State::kRunning;
+      if (!running || !v.ready) unready.push_back(container.name);
+    }
   }
   c.value = unready.empty();
   if (!c.value) {
@@ -187,8 +193,7 @@ std::vector<Condition> Conditions(const PodSpec& spec, const PodView& view,
   if (phase != "Succeeded" && !IsInitialized(spec, view)) {
     std::vector<std::string> incomplete;
     for (const ContainerSpec& init : spec.init_containers) {
-      const ContainerView& c = view.Of(init.name);
-      if (!c.Exited() || c.run->exit_code != 0)
+      if (!IsInitDone(init, view.Of(init.name)))
         incomplete.push_back(init.name);
     }
     initialized.value = false;
@@ -270,6 +275,10 @@ Json BuildPodStatus(const PodSpec& spec, const PodView& view,
     status["reason"] = view.rejected_reason;
     status["message"] = view.rejected_message;
     return status;
+  }
+  if (!view.ended_reason.empty()) {
+    status["reason"] = view.ended_reason;
+    status["message"] = view.ended_message;
   }
   Json conditions = Json::array();
   for (const Condition& c : Conditions(spec, view, phase, current))

@@ -114,6 +114,27 @@ void PodWorker::Reject(std::string reason, std::string message) {
   ScheduleSync();
 }
 
+void PodWorker::End(std::string reason, std::string message) {
+  if (StopWanted() || finished_) return;
+  view_.ended_reason = std::move(reason);
+  view_.ended_message = std::move(message);
+  stop_deadline_ = Clock::Real().Now() + spec_.grace;
+  ScheduleSync();
+}
+
+// When to look again.
+absl::Time PodWorker::CheckDeadline(absl::Time now) {
+  if (!spec_.active_deadline || StopWanted() || finished_)
+    return absl::InfiniteFuture();
+  const absl::Time until = view_.start_time + *spec_.active_deadline;
+  if (now < until) return until;
+  const char* const text =
+      "Pod was active on the node longer than the specified deadline";
+  Event(kube::EventType::kNormal, "DeadlineExceeded", text);
+  End("DeadlineExceeded", text);
+  return absl::InfiniteFuture();
+}
+
 void PodWorker::Event(kube::EventType type, std::string_view reason,
                       std::string_view message, std::string_view container) {
   std::string field;
@@ -132,6 +153,7 @@ void PodWorker::Sync() {
   if (gone_) return;
   const absl::Time now = Clock::Real().Now();
   wake_.Cancel();
+  deadline_ = CheckDeadline(now);
   view_.stopping = StopWanted();
   RefreshViews();
   if (StopWanted()) {
@@ -159,7 +181,9 @@ void PodWorker::SyncRun(absl::Time now) {
     return;
   }
   for (const std::string& name : plan.start) StartContainer(*spec_.Find(name));
-  absl::Time wake = plan.wake;
+  for (const std::string& name : plan.stop)
+    StopContainer(name, now + spec_.grace, StrCat("Stopping container ", name));
+  absl::Time wake = std::min(plan.wake, deadline_);
   for (auto& [name, container] : containers_) {
     if (!container.stopping) continue;
     AdvanceStop(name, now);
@@ -169,10 +193,15 @@ void PodWorker::SyncRun(absl::Time now) {
 }
 
 void PodWorker::SyncStop(absl::Time now) {
-  for (const auto& [name, container] : view_.containers) {
-    if (!container.Running()) continue;
+  for (const std::string& name : NextToStop(spec_, view_))
     StopContainer(name, stop_deadline_, StrCat("Stopping container ", name));
-    AdvanceStop(name, now);
+  for (auto& [name, container] : containers_) {
+    // Sidecars wait for the others, but not longer than the grace.
+    if (!container.stopping && now >= stop_deadline_ &&
+        view_.Of(name).Running()) {
+      StopContainer(name, now, StrCat("Stopping container ", name));
+    }
+    if (container.stopping) AdvanceStop(name, now);
   }
   if (view_.AnyRunning()) {
     // Past the deadline SIGKILL is out; what is left is to wait for the end.
@@ -282,7 +311,7 @@ void PodWorker::Publish(absl::Time now) {
   const Json& current = At(*pod_, {"status"});
   Json status = BuildPodStatus(spec_, view_, current, published_, now);
   if (status == published_) {
-    if (StopWanted() && !view_.AnyRunning()) DeleteFromApi();
+    if (DeleteWanted() && !view_.AnyRunning()) DeleteFromApi();
     return;
   }
   const Json patch = StatusPatch(
@@ -315,9 +344,9 @@ void PodWorker::OnPublished(const absl::Status& status) {
 }
 
 // With the status that the API has now: a restarted kubelet takes from it which
-// containers were ready.
+// containers were ready, and that the pod was ended.
 void PodWorker::SaveManifest() {
-  if (!sandboxed_) return;
+  if (!sandboxed_ && view_.ended_reason.empty()) return;
   Json manifest = *pod_;
   manifest["status"] = published_;
   if (const absl::Status saved = dir_.SaveManifest(manifest.dump());

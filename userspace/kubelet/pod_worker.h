@@ -75,6 +75,9 @@ class PodWorker {
   const std::vector<IpAddress>& ips() const { return view_.ips; }
   bool removed() const { return removed_; }    // the API has it no more
   bool finished() const { return finished_; }  // only its record is left
+  const PodView& view() const { return view_; }
+  // Nothing of it runs on: it has failed, for a reason of the node's.
+  void End(std::string reason, std::string message);
 
   // For the kubelet's server. The run whose log is meant; InvalidArgument with
   // a kubelet's words.
@@ -96,6 +99,7 @@ class PodWorker {
     std::unique_ptr<Prober> readiness, liveness, startup;
     // Being stopped; its hook, and when SIGKILL is due.
     bool stopping = false, term_sent = false;
+    std::unique_ptr<ActionCall> post_start;  // not ready while it runs
     absl::Time kill_at = absl::InfiniteFuture();
     std::unique_ptr<ActionCall> pre_stop;
   };
@@ -113,7 +117,11 @@ class PodWorker {
   void DeleteFromApi();
   void CleanUp();
   void WakeAt(absl::Time when);
-  bool StopWanted() const { return removed_ || spec_.deletion_deadline; }
+  bool StopWanted() const {
+    return DeleteWanted() || !view_.ended_reason.empty();
+  }
+  bool DeleteWanted() const { return removed_ || spec_.deletion_deadline; }
+  absl::Time CheckDeadline(absl::Time now);
   NamespacePaths Namespaces() const;
   void Event(kube::EventType type, std::string_view reason,
              std::string_view message, std::string_view container = "");
@@ -125,7 +133,9 @@ class PodWorker {
                      std::string_view why);
   void AdvanceStop(const std::string& name, absl::Time now);
   void RefreshViews();
-  void OnExit(const std::string& name, Container* c, ContainerView* view);
+  void OnStarted(const ContainerSpec& container, Container* c);
+  void OnExit(const ContainerSpec& container, Container* c,
+              ContainerView* view);
   void SyncProbes(const ContainerSpec& container, Container* c,
                   ContainerView* view);
   std::unique_ptr<Prober> MakeProber(const ContainerSpec& container,
@@ -154,6 +164,7 @@ class PodWorker {
   bool removed_ = false, finished_ = false, gone_ = false, sandboxed_ = false;
   bool release_only_ = false;
   absl::Time stop_deadline_ = absl::InfiniteFuture();
+  absl::Time deadline_ = absl::InfiniteFuture();  // activeDeadlineSeconds
   bool sync_scheduled_ = false;
   Timer wake_, sandbox_retry_, publish_retry_, env_retry_, clean_retry_;
   absl::Duration publish_delay_, clean_delay_;

@@ -2,8 +2,10 @@
 // The part of PodWorker that deals with single containers.
 #include <signal.h>
 #include <spdlog/spdlog.h>
+#include <sys/stat.h>
 
 #include <algorithm>
+#include <cerrno>
 
 #include "userspace/base/clock.h"
 #include "userspace/base/status.h"
@@ -13,6 +15,8 @@
 #include "userspace/kubelet/pod_status.h"
 #include "userspace/kubelet/pod_streams.h"
 #include "userspace/kubelet/pod_worker.h"
+#include "userspace/kubelet/runtime/files.h"
+#include "userspace/kubelet/runtime/termination_message.h"
 
 namespace fairlead::kubelet {
 namespace {
@@ -20,6 +24,8 @@ namespace {
 // A server needs a moment to listen: a first probe at once would fail and so
 // cost a whole period.
 constexpr absl::Duration kFirstProbe = absl::Milliseconds(100);
+// Of a postStart hook, which Kubernetes gives any time it wants.
+constexpr absl::Duration kHookLimit = absl::Hours(24);
 constexpr absl::Duration kConfigRetry = absl::Seconds(2);
 
 // Each object that a container's environment comes from.
@@ -63,6 +69,8 @@ ContainerConfig PodWorker::ConfigOf(const std::string& container,
   config.shim_cgroup = cgroup + "_shim";
   config.namespaces = Namespaces();
   config.hide_below = node_.options->PodsDir();
+  const ContainerSpec* spec = spec_.Find(container);
+  config.message_from_log = spec != nullptr && spec->message_from_log;
   return config;
 }
 
@@ -116,10 +124,16 @@ absl::Status PodWorker::Launch(const ContainerSpec& container, int attempt) {
                       volumes_.MountsOf(container, context, config.env));
   if (!spec_.host_network)
     AddUnlessMounted(dir_.HostsPath(), "/etc/hosts", &config.mounts);
+  const std::string message = config.prefix + kMessageEnding;
+  AddUnlessMounted(message, container.message_path, &config.mounts);
   config.cwd = container.working_dir;
   config.security = container.security;
   FL_RETURN_IF_ERROR(dir_.CreateContainer(container.name));
   dir_.Prune(container.name, 1);
+  FL_RETURN_IF_ERROR(WriteFileWhole(message, ""));
+  // Whoever the container runs as may write it.
+  if (chmod(message.c_str(), 0666) != 0)
+    return ErrnoStatus(errno, "set mode of", message);
 
   Container& c = containers_[container.name];
   FL_ASSIGN_OR_RETURN(auto process,
@@ -195,25 +209,47 @@ void PodWorker::RefreshViews() {
       view.run = c.process->run();
       if (view.run->state == ContainerRun::State::kRunning &&
           !c.started_seen) {
-        c.started_seen = true;
-        spdlog::info("container started pod={}/{} container={} attempt={} "
-                     "pid={}", spec_.ns, spec_.name, container.name,
-                     view.run->attempt, view.run->pid);
-        Event(kube::EventType::kNormal, "Started",
-              StrCat("Started container ", container.name), container.name);
+        OnStarted(container, &c);
       }
-      if (view.Exited() && !c.exit_seen) OnExit(container.name, &c, &view);
+      if (view.Exited() && !c.exit_seen) OnExit(container, &c, &view);
       SyncProbes(container, &c, &view);
     }
   }
 }
 
-void PodWorker::OnExit(const std::string& name, Container* c,
+void PodWorker::OnStarted(const ContainerSpec& container, Container* c) {
+  const std::string& name = container.name;
+  const ContainerRun& run = c->process->run();
+  c->started_seen = true;
+  spdlog::info("container started pod={}/{} container={} attempt={} pid={}",
+               spec_.ns, spec_.name, name, run.attempt, run.pid);
+  Event(kube::EventType::kNormal, "Started",
+        StrCat("Started container ", name), name);
+  if (!container.post_start) return;
+  c->post_start = RunAction(
+      node_.loop, *container.post_start, TargetOf(name), kHookLimit,
+      [this, name](const ActionResult& result) {
+        // Not destroyed here: this is its own callback.
+        node_.loop->Post([call = std::shared_ptr<ActionCall>(
+                              std::move(containers_[name].post_start))] {});
+        if (!result.success) {
+          Event(kube::EventType::kWarning, "FailedPostStartHook",
+                StrCat("PostStartHook failed: ", result.message), name);
+          StopContainer(name, Clock::Real().Now() + spec_.grace,
+                        "FailedPostStartHook");
+        }
+        ScheduleSync();
+      });
+}
+
+void PodWorker::OnExit(const ContainerSpec& container, Container* c,
                        ContainerView* view) {
+  const std::string& name = container.name;
   const ContainerRun& run = *view->run;
   c->exit_seen = true;
   c->stopping = false;
   c->pre_stop.reset();
+  c->post_start.reset();
   view->backoff = c->backoff.OnExit(run.finished - run.started);
   view->restart_at = run.finished + view->backoff;
   spdlog::info("container ended pod={}/{} container={} attempt={} code={} "
@@ -226,7 +262,8 @@ void PodWorker::OnExit(const std::string& name, Container* c,
           name);
   }
   const bool again =
-      !view_.stopping && IsRestarted(spec_.restart_policy, run);
+      !view_.stopping &&
+      IsRestarted(spec_.restart_policy, container, run);
   if (again && view->backoff > absl::ZeroDuration()) {
     Event(kube::EventType::kWarning, "BackOff",
           StrCat("Back-off restarting failed container ", name, " in pod ",
@@ -286,7 +323,8 @@ std::unique_ptr<Prober> PodWorker::MakeProber(const ContainerSpec& container,
 
 void PodWorker::SyncProbes(const ContainerSpec& container, Container* c,
                            ContainerView* view) {
-  if (view->run->state != ContainerRun::State::kRunning) {
+  if (view->run->state != ContainerRun::State::kRunning ||
+      c->post_start != nullptr) {
     c->readiness.reset();
     c->liveness.reset();
     c->startup.reset();
@@ -375,6 +413,15 @@ void PodWorker::Recover() {
     view_.ips = record->ips;
     view_.start_time = record->start_time;
     sandboxed_ = true;
+  }
+  const Json& status = At(*pod_, {"status"});
+  if (!sandboxed_) {
+    absl::ParseTime(absl::RFC3339_full, StringAt(status, {"startTime"}),
+                    &view_.start_time, nullptr);
+  }
+  if (StringAt(status, {"phase"}) == "Failed") {
+    view_.ended_reason = StringAt(status, {"reason"});
+    view_.ended_message = StringAt(status, {"message"});
   }
   // The grace began when the API said, not when this kubelet did.
   if (spec_.deletion_deadline)

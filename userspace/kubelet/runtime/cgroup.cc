@@ -9,6 +9,7 @@
 
 #include <cerrno>
 #include <filesystem>
+#include <fstream>
 
 #include "userspace/base/status.h"
 #include "userspace/base/strings.h"
@@ -53,6 +54,16 @@ absl::Status RemoveCgroup(const std::string& path) {
   if (errno == EBUSY)
     return absl::UnavailableError(StrCat("cgroup ", path, " is in use"));
   return ErrnoStatus(errno, "remove cgroup", path);
+}
+
+int OomKills(const std::string& path) {
+  std::ifstream events(path + "/memory.events");
+  std::string name;
+  int count = 0;
+  while (events >> name >> count) {
+    if (name == "oom_kill") return count;
+  }
+  return 0;
 }
 
 absl::Status CheckCgroupRoot(const std::string& path) {

@@ -19,6 +19,9 @@ namespace fairlead::kubelet {
 [[nodiscard]] absl::Status RemoveCgroup(const std::string& path);
 // Names of the cgroups directly below.
 std::vector<std::string> ListCgroups(const std::string& path);
+// How many of its processes the kernel killed for want of memory; 0 without a
+// memory controller.
+int OomKills(const std::string& path);
 // Error unless `path` is in a cgroup v2 file system.
 [[nodiscard]] absl::Status CheckCgroupRoot(const std::string& path);
 

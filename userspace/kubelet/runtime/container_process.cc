@@ -18,6 +18,7 @@
 #include "userspace/kubelet/runtime/cgroup.h"
 #include "userspace/kubelet/runtime/files.h"
 #include "userspace/kubelet/runtime/spawn.h"
+#include "userspace/kubelet/runtime/termination_message.h"
 
 namespace fairlead::kubelet {
 namespace {
@@ -111,6 +112,8 @@ absl::StatusOr<std::unique_ptr<ContainerProcess>> ContainerProcess::Start(
   auto process = std::unique_ptr<ContainerProcess>(
       new ContainerProcess(loop, attempt, config, std::move(on_change)));
   process->run_.id = RandomId();
+  // A new one counts from zero what the out-of-memory killer takes.
+  (void)RemoveCgroup(config.cgroup);
   FL_RETURN_IF_ERROR(MakeCgroup(config.cgroup));
   FL_RETURN_IF_ERROR(MakeCgroup(config.shim_cgroup));
   FL_RETURN_IF_ERROR(
@@ -208,6 +211,10 @@ void ContainerProcess::Finish() {
                       {"finished", StrCat(absl::ToUnixNanos(run_.finished))}}));
   }
   if (run_.started == absl::Time()) run_.started = run_.finished;
+  run_.oom_killed = run_.signal == SIGKILL && OomKills(config_.cgroup) > 0;
+  run_.message =
+      TerminationMessage(config_.prefix + kMessageEnding, config_.log,
+                         config_.message_from_log && run_.exit_code != 0);
 }
 
 absl::StatusOr<std::unique_ptr<ContainerProcess>> ContainerProcess::Recover(

@@ -33,6 +33,7 @@ struct Mount {
 struct ContainerConfig {
   std::string shim;    // path of fairlead-shim
   std::string prefix;  // OUT of the spec: ".../CONTAINER/ATTEMPT"
+  bool message_from_log = false;  // where it left no message itself
   std::string log;
   size_t log_bytes = 10u << 20;  // of one file
   int log_files = 5;             // kept, with the newest
@@ -57,6 +58,8 @@ struct ContainerRun {
   int exit_code = 0;
   int signal = 0;
   std::string start_error;  // the program could not be started: why
+  std::string message;      // its last words (termination_message.h)
+  bool oom_killed = false;
 };
 
 class ContainerProcess {
@@ -68,7 +71,8 @@ class ContainerProcess {
       EventLoop* loop, int attempt, const ContainerConfig& config,
       OnChange on_change);
   // Finds the run that was started with the same `config` by an earlier
-  // kubelet. Only `prefix` and `cgroup` of the config are used.
+  // kubelet. Of the config `prefix`, `cgroup` and what the message needs are
+  // used.
   [[nodiscard]] static absl::StatusOr<std::unique_ptr<ContainerProcess>>
   Recover(EventLoop* loop, int attempt, const ContainerConfig& config,
           OnChange on_change);

@@ -111,7 +111,7 @@ void PodDir::Prune(const std::string& container, int keep) const {
   for (size_t i = 0; i + static_cast<size_t>(keep) < runs.size(); ++i) {
     const std::string prefix = RunPrefix(container, runs[i]);
     std::error_code ignored;
-    for (const char* ending : {".spec", ".id", ".state", ".exit", ".log"})
+    for (const char* ending : {".spec", ".id", ".state", ".exit", ".log", ".message"})
       fs::remove(prefix + ending, ignored);
     // Rotated logs are numbered without gaps.
     for (int n = 1; fs::remove(StrCat(prefix, ".log.", n), ignored); ++n) {

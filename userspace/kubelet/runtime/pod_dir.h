@@ -8,8 +8,8 @@
 //     _volumes/NAME      pod_volumes.h
 //     ns/{ipc,uts}       namespaces (the network's is below --netns-dir)
 //     CONTAINER/N.log    output of run N (log_writer.h), N.log.1 what was
-//                        rotated; N.id, N.spec, N.state, N.exit as shim.cc
-//                        says
+//                        rotated; N.id, N.spec, N.state, N.exit as
+//                        shim_spec.h says; N.message (termination_message.h)
 //
 // Threads: any, one at a time for a pod.
 #ifndef FAIRLEAD_USERSPACE_KUBELET_RUNTIME_POD_DIR_H_

@@ -2,6 +2,7 @@
 #include "userspace/kubelet/server/kubelet_server.h"
 
 #include <boost/asio/ip/tcp.hpp>
+#include <nlohmann/json.hpp>
 
 #include "absl/strings/numbers.h"
 #include "userspace/base/clock.h"
@@ -17,6 +18,8 @@ using tcp = boost::asio::ip::tcp;
 using ErrorCode = boost::system::error_code;
 
 constexpr char kText[] = "text/plain; charset=utf-8";
+constexpr char kJson[] = "application/json";
+constexpr char kMetrics[] = "text/plain; version=0.0.4; charset=utf-8";
 
 std::optional<int64_t> Number(const StreamRequest& request,
                               std::string_view name) {
@@ -42,8 +45,11 @@ LogQuery DecodeLogQuery(const StreamRequest& request, absl::Time now) {
 }  // namespace
 
 struct KubeletServer::State : std::enable_shared_from_this<State> {
-  State(EventLoop* l, FindPod f)
-      : loop(l), find(std::move(f)), acceptor(l->io()) {}
+  State(EventLoop* l, FindPod f, Stats s)
+      : loop(l),
+        find(std::move(f)),
+        stats(std::move(s)),
+        acceptor(l->io()) {}
 
   void Accept() {
     acceptor.async_accept(
@@ -70,6 +76,10 @@ struct KubeletServer::State : std::enable_shared_from_this<State> {
     const bool get = request.method == "GET";
     if (verb == "healthz" && request.path.size() == 1 && get)
       return connection->Reply(200, kText, "ok");
+    if (request.path == std::vector<std::string>{"stats", "summary"} && get)
+      return connection->Reply(200, kJson, FormatSummary(stats()).dump());
+    if (request.path == std::vector<std::string>{"metrics", "resource"} && get)
+      return connection->Reply(200, kMetrics, FormatResourceMetrics(stats()));
     const bool logs = verb == "containerLogs";
     if (request.path.size() != 4 || (!logs && verb != "exec"))
       return connection->Reply(404, kText, "404 page not found\n");
@@ -135,12 +145,14 @@ struct KubeletServer::State : std::enable_shared_from_this<State> {
 
   EventLoop* loop;
   FindPod find;
+  Stats stats;
   tcp::acceptor acceptor;
   Timer retry;
 };
 
-KubeletServer::KubeletServer(EventLoop* loop, FindPod find)
-    : state_(std::make_shared<State>(loop, std::move(find))) {}
+KubeletServer::KubeletServer(EventLoop* loop, FindPod find, Stats stats)
+    : state_(std::make_shared<State>(loop, std::move(find),
+                                     std::move(stats))) {}
 
 KubeletServer::~KubeletServer() {
   ErrorCode ignored;

@@ -3,6 +3,7 @@
 // node has: logs, commands inside containers. The paths are Kubernetes'.
 //
 //   GET /healthz
+//   GET /stats/summary, /metrics/resource
 //   GET /containerLogs/NAMESPACE/POD/CONTAINER?follow=&previous=&tailLines=...
 //   GET|POST /exec/NAMESPACE/POD/CONTAINER?command=...&input=1&output=1...
 //
@@ -20,6 +21,7 @@
 #include "userspace/base/ip_address.h"
 #include "userspace/kubelet/pod_worker.h"
 #include "userspace/kubelet/server/connection.h"
+#include "userspace/kubelet/stats/summary.h"
 
 namespace fairlead::kubelet {
 
@@ -29,8 +31,10 @@ class KubeletServer {
   using FindPod = std::function<PodWorker*(const std::string& ns,
                                            const std::string& name)>;
 
+  using Stats = std::function<NodeStats()>;
+
   // `loop` outlives it.
-  KubeletServer(EventLoop* loop, FindPod find);
+  KubeletServer(EventLoop* loop, FindPod find, Stats stats);
   ~KubeletServer();
 
   // Port 0: the kernel chooses.
