@@ -67,7 +67,7 @@ fl_egress_reply(struct __sk_buff *ctx, struct fl_packet *pkt)
 	if (!flow)
 		return fl_flow_awaited(pkt) ? FL_COUNTER_DROP_NO_FLOW :
 					      FL_COUNTER_NOT_OURS;
-	if (fl_flow_doubtful(flow, pkt))
+	if (fl_flow_awaited(pkt) && fl_flow_doubtful(flow, pkt))
 		return FL_COUNTER_DROP_NO_FLOW;
 	if (fl_unlikely(fl_egress_is_direct(pkt, flow))) {
 		a = pkt->tuple;

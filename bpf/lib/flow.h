@@ -68,14 +68,6 @@ static __always_inline __u32 fl_flow_awaited(const struct fl_packet *pkt)
 	       !fl_is_opening(pkt);
 }
 
-/* This is another version's entry, and may be of a flow that is over: its
- * client's port may have a new one that is still to be copied. */
-static __always_inline __u32 fl_flow_doubtful(const struct fl_flow *flow,
-					      const struct fl_packet *pkt)
-{
-	return fl_flow_awaited(pkt) && flow->state >= FL_FLOW_CLOSING;
-}
-
 /* What the source of a masqueraded flow becomes. */
 static __always_inline struct fl_addr fl_masquerade_addr(__u32 ipv6)
 {
@@ -239,6 +231,16 @@ static __noinline int fl_flow_serves_by_reply(const struct fl_flow *a,
 		return d && !fl_flow_idle(d, bpf_ktime_get_coarse_ns(),
 					  FL_FLOW_IDLE_UDP);
 	return !fl_flow_is_over(a, d);
+}
+
+/* This is another version's entry, and its flow is over, or nearly: its client's
+ * port may have a new one that is still to be copied. */
+static __always_inline __u32 fl_flow_doubtful(const struct fl_flow *flow,
+					      const struct fl_packet *pkt)
+{
+	return flow->state >= FL_FLOW_CLOSING ||
+	       (!(flow->flags & FL_FLOW_REPLY) &&
+		!fl_flow_serves_by_reply(flow, pkt));
 }
 
 /* May this packet go where A says? Established TCP always may: a removed

@@ -451,7 +451,7 @@ fl_ingress_route(struct __sk_buff *ctx, struct fl_packet *pkt)
 	flow = fl_flow_at(position);
 	if (flow && pkt->malformed)
 		return FL_COUNTER_DROP_MALFORMED;
-	if (flow && fl_flow_doubtful(flow, pkt))
+	if (flow && fl_flow_awaited(pkt) && fl_flow_doubtful(flow, pkt))
 		return FL_COUNTER_DROP_NO_FLOW;
 	if (flow && (flow->flags & FL_FLOW_REPLY)) {
 		fl_flow_track(flow, position, pkt);

@@ -66,17 +66,21 @@ class Load {
   // whatever is to be survived. Its port has just had another one, whose flow
   // must not come back.
   void ComeAndGo(const Station& client, const L4Address& to) {
-    std::deque<Conversation> open;
+    std::deque<std::pair<Conversation, std::string>> open;
     for (int i = 0; !stop_; ++i) {
-      auto opened = Conversation::Open(client, to, [&](int fd) {
-        ReusePort(fd, to, kFirstPort + i % kPorts);
-      });
-      if (!opened.ok()) Fail("new connection", to, opened.status());
-      if (opened.ok()) open.push_back(*std::move(opened));
+      const int port = kFirstPort + i % kPorts;
+      const std::string name =
+          absl::StrCat("connection of ", absl::FormatTime(absl::Now()),
+                       " from port ", port);
+      auto opened = Conversation::Open(
+          client, to, [&](int fd) { ReusePort(fd, to, port); });
+      if (!opened.ok()) Fail(name, to, opened.status());
+      if (opened.ok()) open.emplace_back(*std::move(opened), name);
       ++opened_;
       if (open.size() > kRate) {
-        absl::Status status = open.front().Say("still there");
-        if (!status.ok()) Fail("young connection", to, status);
+        auto& [oldest, opened_as] = open.front();
+        absl::Status status = oldest.Say("still there");
+        if (!status.ok()) Fail(opened_as, to, status);
         open.pop_front();
       }
       // A client has only so many ports.
@@ -111,10 +115,12 @@ class Load {
     }
   }
 
-  void Fail(const char* what, const L4Address& to, const absl::Status& status) {
+  void Fail(const std::string& what, const L4Address& to,
+            const absl::Status& status) {
     std::lock_guard lock(mutex_);
     failures_.push_back(
-        StrCat(what, " to ", to.ToString(), ": ", status.ToString()));
+        StrCat(what, " to ", to.ToString(), ": ", status.ToString(), ", at ",
+               absl::FormatTime(absl::Now())));
   }
 
   static constexpr int kRate = 250;  // new connections per second and thread

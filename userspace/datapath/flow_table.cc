@@ -166,6 +166,13 @@ absl::Status FlowTable::MapWhole() {
 
 absl::StatusOr<std::optional<fl_flow>> FlowTable::Lookup(
     const fl_flow_key& key) const {
+  FL_ASSIGN_OR_RETURN(std::optional<Found> found, Find(key));
+  if (!found.has_value()) return std::optional<fl_flow>();
+  return std::optional<fl_flow>(found->flow);
+}
+
+absl::StatusOr<std::optional<FlowTable::Found>> FlowTable::Find(
+    const fl_flow_key& key) const {
   const uint64_t hash = fl_flow_hash(&key, &hashing_);
   Window window(*this);
   for (uint32_t index : {fl_flow_first(hash, hashing_.mask),
@@ -173,13 +180,31 @@ absl::StatusOr<std::optional<fl_flow>> FlowTable::Lookup(
     FL_ASSIGN_OR_RETURN(fl_flow_bucket * bucket, window.At(index));
     const int way = fl_flow_way(bucket, &key, fl_flow_tag(hash));
     if (way < 0) continue;
-    std::optional<fl_flow_entry> entry =
-        Read(*bucket, static_cast<uint32_t>(way));
+    const auto at = static_cast<uint32_t>(way);
+    const uint64_t mark = FL_FLOW_LOAD(bucket->mark[at]);
+    std::optional<fl_flow_entry> entry = Read(*bucket, at);
     if (entry.has_value() && fl_flow_key_equal(&entry->key, &key)) {
-      return std::optional<fl_flow>(entry->flow);
+      return std::optional<Found>(
+          Found{index * FL_FLOW_WAYS + at, mark, entry->flow});
     }
   }
-  return std::optional<fl_flow>();
+  return std::optional<Found>();
+}
+
+absl::Status FlowTable::Replace(const Found& found, const fl_flow_key& key,
+                                const fl_flow& flow) {
+  Window window(*this);
+  FL_ASSIGN_OR_RETURN(fl_flow_bucket * bucket,
+                      window.At(found.index / FL_FLOW_WAYS));
+  const uint32_t way = found.index % FL_FLOW_WAYS;
+  const uint64_t mark = FL_FLOW_LOAD(bucket->mark[way]);
+  if (!SameFlowMark(mark, found.mark) ||
+      !fl_flow_reclaim(bucket, way, flow.state, flow.last_seen)) {
+    return absl::AlreadyExistsError("the entry of fl_flow was made anew");
+  }
+  fl_flow_fill(bucket, way, &key, &flow);
+  fl_flow_publish(bucket, way);
+  return absl::OkStatus();
 }
 
 absl::Status FlowTable::Update(const fl_flow_key& key, const fl_flow& flow) {

@@ -34,8 +34,20 @@ uint32_t FlowBuckets(uint32_t flows);
 [[nodiscard]] absl::StatusOr<fl_flow_hashing> PinnedFlowHashing(
     const PinLayout& layout, uint32_t buckets);
 
+// Does the entry stand for what it stood for? (Its rank, which changes with
+// packets, doesn't tell.)
+inline bool SameFlowMark(uint64_t a, uint64_t b) {
+  return ((a ^ b) & ~uint64_t{0xffff0000}) == 0;
+}
+
 class FlowTable {
  public:
+  // An entry, as it was when it was found.
+  struct Found {
+    uint32_t index = 0;  // bucket * FL_FLOW_WAYS + way
+    uint64_t mark = 0;
+    fl_flow flow = {};
+  };
   [[nodiscard]] static absl::StatusOr<FlowTable> Open(const PinLayout& layout);
 
   FlowTable() = default;
@@ -52,12 +64,19 @@ class FlowTable {
 
   [[nodiscard]] absl::StatusOr<std::optional<fl_flow>> Lookup(
       const fl_flow_key& key) const;
+  [[nodiscard]] absl::StatusOr<std::optional<Found>> Find(
+      const fl_flow_key& key) const;
   // Inserts or overwrites, as a program does: what is in its way goes.
   [[nodiscard]] absl::Status Update(const fl_flow_key& key,
                                     const fl_flow& flow);
   // AlreadyExists: the key has an entry, or a program makes one right now.
   [[nodiscard]] absl::Status Insert(const fl_flow_key& key,
                                     const fl_flow& flow);
+  // Overwrites what was found at `key`. AlreadyExists: it has been made anew, or
+  // is gone.
+  [[nodiscard]] absl::Status Replace(const Found& found,
+                                     const fl_flow_key& key,
+                                     const fl_flow& flow);
   // OK if it isn't there.
   [[nodiscard]] absl::Status Delete(const fl_flow_key& key);
 

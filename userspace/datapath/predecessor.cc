@@ -64,11 +64,6 @@ absl::Status ForEachRaw(int map, const MapLayout& layout,
 
 // Nobody writes it now, and it is in use.
 bool IsWhole(uint64_t mark) { return mark >> 32 != 0 && (mark & 1) == 0; }
-// But for its rank, which changes with each packet.
-bool SameMark(uint64_t a, uint64_t b) {
-  return ((a ^ b) & ~uint64_t{0xffff0000}) == 0;
-}
-
 }  // namespace
 
 absl::StatusOr<std::vector<PinLayout>> FindPredecessors(const PinLayout& ours) {
@@ -96,6 +91,7 @@ absl::StatusOr<std::unique_ptr<Predecessor>> Predecessor::Open(
   std::unique_ptr<Predecessor> found(new Predecessor(theirs, ours, maps));
   FL_ASSIGN_OR_RETURN(found->flows_, FlowTable::Open(ours));
   FL_RETURN_IF_ERROR(found->flows_.MapWhole());
+  found->our_marks_.resize(found->flows_.capacity());
   FL_ASSIGN_OR_RETURN(found->from_, ReadLayouts(theirs));
   FL_ASSIGN_OR_RETURN(found->to_, ReadLayouts(ours));
   return found;
@@ -208,23 +204,44 @@ absl::Status Predecessor::CopyState(Which which) {
                                                    nullptr);
 }
 
-absl::Status Predecessor::CopyFlow(const fl_flow_entry& entry, Which which) {
+absl::Status Predecessor::CopyFlow(const FlowCopy& theirs, Which which) {
+  const fl_flow_key& key = theirs.entry.key;
   // Answers are only looked up if the endpoint's bit is set, and an endpoint
   // that was removed has no other way to get one.
-  if (entry.key.hook == FL_HOOK_EGRESS) {
-    FL_RETURN_IF_ERROR(SetFilterBit(Filter::kBackends, entry.key.src,
-                                    entry.key.sport, entry.key.proto));
+  if (key.hook == FL_HOOK_EGRESS) {
+    FL_RETURN_IF_ERROR(
+        SetFilterBit(Filter::kBackends, key.src, key.sport, key.proto));
   }
-  bool overwrite = which == Which::kAll;
-  if (!overwrite) {
-    // The client's port may have been used again since.
-    FL_ASSIGN_OR_RETURN(const std::optional<fl_flow> copied,
-                        flows_.Lookup(entry.key));
-    overwrite = copied.has_value() && copied->state >= FL_FLOW_CLOSING;
+  if (which == Which::kMissing) return MergeFlow(theirs);
+  FL_RETURN_IF_ERROR(flows_.Update(key, theirs.entry.flow));
+  ++stats_.flow_entries;
+  FL_ASSIGN_OR_RETURN(std::optional<FlowTable::Found> copy, flows_.Find(key));
+  if (copy.has_value()) {
+    their_marks_[theirs.index] = theirs.mark;
+    our_marks_[copy->index] = copy->mark;
   }
-  absl::Status status = overwrite ? flows_.Update(entry.key, entry.flow)
-                                  : flows_.Insert(entry.key, entry.flow);
-  // What is there is as new, or newer: a program's.
+  return absl::OkStatus();
+}
+
+// Our programs run. An entry that they have made is the newest; over a copy,
+// theirs is, but for what its flow's packets have shown here since.
+absl::Status Predecessor::MergeFlow(const FlowCopy& theirs) {
+  const fl_flow_key& key = theirs.entry.key;
+  fl_flow flow = theirs.entry.flow;
+  FL_ASSIGN_OR_RETURN(std::optional<FlowTable::Found> copy, flows_.Find(key));
+  if (copy.has_value() &&
+      !SameFlowMark(copy->mark, our_marks_[copy->index])) {
+    return absl::OkStatus();
+  }
+  if (copy.has_value() &&
+      SameFlowMark(theirs.mark, their_marks_[theirs.index])) {
+    flow.state = std::max(flow.state, copy->flow.state);
+    flow.last_seen = std::max(flow.last_seen, copy->flow.last_seen);
+    if (flow.state == copy->flow.state) return absl::OkStatus();
+  }
+  absl::Status status = copy.has_value() ? flows_.Replace(*copy, key, flow)
+                                         : flows_.Insert(key, flow);
+  // A program was quicker.
   if (absl::IsAlreadyExists(status)) return absl::OkStatus();
   if (status.ok()) ++stats_.flow_entries;
   return status;
@@ -234,7 +251,7 @@ absl::Status Predecessor::CopyFlow(const fl_flow_entry& entry, Which which) {
 absl::Status Predecessor::CopyFlows(Which which) {
   FL_ASSIGN_OR_RETURN(Pair pair, OpenPair("fl_flow"));
   std::vector<char> again(pair.from.value.size);
-  std::vector<fl_flow_entry> last;
+  std::vector<FlowCopy> last;
   FL_RETURN_IF_ERROR(ForEachRaw(
       pair.theirs.get(), pair.from, [&](const void* key, const void* raw) {
         fl_flow_bucket bucket, later;
@@ -247,24 +264,30 @@ absl::Status Predecessor::CopyFlows(Which which) {
           return ErrnoStatus(errno, "read", pair.name);
         }
         pair.value.Convert(again.data(), &later);
+        uint32_t place;
+        pair.key.Convert(key, &place);
         for (uint32_t way = 0; way < FL_FLOW_WAYS; ++way) {
           // The marks were read before the entries the first time: what has
           // kept its mark is whole.
           if (!IsWhole(bucket.mark[way]) ||
-              !SameMark(bucket.mark[way], later.mark[way])) {
+              !SameFlowMark(bucket.mark[way], later.mark[way])) {
             continue;
           }
-          const fl_flow_entry& entry = bucket.entry[way];
-          if (entry.flow.flags & FL_FLOW_REPLY) {
-            FL_RETURN_IF_ERROR(CopyFlow(entry, which));
+          const FlowCopy theirs = {place * FL_FLOW_WAYS + way,
+                                   bucket.mark[way], bucket.entry[way]};
+          if (theirs.index >= their_marks_.size()) {
+            their_marks_.resize(theirs.index + 1);
+          }
+          if (theirs.entry.flow.flags & FL_FLOW_REPLY) {
+            FL_RETURN_IF_ERROR(CopyFlow(theirs, which));
           } else {
-            last.push_back(entry);
+            last.push_back(theirs);
           }
         }
         return absl::OkStatus();
       }));
-  for (const fl_flow_entry& entry : last) {
-    FL_RETURN_IF_ERROR(CopyFlow(entry, which));
+  for (const FlowCopy& theirs : last) {
+    FL_RETURN_IF_ERROR(CopyFlow(theirs, which));
   }
   return absl::OkStatus();
 }

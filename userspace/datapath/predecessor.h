@@ -46,7 +46,7 @@ class Predecessor {
   // Flows, affinities, sockets: what their programs may change at any moment.
   enum class Which {
     kAll,      // over what is there: before our programs run
-    kMissing,  // only what we don't have: they do
+    kMissing,  // while they do: what has come since, over older copies only
   };
   [[nodiscard]] absl::Status CopyState(Which which);
 
@@ -85,7 +85,14 @@ class Predecessor {
                            uint64_t* count);
   absl::Status CopyBackends();
   absl::Status CopyFlows(Which which);
-  absl::Status CopyFlow(const fl_flow_entry& entry, Which which);
+  // An entry of theirs: where it was read, and what its mark was.
+  struct FlowCopy {
+    uint32_t index;
+    uint64_t mark;
+    fl_flow_entry entry;
+  };
+  absl::Status CopyFlow(const FlowCopy& theirs, Which which);
+  absl::Status MergeFlow(const FlowCopy& theirs);
   absl::Status CopyPeers(Which which);
   absl::Status SetFilterBit(reconcile::Filter filter, const fl_addr& addr,
                             __be16 port, uint8_t proto);
@@ -96,6 +103,10 @@ class Predecessor {
   FlowTable flows_;
   MapLayouts from_;
   MapLayouts to_;
+  // Of the entries that were copied last, by place: their marks there, and those
+  // of the copies here.
+  std::vector<uint64_t> their_marks_;
+  std::vector<uint64_t> our_marks_;
   // Sockets in fl_peer that were copied: cookie by place.
   absl::flat_hash_map<uint32_t, uint64_t> peers_;
   Stats stats_;
