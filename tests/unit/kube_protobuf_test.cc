@@ -461,13 +461,13 @@ TEST_F(ProtobufReflectorTest, AStreamedListThatBreaksChangesNothing) {
   EXPECT_THAT(Target(3), HasSubstr("limit="));
 }
 
-TEST_F(ProtobufReflectorTest, AServerThatStallsInAStreamedListGetsPages) {
+TEST_F(ProtobufReflectorTest, AStreamedListWithoutAnEndBecomesPages) {
   options_.streamed_list = true;
-  options_.stall_timeout = absl::Milliseconds(20);
+  options_.list_end_timeout = absl::Milliseconds(20);
   Play({{.body = Event("ADDED", "a", 1), .hang = true},
         {.body = R"({"metadata":{"resourceVersion":"5"},"items":[]})"}});
   EXPECT_THAT(Target(1), HasSubstr("limit="));
-  EXPECT_THAT(store_.errors, ElementsAre(HasSubstr("stalled")));
+  EXPECT_THAT(store_.errors, ElementsAre(HasSubstr("doesn't end")));
   EXPECT_EQ(store_.aborted, 1);
 }
 

@@ -16,6 +16,8 @@
 #include "userspace/base/event_loop.h"
 #include "userspace/kube/bearer_token.h"
 #include "userspace/kube/http_transport.h"
+#include "userspace/kube/kubeconfig.h"
+#include "userspace/kube/tls_source.h"
 
 namespace fairlead::kube {
 namespace {
@@ -174,6 +176,61 @@ TEST_F(ServersTest, ClientCertificates) {
                    .client_certificate_pem = own.certificate,
                    .client_key_pem = "no PEM"}),
               HasSubstr("client-key"));
+}
+
+// As kubeadm and the kubelet do it: files that are replaced, here one by one.
+TEST_F(ServersTest, AClientCertificateFromFilesRotates) {
+  TlsServer tls(authority_.Make("server", "IP:127.0.0.1"), authority_.pem());
+  const std::string folder = ::testing::TempDir() + "/rotating_certificate";
+  std::filesystem::create_directories(folder);
+  auto write = [&](const char* name, const std::string& pem) {
+    std::ofstream(StrCat(folder, "/", name)) << pem;
+  };
+  const Pem old = authority_.Make("old", "", -60);
+  const Pem one = authority_.Make("node-one", "");
+  write("cert", old.certificate);
+  write("key", old.key);
+  write("config", StrCat("current-context: c\n"
+                         "contexts: [{name: c, context: {cluster: c, user: u}}]"
+                         "\nclusters: [{name: c, cluster: {server: '",
+                         tls.url(), "', certificate-authority: ca}}]\n"
+                         "users: [{name: u, user: {client-certificate: cert, "
+                         "client-key: key}}]\n"));
+  write("ca", authority_.pem());
+  auto server = LoadKubeconfig(folder + "/config");
+  ASSERT_TRUE(server.ok()) << server.status();
+  // Refused, so that the files are read before the next request.
+  EXPECT_THAT(Get(*server), HasSubstr("expired"));
+  write("cert", one.certificate);
+  EXPECT_THAT(Again(), HasSubstr("expired"));  // half a pair is none
+  write("key", one.key);
+  EXPECT_EQ(Again(), "node-one");
+  std::filesystem::remove_all(folder);
+  EXPECT_EQ(Again(), "node-one");
+}
+
+TEST(TlsSource, ReadAgainAsItRotates) {
+  TestAuthority authority;
+  const std::string path = ::testing::TempDir() + "/aging_certificate";
+  auto write = [&](const Pem& pem) {
+    std::ofstream(path) << pem.certificate << pem.key;  // both in one file
+  };
+  const Pem one = authority.Make("one", "");
+  write(one);
+  auto source = TlsSource::Make({.client_certificate_pem = one.certificate,
+                                 .client_key_pem = one.key,
+                                 .client_certificate_file = path,
+                                 .client_key_file = path});
+  ASSERT_TRUE(source.ok()) << source.status();
+  const auto first = source->Current(absl::Seconds(1));
+  write(authority.Make("two", ""));
+  EXPECT_EQ(source->Current(absl::Seconds(5)), first);
+  const auto second = source->Current(absl::Seconds(12));
+  EXPECT_NE(second, first);
+  write({});
+  EXPECT_EQ(source->Current(absl::Seconds(60)), second);
+  std::filesystem::remove(path);
+  EXPECT_EQ(source->Current(absl::Seconds(120)), second);
 }
 
 // Nobody listens there, as far as can be made sure of: the port is ours.

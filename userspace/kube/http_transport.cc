@@ -20,6 +20,7 @@
 #include "userspace/kube/bearer_token.h"
 #include "userspace/kube/byte_stream.h"
 #include "userspace/kube/server_url.h"
+#include "userspace/kube/tls_source.h"
 
 namespace fairlead::kube {
 namespace {
@@ -145,10 +146,13 @@ class Core;
 // seen while it is idle.
 class Connection : public std::enable_shared_from_this<Connection> {
  public:
-  // `server`: where in Core::servers it leads.
+  // `server`: where in Core::servers it leads. `tls`: who we are there.
   Connection(std::shared_ptr<Core> core, std::unique_ptr<ByteStream> stream,
-             size_t server)
-      : core_(std::move(core)), stream_(std::move(stream)), server_(server) {}
+             size_t server, std::shared_ptr<TlsSettings> tls)
+      : core_(std::move(core)),
+        stream_(std::move(stream)),
+        server_(server),
+        tls_(std::move(tls)) {}
 
   void Connect(std::shared_ptr<Exchange> exchange);
   // REQUIRES: idle.
@@ -157,6 +161,7 @@ class Connection : public std::enable_shared_from_this<Connection> {
   // Closes and ends the exchange that is under way with `status`.
   void Drop(const absl::Status& status);
   bool closed() const { return closed_; }
+  const std::shared_ptr<TlsSettings>& tls() const { return tls_; }
 
  private:
   void Connected();
@@ -171,6 +176,7 @@ class Connection : public std::enable_shared_from_this<Connection> {
   std::shared_ptr<Core> core_;
   std::unique_ptr<ByteStream> stream_;
   size_t server_;
+  std::shared_ptr<TlsSettings> tls_;  // null: plain
   bool connected_ = false;
   std::unique_ptr<tcp::resolver> resolver_;
   std::shared_ptr<Exchange> exchange_;
@@ -184,7 +190,7 @@ class Connection : public std::enable_shared_from_this<Connection> {
 class Core : public std::enable_shared_from_this<Core> {
  public:
   Core(EventLoop* loop, std::vector<Endpoint> servers, BearerToken token,
-       std::shared_ptr<TlsSettings> tls, HttpTransportOptions options)
+       TlsSource tls, HttpTransportOptions options)
       : loop(loop),
         servers(std::move(servers)),
         token(std::move(token)),
@@ -194,18 +200,24 @@ class Core : public std::enable_shared_from_this<Core> {
   void Submit(const std::shared_ptr<Exchange>& exchange) {
     if (exchange->over || shut) return;
     ++exchange->attempts;
+    const Endpoint& server = servers[current];
+    const std::shared_ptr<TlsSettings> identity =
+        server.tls ? tls.Current(Clock::Real().Monotonic()) : nullptr;
     while (!idle.empty()) {
       std::shared_ptr<Connection> connection = std::move(idle.back());
       idle.pop_back();
       if (connection->closed()) continue;
+      // Made with a client certificate that has been replaced.
+      if (connection->tls() != identity) {
+        connection->Close();
+        continue;
+      }
       connection->Send(exchange);
       return;
     }
-    const Endpoint& server = servers[current];
     auto connection = std::make_shared<Connection>(
-        shared_from_this(),
-        MakeByteStream(loop->io(), server.tls ? tls : nullptr, server.host),
-        current);
+        shared_from_this(), MakeByteStream(loop->io(), identity, server.host),
+        current, identity);
     exchange->deadline = loop->After(
         options.connect_timeout, [weak = std::weak_ptr(connection)] {
           if (auto late = weak.lock()) {
@@ -255,7 +267,7 @@ class Core : public std::enable_shared_from_this<Core> {
   std::vector<Endpoint> servers;
   size_t current = 0;  // of servers
   BearerToken token;
-  std::shared_ptr<TlsSettings> tls;
+  TlsSource tls;
   HttpTransportOptions options;
   bool shut = false;
   std::vector<std::shared_ptr<Connection>> idle;
@@ -436,7 +448,10 @@ void Connection::Finish() {
   std::unique_ptr<Parser> parser = std::move(parser_);
   exchange->connection.reset();
   exchange->deadline.Cancel();
-  if (parser->head.status == 401) core_->token.Refused();
+  if (parser->head.status == 401) {
+    core_->token.Refused();
+    core_->tls.Refused();
+  }
   if (keep) {
     core_->PutBack(self);
   } else {
@@ -461,6 +476,8 @@ void Connection::Close() {
 
 void Connection::Drop(const absl::Status& status) {
   auto self = shared_from_this();
+  // Perhaps it was our certificate: servers end a connection over that.
+  if (parser_ == nullptr || !parser_->got_some()) core_->tls.Refused();
   Close();
   if (std::shared_ptr<Exchange> exchange = std::move(exchange_)) {
     exchange_ = nullptr;
@@ -540,9 +557,9 @@ absl::StatusOr<std::unique_ptr<Transport>> MakeHttpTransport(
   for (const std::string& url : server.more_urls) {
     FL_RETURN_IF_ERROR(add(url));
   }
-  std::shared_ptr<TlsSettings> tls;
+  TlsSource tls;
   if (any_tls) {
-    FL_ASSIGN_OR_RETURN(tls, TlsSettings::Make(server));
+    FL_ASSIGN_OR_RETURN(tls, TlsSource::Make(server));
   }
   auto core = std::make_shared<Core>(
       loop, std::move(servers),

@@ -51,9 +51,11 @@ absl::StatusOr<YAML::Node> Entry(const YAML::Node& root, const char* list,
       absl::StrFormat("%s has no entry \"%s\" with a %s", list, name, inner));
 }
 
-// A PEM given inline in base64 ("KEY-data") or as a file's name ("KEY").
+// A PEM given inline in base64 ("KEY-data") or as a file's name ("KEY"), which
+// `*file` is then.
 absl::StatusOr<std::string> DataOrFile(const YAML::Node& map, const char* key,
-                                       const std::string& folder) {
+                                       const std::string& folder,
+                                       std::string* file = nullptr) {
   std::string data = Text(map, StrCat(key, "-data").c_str());
   if (!data.empty()) {
     std::string decoded;
@@ -67,6 +69,7 @@ absl::StatusOr<std::string> DataOrFile(const YAML::Node& map, const char* key,
   if (path[0] != '/' && !folder.empty()) path = StrCat(folder, "/", path);
   auto content = ReadFile(path);
   if (!content.ok()) return WithContext(content.status(), key);
+  if (file != nullptr) *file = path;
   return content;
 }
 
@@ -90,9 +93,11 @@ absl::Status ReadUser(const YAML::Node& user, const std::string& folder,
     server->bearer_token_file = token_file;
   }
   FL_ASSIGN_OR_RETURN(server->client_certificate_pem,
-                      DataOrFile(user, "client-certificate", folder));
+                      DataOrFile(user, "client-certificate", folder,
+                                 &server->client_certificate_file));
   FL_ASSIGN_OR_RETURN(server->client_key_pem,
-                      DataOrFile(user, "client-key", folder));
+                      DataOrFile(user, "client-key", folder,
+                                 &server->client_key_file));
   if (server->client_certificate_pem.empty() !=
       server->client_key_pem.empty()) {
     return absl::InvalidArgumentError(

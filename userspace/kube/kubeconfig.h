@@ -21,6 +21,9 @@ struct ApiServer {
   std::string ca_pem;
   std::string client_certificate_pem;
   std::string client_key_pem;
+  // Where the two came from: read again as they rotate; "": not from a file.
+  std::string client_certificate_file;
+  std::string client_key_file;
   std::string tls_server_name;  // "": the URL's host
   bool insecure_skip_verify = false;
 };

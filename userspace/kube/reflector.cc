@@ -59,6 +59,7 @@ class Reflector::Impl {
     running_ = false;
     timer_.Cancel();
     silence_.Cancel();
+    list_end_.Cancel();
     call_.reset();
     if (std::exchange(listing_, false)) sink_->ReplaceAbort();
   }
@@ -162,6 +163,7 @@ class Reflector::Impl {
 
   void ListIsWhole(const std::string& version) {
     listing_ = false;
+    list_end_.Cancel();
     version_ = version;
     synced_ = true;
     sink_->ReplaceEnd(version_);
@@ -180,6 +182,7 @@ class Reflector::Impl {
     watch_connected_ = false;
     watch_events_ = 0;
     deferred_.clear();
+    list_end_due_ = false;
     json_ = JsonSplitter();
     protobuf_frames_ = ProtobufSplitter();
     // Not all reflectors of all nodes at the same moment.
@@ -215,6 +218,7 @@ class Reflector::Impl {
     if (version_.empty()) {
       listing_ = true;
       sink_->ReplaceBegin();
+      ExpectListEnd();
     } else {
       sink_->OnState(absl::OkStatus());
     }
@@ -222,16 +226,37 @@ class Reflector::Impl {
 
   // (Re)starts the wait for the next sign of life.
   void ExpectSign() {
-    const bool soon = listing_ || partial();
+    if (listing_) ExpectListEnd();
+    const bool stalled = partial();
     silence_ = loop_->After(
-        soon ? options_.stall_timeout : options_.watch_timeout * 1.5,
-        [this, soon] {
-          // Perhaps a server that has never heard of streamed lists.
-          if (listing_ && !partial()) stream_list_ = false;
+        stalled ? options_.stall_timeout : options_.watch_timeout * 1.5,
+        [this, stalled] {
           GiveUpWatch(absl::DeadlineExceededError(
-              soon ? "watch: stalled in the middle of an object or a list"
-                   : "watch: silent for too long"));
+              stalled ? "watch: stalled in the middle of an object"
+                      : "watch: silent for too long"));
         });
+  }
+
+  // Objects may go on arriving for long: the wait for more of them, or for the
+  // end, starts again with each.
+  void ExpectListEnd() {
+    if (list_end_due_) return;
+    if (partial()) return list_end_.Cancel();  // silence_ is for that
+    list_end_ = loop_->After(options_.list_end_timeout,
+                             [this] { ListHasNoEnd(); });
+  }
+
+  // Something else than the objects has come: what came before was all.
+  void ListEndIsDue() {
+    if (std::exchange(list_end_due_, true)) return;
+    list_end_ = loop_->After(options_.list_end_timeout,
+                             [this] { ListHasNoEnd(); });
+  }
+
+  void ListHasNoEnd() {
+    stream_list_ = false;
+    GiveUpWatch(absl::UnimplementedError(
+        "list: the server doesn't end a streamed list; asking for pages"));
   }
 
   bool partial() const {
@@ -289,7 +314,11 @@ class Reflector::Impl {
   void Take(const WatchFrame& frame, const ObjectHead& head) {
     if (frame.type == "BOOKMARK") {
       ++stats_.bookmarks;
-      if (listing_ && head.ends_initial_events) EndStreamedList(head);
+      if (listing_ && head.ends_initial_events) {
+        EndStreamedList(head);
+      } else if (listing_) {
+        ListEndIsDue();
+      }
     } else if (frame.type == "ADDED") {
       Event(WatchEvent::kAdded, frame.object);
     } else if (frame.type == "MODIFIED") {
@@ -317,7 +346,10 @@ class Reflector::Impl {
     if (!listing_) {
       ++stats_.events;
       sink_->OnEvent(event, object);
-    } else if (event != WatchEvent::kDeleted && deferred_.empty()) {
+      return;
+    }
+    if (event != WatchEvent::kAdded) ListEndIsDue();
+    if (event != WatchEvent::kDeleted && deferred_.empty()) {
       sink_->OnListed(object);
     } else {
       // A change while the list was under way; a list can't take one back.
@@ -344,6 +376,7 @@ class Reflector::Impl {
   void OnWatchEnd(absl::Status status) {
     std::unique_ptr<Call> done_with = std::move(call_);
     silence_.Cancel();
+    list_end_.Cancel();
     const bool listing = std::exchange(listing_, false);
     if (listing) {
       sink_->ReplaceAbort();
@@ -401,6 +434,8 @@ class Reflector::Impl {
   std::unique_ptr<Call> call_;
   Timer timer_;
   Timer silence_;
+  Timer list_end_;             // of a streamed list
+  bool list_end_due_ = false;  // list_end_ doesn't start again
   bool protobuf_;     // ask for it
   bool stream_list_;  // ask for it
   Encoding encoding_ = Encoding::kJson;  // of the watch

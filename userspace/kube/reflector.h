@@ -60,9 +60,15 @@ struct ReflectorOptions {
   // The server ends a watch after about this long; a watch that stays silent
   // (no event, no bookmark) for 1.5 times this is taken for dead.
   absl::Duration watch_timeout = absl::Minutes(5);
-  // As long as this in the middle of an object or of a streamed list, and the
-  // server is taken for stalled.
+  // As long as this in the middle of an object, and the server is taken for
+  // stalled.
   absl::Duration stall_timeout = absl::Seconds(20);
+  // Kubernetes since 1.19 refuses what it can't stream; another server may
+  // overlook sendInitialEvents and start a plain watch, which tells of all
+  // objects too but of no end. After so much silence where objects or the end
+  // are due, or so long after the first change or bookmark without the end,
+  // pages are asked for.
+  absl::Duration list_end_timeout = absl::Seconds(5);
 };
 
 class Reflector {
