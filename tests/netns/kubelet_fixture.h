@@ -182,6 +182,7 @@ class KubeletTest : public ::testing::Test {
   void StartKubelet(const std::string& cidrs = "10.244.1.0/24,fd00:1::/64") {
     std::vector<std::string> words = KubeletFlags("up0");
     if (!cidrs.empty()) words.insert(words.end(), {"--pod-cidr", cidrs});
+    words.insert(words.end(), extra_flags_.begin(), extra_flags_.end());
     kubelet_ = Spawn(words, "kubelet.log");
     ASSERT_TRUE(Eventually([&] {
       return Api("GET", "/api/v1/nodes/node-1").contains("metadata");
@@ -324,6 +325,7 @@ class KubeletTest : public ::testing::Test {
   std::optional<harness::NetnsScope> node_, other_;
   std::optional<harness::CgroupScope> cgroup_;
   std::optional<harness::TempDirScope> dir_;
+  std::vector<std::string> extra_flags_;  // of the kubelet
   pid_t api_ = 0, kubelet_ = 0;
   Port api_port_ = 0;
 };

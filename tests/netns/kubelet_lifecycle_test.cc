@@ -148,6 +148,30 @@ TEST_F(KubeletLifecycleTest, ActiveDeadline) {
   EXPECT_EQ(Get("slow")["status"]["phase"], "Failed");
 }
 
+TEST_F(KubeletLifecycleTest, PodsAreEvictedWhenMemoryIsShort) {
+  StartKubelet();
+  const auto pressure = [&] {
+    return Condition(Api("GET", "/api/v1/nodes/node-1"), "MemoryPressure");
+  };
+  Create(Pod("web", Script("web", kForever)));
+  ASSERT_TRUE(AwaitReady("web"));
+  EXPECT_EQ(pressure(), "False");
+  Stop(&kubelet_, SIGTERM);
+  // More than any machine has.
+  extra_flags_ = {"--eviction-hard", "memory.available<1Pi"};
+  StartKubelet();
+  ASSERT_TRUE(Await("web", [](const Json& p) {
+    return p["status"]["phase"] == "Failed";
+  }));
+  const Json status = Get("web")["status"];
+  EXPECT_EQ(status["reason"], "Evicted");
+  EXPECT_THAT(status["message"].get<std::string>(),
+              HasSubstr("The node was low on resource: memory. Threshold "
+                        "quantity: 1Pi, available: "));
+  EXPECT_TRUE(Eventually([&] { return pressure() == "True"; }));
+  EXPECT_TRUE(HasEvent("web", "Evicted", "low on resource: memory"));
+}
+
 TEST_F(KubeletLifecycleTest, StatsTellWhatPodsUse) {
   StartKubelet();
   Create(Pod("busy",

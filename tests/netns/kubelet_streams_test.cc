@@ -242,6 +242,44 @@ TEST_F(KubeletStreamsTest, ExecWithATerminal) {
               ::testing::AllOf(HasSubstr("/dev/pts/"), HasSubstr("xterm")));
 }
 
+// From the controller's Job over its pods' processes to the condition, with a
+// ConfigMap that is mounted on the way.
+TEST_F(KubeletStreamsTest, AJobRunsToItsEnd) {
+  const std::string yaml = Path("job.yaml");
+  std::ofstream(yaml) << StrCat(R"(
+apiVersion: v1
+kind: ConfigMap
+metadata: {name: words}
+data: {greeting: good evening}
+---
+apiVersion: batch/v1
+kind: Job
+metadata: {name: greet}
+spec:
+  completions: 2
+  template:
+    spec:
+      restartPolicy: Never
+      containers:
+      - name: c
+        image: host
+        command: [cat, )", Path("words/greeting"), R"(]
+        volumeMounts: [{name: words, mountPath: )", Path("words"), R"(}]
+      volumes: [{name: words, configMap: {name: words}}]
+)");
+  const Outcome made = Run("kubectl apply -f " + yaml);
+  ASSERT_EQ(made.code, 0) << made.text;
+  const Outcome done =
+      Run("kubectl wait --for=condition=complete job/greet --timeout=60s");
+  EXPECT_EQ(done.code, 0) << done.text
+                          << Run("kubectl describe job,pod").text;
+  EXPECT_EQ(Run("kubectl get job greet -o "
+                "jsonpath='{.status.succeeded}'").text, "2");
+  EXPECT_EQ(Run("kubectl logs -l batch.kubernetes.io/job-name=greet").text,
+            "good evening\ngood evening\n");
+  EXPECT_EQ(Run("kubectl delete job greet").code, 0);
+}
+
 TEST_F(KubeletStreamsTest, ExecErrors) {
   const Outcome unbound = Run("kubectl exec unbound -- true");
   EXPECT_EQ(unbound.code, 1);

@@ -240,6 +240,39 @@ TEST_F(KubeletTest, EnvironmentAndNamespaces) {
   EXPECT_EQ(cwd, "/usr");
 }
 
+TEST_F(KubeletTest, ServicesAreInTheEnvironment) {
+  const auto service = [&](const char* ns, const char* name, const char* ip) {
+    Api("POST", StrCat("/api/v1/namespaces/", ns, "/services"),
+        {{"metadata", {{"name", name}}},
+         {"spec", {{"clusterIP", ip}, {"ports", {{{"port", 443}}}}}}});
+  };
+  service("default", "kubernetes", "10.0.0.1");
+  service("default", "my-db", "10.0.0.2");
+  service("other", "far", "10.0.0.3");
+  StartKubelet();
+  Json pod = Pod("linked", {"/bin/sh", "-c",
+                            "echo linked $KUBERNETES_SERVICE_HOST "
+                            "$MY_DB_PORT_443_TCP_ADDR $FAR_SERVICE_HOST "
+                            "$COPY.; exec sleep 100"},
+                 {{"env",
+                   Json::array({{{"name", "COPY"},
+                                 {"value", "$(MY_DB_SERVICE_PORT)"}}})}});
+  Create(pod);
+  pod["metadata"]["name"] = "bare";
+  pod["spec"]["enableServiceLinks"] = false;
+  pod["spec"]["containers"][0]["command"][2] =
+      "echo bare $KUBERNETES_SERVICE_HOST $MY_DB_SERVICE_HOST.; "
+      "exec sleep 100";
+  Create(pod);
+  ASSERT_TRUE(AwaitReady("linked"));
+  ASSERT_TRUE(AwaitReady("bare"));
+  EXPECT_TRUE(Eventually([&] {
+    const std::string log = Logs();
+    return log.find("linked 10.0.0.1 10.0.0.2 443.\n") != std::string::npos &&
+           log.find("bare 10.0.0.1 .\n") != std::string::npos;
+  })) << Logs();
+}
+
 TEST_F(KubeletTest, MissingConfigMapHoldsTheContainerBack) {
   StartKubelet();
   Create(Pod("wait", {"/bin/sleep", "100"},

@@ -1,6 +1,7 @@
 fl_test(kubelet_test LABEL unit
   SRCS kubelet_env_test.cc kubelet_network_test.cc kubelet_plan_test.cc
-       kubelet_stats_test.cc kubelet_status_test.cc kubelet_volumes_test.cc
+       kubelet_pressure_test.cc kubelet_stats_test.cc kubelet_status_test.cc
+       kubelet_volumes_test.cc
   DEPS kubelet harness)
 fl_test(kubelet_process_test LABEL unit SRCS kubelet_process_test.cc
   DEPS kubelet harness)

@@ -207,6 +207,8 @@ absl::StatusOr<std::vector<std::string>> BuildEnv(
           context.default_path.empty() ? kDefaultPath : context.default_path);
   env.Set("HOSTNAME", context.pod->hostname);
   env.Set("HOME", container.security.user.value_or(0) == 0 ? "/root" : "/");
+  for (const auto& [name, value] : context.service_variables)
+    env.Set(name, value);
   for (const EnvFrom& from : container.env_from)
     FL_RETURN_IF_ERROR(AddFrom(from, context, &env));
   for (const EnvVar& var : container.env) {

@@ -8,6 +8,7 @@
 #include <map>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "absl/status/statusor.h"
@@ -28,6 +29,7 @@ struct EnvContext {
   std::vector<IpAddress> host_ips;
   std::string default_path;  // PATH; empty: the usual one
   ResourceAmounts allocatable;  // the node's
+  std::vector<std::pair<std::string, std::string>> service_variables;
   // The values of a ConfigMap or Secret in the pod's namespace; NotFound.
   std::function<absl::StatusOr<std::map<std::string, std::string>>(
       bool secret, const std::string& object)>

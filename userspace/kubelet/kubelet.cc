@@ -15,6 +15,7 @@
 #include "userspace/kubelet/network/node_routes.h"
 #include "userspace/kubelet/network/pod_network.h"
 #include "userspace/kubelet/runtime/cgroup.h"
+#include "userspace/kubelet/service_env.h"
 #include "userspace/netlink/netlink_socket.h"
 
 namespace fairlead::kubelet {
@@ -28,9 +29,11 @@ kube::ReflectorOptions PodsOf(const std::string& node) {
   return options;
 }
 
-kube::ReflectorOptions AllNodes() {
+constexpr char kByNamespace[] = "namespace";
+
+kube::ReflectorOptions All(const kube::Resource& resource) {
   kube::ReflectorOptions options;
-  options.resource = kube::Nodes();
+  options.resource = resource;
   options.user_agent = "fairlead-kubelet";
   return options;
 }
@@ -64,7 +67,8 @@ Kubelet::Kubelet(EventLoop* loop, kube::Transport* transport, Options options)
       events_(loop, &client_, "kubelet", options_.node_name),
       node_(loop, &client_, &options_),
       pods_(loop, transport, PodsOf(options_.node_name)),
-      nodes_(loop, transport, AllNodes()),
+      nodes_(loop, transport, All(kube::Nodes())),
+      services_(loop, transport, All(kube::Services())),
       sampler_(loop, options_.node_name, [this] { return PodsToSample(); }),
       server_(loop, [this](const std::string& ns, const std::string& name) {
         return FindPod(ns, name);
@@ -131,6 +135,17 @@ absl::Status Kubelet::Start() {
   sampler_.Start();
   pods_.Start();
   nodes_.Start();
+  services_.AddIndex(kByNamespace, [](const Json& service) {
+    return std::vector{StringAt(service, {"metadata", "namespace"})};
+  });
+  services_.OnSynced([this] {
+    for (const auto& [uid, worker] : workers_) worker->ScheduleSync();
+  });
+  services_.Start();
+  node_.SetOnMemoryShort([this](const Threshold& threshold,
+                                int64_t available) {
+    Evict(threshold, available);
+  });
   return absl::OkStatus();
 }
 
@@ -142,6 +157,19 @@ PodWorker* Kubelet::AddWorker(const kube::Object& pod, PodSpec spec) {
       .events = &events_,
       .options = &options_,
       .allocatable = node_.Allocatable(),
+      .service_variables =
+          [this](const PodSpec& pod)
+          -> std::optional<std::vector<std::pair<std::string, std::string>>> {
+        if (!services_.has_synced()) return std::nullopt;
+        std::vector<kube::Object> services;
+        if (pod.service_links)
+          services = services_.ByIndex(kByNamespace, pod.ns);
+        if (const auto api = services_.Get("default/kubernetes");
+            api != nullptr && (!pod.service_links || pod.ns != "default")) {
+          services.push_back(api);
+        }
+        return ServiceVariables(services);
+      },
       .allocate_ips = [this] { return AllocateIps(); },
       .release_ips = [this](const auto& ips) { ReleaseIps(ips); },
       .on_gone =
@@ -219,6 +247,34 @@ std::vector<SampledPod> Kubelet::PodsToSample() const {
     pods.push_back(std::move(pod));
   }
   return pods;
+}
+
+// One pod at a time: its end may be enough.
+void Kubelet::Evict(const Threshold& threshold, int64_t available) {
+  std::vector<EvictionCandidate> candidates;
+  for (const PodStats& pod : sampler_.Look().pods) {
+    const auto it = workers_.find(pod.uid);
+    if (it == workers_.end()) continue;
+    const PodSpec& spec = it->second->spec();
+    if (it->second->stopping()) return;
+    EvictionCandidate candidate{.uid = pod.uid, .priority = spec.priority};
+    for (const ContainerStats& c : pod.containers)
+      candidate.usage += c.sample.usage.working_set;
+    for (const ContainerSpec& c : spec.containers) {
+      const auto request = c.resources.requests.find("memory");
+      if (request != c.resources.requests.end())
+        candidate.request += request->second.value();
+    }
+    candidates.push_back(std::move(candidate));
+  }
+  const EvictionCandidate* victim = ChooseVictim(candidates);
+  if (victim == nullptr) return;
+  spdlog::warn("pod evicted uid={} memory_available={} memory_used={}",
+               victim->uid, available, victim->usage);
+  workers_.at(victim->uid)
+      ->Evict(StrCat("The node was low on resource: memory. Threshold "
+                     "quantity: ", threshold.text, ", available: ",
+                     available / 1024, "Ki. "));
 }
 
 int Kubelet::ActivePods() const {

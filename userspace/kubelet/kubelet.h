@@ -51,6 +51,7 @@ class Kubelet {
   void ApplyRoutes();
   int ActivePods() const;
   std::vector<SampledPod> PodsToSample() const;
+  void Evict(const Threshold& threshold, int64_t available);
   PodWorker* FindPod(const std::string& ns, const std::string& name) const;
 
   EventLoop* loop_;
@@ -58,7 +59,7 @@ class Kubelet {
   kube::Client client_;
   kube::EventRecorder events_;
   NodeAgent node_;
-  kube::Informer pods_, nodes_;
+  kube::Informer pods_, nodes_, services_;
   std::map<std::string, std::unique_ptr<PodWorker>> workers_;  // by uid
   std::vector<std::unique_ptr<PodWorker>> graves_;  // destroyed on next turn
   Sampler sampler_;

@@ -42,7 +42,8 @@ struct Flags {
   int max_pods = 110, port = 10250, log_max_files = 5;
   size_t log_max_size = 10u << 20;
   double crash_backoff = 10, max_crash_backoff = 300, lease_interval = 10;
-  double sync_frequency = 60;
+  double sync_frequency = 60, pressure_transition = 300;
+  std::string eviction_hard = "memory.available<100Mi,nodefs.available<5%";
 };
 
 std::string ProgramFolder() {
@@ -121,6 +122,15 @@ void AddFlags(CLI::App* app, Flags* f) {
   app->add_option("--lease-interval", f->lease_interval,
                   "seconds between renewals of the node's lease")
       ->capture_default_str();
+  app->add_option("--eviction-hard", f->eviction_hard,
+                  "what the node must have left; with less memory pods are "
+                  "evicted")
+      ->capture_default_str();
+  app->add_option("--eviction-pressure-transition-period",
+                  f->pressure_transition,
+                  "seconds that a node's pressure condition outlives its cause")
+      ->check(CLI::Range(0.0, 86400.0))
+      ->capture_default_str();
   app->add_option("--sync-frequency", f->sync_frequency,
                   "seconds between two looks at the ConfigMaps and Secrets of "
                   "mounted volumes")
@@ -161,6 +171,11 @@ absl::StatusOr<Options> MakeOptions(const Flags& f) {
   o.max_crash_backoff = absl::Seconds(f.max_crash_backoff);
   o.lease_interval = absl::Seconds(f.lease_interval);
   o.sync_frequency = absl::Seconds(f.sync_frequency);
+  o.pressure_transition = absl::Seconds(f.pressure_transition);
+  auto thresholds = ParseThresholds(f.eviction_hard);
+  if (!thresholds.ok())
+    return WithContext(thresholds.status(), "--eviction-hard");
+  o.eviction_hard = *std::move(thresholds);
   o.shim = f.shim;
   // A container without a PATH finds what this program's user finds, and what
   // is installed beside it.

@@ -4,6 +4,7 @@
 #include <spdlog/spdlog.h>
 
 #include <algorithm>
+#include <tuple>
 
 #include "userspace/base/clock.h"
 #include "userspace/kubelet/json.h"
@@ -20,7 +21,10 @@ constexpr absl::Duration kHeartbeat = absl::Minutes(5);
 
 NodeAgent::NodeAgent(EventLoop* loop, kube::Client* client,
                      const Options* options)
-    : loop_(loop), client_(client), options_(options) {}
+    : loop_(loop),
+      client_(client),
+      options_(options),
+      pressure_(options->eviction_hard, options->pressure_transition) {}
 
 NodeAgent::~NodeAgent() = default;
 
@@ -85,10 +89,29 @@ void NodeAgent::SetNotReady(std::string why) {
   if (registered_) PostStatus();
 }
 
+void NodeAgent::LookForShortages() {
+  const Signals signals = ReadSignals(options_->root_dir);
+  pressure_.Update(signals, Clock::Real().Now());
+  const Shortages before = machine_.shortages;
+  machine_.shortages = {.memory = pressure_.Has("memory.available"),
+                        .disk = pressure_.Has("nodefs.available"),
+                        .pids = pressure_.Has("pid.available")};
+  for (const auto& [what, was, is] :
+       {std::tuple{"memory", before.memory, machine_.shortages.memory},
+        std::tuple{"disk", before.disk, machine_.shortages.disk},
+        std::tuple{"pids", before.pids, machine_.shortages.pids}}) {
+    if (was != is) spdlog::warn("node pressure of={} now={}", what, is);
+  }
+  const Threshold* unmet = pressure_.Unmet("memory.available");
+  if (unmet != nullptr && on_memory_short_)
+    on_memory_short_(*unmet, signals.at("memory.available").available);
+}
+
 void NodeAgent::PostStatus() {
   if (node_call_ != nullptr) return;
   Again(kPeriod, &node_timer_, &NodeAgent::PostStatus);
   const absl::Time now = Clock::Real().Now();
+  LookForShortages();
   const Json none;
   const Json& current = node_ != nullptr ? At(*node_, {"status"}) : none;
   const Json status =

@@ -6,6 +6,7 @@
 #ifndef FAIRLEAD_USERSPACE_KUBELET_NODE_AGENT_H_
 #define FAIRLEAD_USERSPACE_KUBELET_NODE_AGENT_H_
 
+#include <functional>
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <string>
@@ -18,6 +19,7 @@
 #include "userspace/kubelet/node_status.h"
 #include "userspace/kubelet/options.h"
 #include "userspace/kubelet/resources.h"
+#include "userspace/kubelet/stats/pressure.h"
 
 namespace fairlead::kubelet {
 
@@ -34,12 +36,18 @@ class NodeAgent {
   void OnNode(const kube::Object& node);
   // After LookAtMachine.
   ResourceAmounts Allocatable() const;
+  // Runs when a look at the machine finds less memory than --eviction-hard
+  // leaves to it; `available` in bytes.
+  using OnMemoryShort =
+      std::function<void(const Threshold& threshold, int64_t available)>;
+  void SetOnMemoryShort(OnMemoryShort fn) { on_memory_short_ = std::move(fn); }
   // Empty: pods can run.
   void SetNotReady(std::string why);
 
  private:
   void Register();
   void PostStatus();
+  void LookForShortages();
   void RenewLease();
   void CreateLease();
   void Again(absl::Duration delay, Timer* timer, void (NodeAgent::*what)());
@@ -49,6 +57,8 @@ class NodeAgent {
   kube::Client* client_;
   const Options* options_;
   Machine machine_;
+  Pressure pressure_;
+  OnMemoryShort on_memory_short_;
   kube::Object node_;
   bool registered_ = false;
   bool lease_failing_ = false;

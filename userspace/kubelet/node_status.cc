@@ -50,6 +50,33 @@ struct ConditionText {
   std::string message;
 };
 
+ConditionText MemoryCondition(bool pressure) {
+  if (!pressure) {
+    return {"MemoryPressure", "False", "KubeletHasSufficientMemory",
+            "kubelet has sufficient memory available"};
+  }
+  return {"MemoryPressure", "True", "KubeletHasInsufficientMemory",
+          "kubelet has insufficient memory available"};
+}
+
+ConditionText DiskCondition(bool pressure) {
+  if (!pressure) {
+    return {"DiskPressure", "False", "KubeletHasNoDiskPressure",
+            "kubelet has no disk pressure"};
+  }
+  return {"DiskPressure", "True", "KubeletHasDiskPressure",
+          "kubelet has disk pressure"};
+}
+
+ConditionText PidCondition(bool pressure) {
+  if (!pressure) {
+    return {"PIDPressure", "False", "KubeletHasSufficientPID",
+            "kubelet has sufficient PID available"};
+  }
+  return {"PIDPressure", "True", "KubeletHasInsufficientPID",
+          "kubelet has insufficient PID available"};
+}
+
 Json Condition(const ConditionText& text, const Json& current,
                absl::Time now) {
   Json json = {{"type", text.type},
@@ -147,12 +174,9 @@ Json BuildNodeStatus(const Options& options, const Machine& machine,
   const bool ready = not_ready.empty();
   Json conditions = Json::array();
   for (const ConditionText& text : std::initializer_list<ConditionText>{
-           {"MemoryPressure", "False", "KubeletHasSufficientMemory",
-            "kubelet has sufficient memory available"},
-           {"DiskPressure", "False", "KubeletHasNoDiskPressure",
-            "kubelet has no disk pressure"},
-           {"PIDPressure", "False", "KubeletHasSufficientPID",
-            "kubelet has sufficient PID available"},
+           MemoryCondition(machine.shortages.memory),
+           DiskCondition(machine.shortages.disk),
+           PidCondition(machine.shortages.pids),
            {"Ready", ready ? "True" : "False",
             ready ? "KubeletReady" : "KubeletNotReady",
             ready ? "kubelet is posting ready status" : not_ready}}) {

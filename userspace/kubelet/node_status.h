@@ -12,7 +12,13 @@
 namespace fairlead::kubelet {
 
 // What is read from the machine, once.
+// Of what the node has too little.
+struct Shortages {
+  bool memory = false, disk = false, pids = false;
+};
+
 struct Machine {
+  Shortages shortages;
   int cpus = 1;
   uint64_t memory_bytes = 0;
   uint64_t disk_bytes = 0;

@@ -9,6 +9,7 @@
 
 #include "absl/time/time.h"
 #include "userspace/base/ip_address.h"
+#include "userspace/kubelet/stats/pressure.h"
 
 namespace fairlead::kubelet {
 
@@ -28,6 +29,9 @@ struct Options {
   absl::Duration lease_interval = absl::Seconds(10);
   // Between two looks at what a pod's volumes are made of.
   absl::Duration sync_frequency = absl::Minutes(1);
+  std::vector<Threshold> eviction_hard;
+  // How long a node's condition outlives the pressure.
+  absl::Duration pressure_transition = absl::Minutes(5);
   Port port = 10250;  // of its server, on the first node_ip; 0: any
   size_t log_max_bytes = 10u << 20;  // of one file of a container's log
   int log_max_files = 5;

@@ -209,6 +209,8 @@ absl::StatusOr<PodSpec> DecodePod(const Json& pod) {
   spec.labels = StringMap(At(pod, {"metadata", "labels"}));
   spec.annotations = StringMap(At(pod, {"metadata", "annotations"}));
   spec.host_network = BoolAt(body, {"hostNetwork"});
+  spec.service_links = BoolAt(body, {"enableServiceLinks"}, true);
+  spec.priority = IntAt(body, {"priority"});
   spec.restart_policy = DecodeRestartPolicy(StringAt(body, {"restartPolicy"}));
   spec.grace =
       absl::Seconds(IntAt(body, {"terminationGracePeriodSeconds"}, 30));

@@ -96,6 +96,8 @@ struct PodSpec {
   std::string hostname;  // never empty
   std::map<std::string, std::string> labels, annotations;
   bool host_network = false;
+  bool service_links = true;  // enableServiceLinks
+  int64_t priority = 0;
   std::optional<int64_t> fs_group;  // checked with the containers' groups
   std::vector<Volume> volumes;
   RestartPolicy restart_policy = RestartPolicy::kAlways;

@@ -114,12 +114,18 @@ void PodWorker::Reject(std::string reason, std::string message) {
   ScheduleSync();
 }
 
-void PodWorker::End(std::string reason, std::string message) {
+void PodWorker::End(std::string reason, std::string message,
+                    absl::Duration grace) {
   if (StopWanted() || finished_) return;
   view_.ended_reason = std::move(reason);
   view_.ended_message = std::move(message);
-  stop_deadline_ = Clock::Real().Now() + spec_.grace;
+  stop_deadline_ = Clock::Real().Now() + grace;
   ScheduleSync();
+}
+
+void PodWorker::Evict(const std::string& message) {
+  Event(kube::EventType::kWarning, "Evicted", message);
+  End("Evicted", message, absl::ZeroDuration());
 }
 
 // When to look again.
@@ -131,7 +137,7 @@ absl::Time PodWorker::CheckDeadline(absl::Time now) {
   const char* const text =
       "Pod was active on the node longer than the specified deadline";
   Event(kube::EventType::kNormal, "DeadlineExceeded", text);
-  End("DeadlineExceeded", text);
+  End("DeadlineExceeded", text, spec_.grace);
   return absl::InfiniteFuture();
 }
 

@@ -41,6 +41,11 @@ struct NodeServices {
   kube::EventRecorder* events = nullptr;
   const Options* options = nullptr;
   ResourceAmounts allocatable;
+  // service_env.h; nullopt while the Services aren't known yet.
+  std::function<
+      std::optional<std::vector<std::pair<std::string, std::string>>>(
+          const PodSpec& pod)>
+      service_variables;
   // Addresses, one of each family; FailedPrecondition while the node has no
   // pod CIDR yet.
   std::function<absl::StatusOr<std::vector<IpAddress>>()> allocate_ips;
@@ -77,7 +82,10 @@ class PodWorker {
   bool finished() const { return finished_; }  // only its record is left
   const PodView& view() const { return view_; }
   // Nothing of it runs on: it has failed, for a reason of the node's.
-  void End(std::string reason, std::string message);
+  void End(std::string reason, std::string message, absl::Duration grace);
+  // Likewise, at once and with an event.
+  void Evict(const std::string& message);
+  bool stopping() const { return StopWanted(); }
 
   // For the kubelet's server. The run whose log is meant; InvalidArgument with
   // a kubelet's words.

@@ -90,7 +90,8 @@ void PodWorker::StartContainer(const ContainerSpec& container) {
     view.waiting_message = message;
     return;
   }
-  if (!HaveEnvObjects(container)) return;
+  // The node tells when they are known.
+  if (!HaveEnvObjects(container) || !node_.service_variables(spec_)) return;
   const int attempt = view.run ? view.run->attempt + 1 : 0;
   const absl::Status status = Launch(container, attempt);
   env_objects_.Forget();
@@ -116,7 +117,9 @@ void PodWorker::StartContainer(const ContainerSpec& container) {
 absl::Status PodWorker::Launch(const ContainerSpec& container, int attempt) {
   FL_RETURN_IF_ERROR(CheckSecurityContext(container.security, spec_.LongName(),
                                           container.name));
-  const EnvContext context = MakeEnvContext();
+  EnvContext context = MakeEnvContext();
+  if (auto services = node_.service_variables(spec_))
+    context.service_variables = *std::move(services);
   ContainerConfig config = ConfigOf(container.name, attempt);
   FL_ASSIGN_OR_RETURN(config.env, BuildEnv(container, context));
   FL_ASSIGN_OR_RETURN(config.args, BuildArgs(container, config.env));
