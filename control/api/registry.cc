@@ -15,6 +15,7 @@
 #include "control/api/object_fields.h"
 #include "userspace/base/status.h"
 #include "userspace/base/strings.h"
+#include "userspace/kube/managed_fields.h"
 
 namespace fairlead::api {
 namespace {
@@ -183,7 +184,9 @@ absl::Status Registry::Load() {
   for (const auto& served : served_) {
     FL_RETURN_IF_ERROR(
         store_->Range(served->prefix, [&](store::Entry entry) {
-          Json object = Json::parse(entry.value, nullptr, false);
+          // Nobody below asks who set which field.
+          Json object = Json::parse(kube::WithoutManagedFields(entry.value),
+                                    nullptr, false);
           if (!object.is_object() || !entry.value.starts_with(kMetadataStart)) {
             bad = absl::DataLossError(
                 StrCat("the stored object ", entry.key, " is damaged"));

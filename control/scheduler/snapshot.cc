@@ -118,6 +118,7 @@ void Cache::Place(Placement placement) {
     ++node->pods_by_owner[placement.pod.owner];
   }
   std::string uid = placement.pod.uid;
+  placement.pod.pod = nullptr;  // only what it takes up counts from here on
   pods_[uid] = std::move(placement);
 }
 

@@ -14,6 +14,7 @@
 #include "userspace/base/strings.h"
 #include "userspace/kube/client.h"
 #include "userspace/kube/informer.h"
+#include "userspace/kube/managed_fields.h"
 #include "userspace/kube/work_queue.h"
 
 namespace fairlead::kube {
@@ -83,6 +84,7 @@ class ReflectorTest : public ::testing::Test {
                                   : after == nullptr ? "-"
                                                      : "~",
                                   KeyOf(after ? *after : *before)));
+        if (on_change_) on_change_(before, after);
       });
       informer_->OnSynced([this] { ++synced_; });
       informer_->Start();
@@ -103,6 +105,7 @@ class ReflectorTest : public ::testing::Test {
   ReflectorOptions options_;
   std::unique_ptr<Informer> informer_;
   std::vector<std::string> changes_;
+  Informer::OnChange on_change_;
   int synced_ = 0;
 };
 
@@ -127,6 +130,56 @@ TEST_F(ReflectorTest, RecordedPagesAndWatchCutAnywhere) {
     EXPECT_THAT(Target(4), Not(HasSubstr("resourceVersion=2889")));
   }
   EXPECT_EQ(synced_, 4);
+}
+
+// More than stay parsed: each can be read, and a change has what was before.
+TEST_F(ReflectorTest, ManyAreKeptAsText) {
+  constexpr int kMany = 3000;
+  std::vector<std::string> names;
+  for (int i = 0; i < kMany; ++i) names.push_back(StrCat("n", i));
+  Object before, after;
+  on_change_ = [&](const Object& was, const Object& is) {
+    if (was == nullptr || is == nullptr) return;
+    before = was;
+    after = is;
+  };
+  Play({{.body = List(5, names)},
+        {.body = Event("MODIFIED", "n0", 6) + Event("DELETED", "n1", 7)}});
+  ASSERT_TRUE(before != nullptr && after != nullptr);
+  EXPECT_EQ((*before)["metadata"]["resourceVersion"], "5");
+  EXPECT_EQ((*after)["metadata"]["resourceVersion"], "6");
+  EXPECT_EQ(Names().size(), size_t{kMany - 1});
+  EXPECT_EQ(informer_->Get("d/n1"), nullptr);
+  for (int i = 2; i < kMany; ++i) {
+    Object object = informer_->Get(StrCat("d/n", i));
+    ASSERT_NE(object, nullptr) << i;
+    EXPECT_EQ((*object)["kind"], "Service");
+    EXPECT_EQ((*object)["metadata"]["uid"], StrCat("u-n", i));
+    EXPECT_EQ(informer_->Get(StrCat("d/n", i)), object);
+  }
+}
+
+TEST(WithoutManagedFieldsTest, CutsThoseOfTheMetadataAndNothingElse) {
+  const std::vector<std::pair<std::string, std::string>> rows = {
+      {R"({"metadata":{"managedFields":[{"a":"]}\\"}],"name":"x"},"s":-1})",
+       R"({"metadata":{"name":"x"},"s":-1})"},
+      {R"({"s":[1,{}],"metadata":{"name":"x","managedFields":[]}})",
+       R"({"s":[1,{}],"metadata":{"name":"x"}})"},
+      {R"({"metadata":{"managedFields":null}})", R"({"metadata":{}})"},
+      {R"({ "metadata" : { "a" : 1 , "managedFields" : [ 2 ] } })",
+       R"({ "metadata" : { "a" : 1  } })"},
+      {R"({"spec":{"managedFields":[1],"metadata":{"managedFields":[]}}})", ""},
+      {R"({"metadata":{"a":"\"managedFields\":[1]","n":"\\"},"b":true})", ""},
+      {R"(["metadata",{"managedFields":[]}])", ""},
+      {"", ""}};
+  for (const auto& [text, cut] : rows) {
+    EXPECT_EQ(WithoutManagedFields(text), cut.empty() ? text : cut);
+    // Half an object isn't made whole.
+    for (size_t n = 0; n < text.size(); ++n) {
+      const std::string half = text.substr(0, n);
+      EXPECT_FALSE(Json::accept(WithoutManagedFields(half))) << half;
+    }
+  }
 }
 
 TEST_F(ReflectorTest, ResumesFromTheLastBookmark) {

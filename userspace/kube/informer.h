@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// A reflector's content as immutable JSON objects, with change callbacks and
-// an index; what controllers and the kubelet read.
+// A reflector's content as immutable JSON objects without managedFields, with
+// change callbacks and an index; what controllers and the kubelet read.
 //
 // Threads: the event loop's only. Objects are shared_ptr<const Json> because
 // a controller may hold one across later changes; they never change.
