@@ -4,12 +4,14 @@
 #include "control/controllers/daemon_set.h"
 #include "control/controllers/deployment.h"
 #include "control/controllers/disruption.h"
+#include "control/controllers/endpoint_mirror.h"
 #include "control/controllers/endpoint_slice.h"
 #include "control/controllers/endpoints.h"
 #include "control/controllers/garbage.h"
 #include "control/controllers/job.h"
 #include "control/controllers/namespace.h"
 #include "control/controllers/node_ipam.h"
+#include "control/controllers/node_ttl.h"
 #include "control/controllers/replica_set.h"
 #include "userspace/base/strings.h"
 
@@ -21,6 +23,7 @@ class Controllers::Impl {
       : namespaces_(context),
         nodes_(context, options.node_lifecycle),
         ipam_(context, options.cluster_cidrs),
+        ttl_(context),
         deployments_(context),
         replica_sets_(context),
         daemon_sets_(context),
@@ -28,16 +31,18 @@ class Controllers::Impl {
         disruption_(context),
         endpoint_slices_(context),
         endpoints_(context),
+        mirror_(context),
         essentials_(context, options.essentials),
         garbage_(context),
         cleanup_(context, options.cleanup) {}
 
   std::vector<Shell*> Shells() {
     return {&namespaces_.shell(),      &nodes_.shell(),
-            &ipam_.shell(),            &deployments_.shell(),
-            &replica_sets_.shell(),    &daemon_sets_.shell(),
-            &jobs_.shell(),            &disruption_.shell(),
-            &endpoint_slices_.shell(), &endpoints_.shell(),
+            &ipam_.shell(),            &ttl_.shell(),
+            &deployments_.shell(),     &replica_sets_.shell(),
+            &daemon_sets_.shell(),     &jobs_.shell(),
+            &disruption_.shell(),      &endpoint_slices_.shell(),
+            &endpoints_.shell(),       &mirror_.shell(),
             &essentials_.shell(),      &garbage_.shell(),
             &cleanup_.shell()};
   }
@@ -46,6 +51,7 @@ class Controllers::Impl {
   NamespaceController namespaces_;
   NodeLifecycleController nodes_;
   NodeIpamController ipam_;
+  NodeTtlController ttl_;
   DeploymentController deployments_;
   ReplicaSetController replica_sets_;
   DaemonSetController daemon_sets_;
@@ -53,6 +59,7 @@ class Controllers::Impl {
   DisruptionController disruption_;
   EndpointSliceController endpoint_slices_;
   EndpointsController endpoints_;
+  EndpointMirrorController mirror_;
   EssentialsController essentials_;
   GarbageCollector garbage_;
   CleanupController cleanup_;

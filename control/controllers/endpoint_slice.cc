@@ -239,23 +239,6 @@ class SlicePlanner {
     }
   }
 
-  // Absent and default fields of a stored port in the form that PortsFor
-  // makes.
-  static Json NormalPorts(const Json& ports) {
-    Json result = Json::array();
-    if (!ports.is_array()) return result;
-    for (const Json& port : ports) {
-      std::string_view protocol = Text(port, {"protocol"});
-      Json entry = {{"name", Text(port, {"name"})},
-                    {"protocol", protocol.empty() ? "TCP" : protocol},
-                    {"port", Number(port, {"port"})}};
-      std::string_view app = Text(port, {"appProtocol"});
-      if (!app.empty()) entry["appProtocol"] = app;
-      result.push_back(std::move(entry));
-    }
-    return result;
-  }
-
   void Pack(Group& group, const std::vector<size_t>& mine,
             std::vector<Slice>& slices) {
     size_t max = static_cast<size_t>(facts_.max_endpoints);
@@ -386,6 +369,21 @@ bool SelectsPods(const Json& service) {
 }
 
 }  // namespace
+
+Json NormalPorts(const Json& ports) {
+  Json result = Json::array();
+  if (!ports.is_array()) return result;
+  for (const Json& port : ports) {
+    std::string_view protocol = Text(port, {"protocol"});
+    Json entry = {{"name", Text(port, {"name"})},
+                  {"protocol", protocol.empty() ? "TCP" : protocol},
+                  {"port", Number(port, {"port"})}};
+    std::string_view app = Text(port, {"appProtocol"});
+    if (!app.empty()) entry["appProtocol"] = app;
+    result.push_back(std::move(entry));
+  }
+  return result;
+}
 
 Plan PlanEndpointSlices(const EndpointSliceFacts& facts) {
   // Without a selector, whoever made the service makes its slices.

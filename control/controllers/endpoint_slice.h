@@ -29,6 +29,10 @@ struct EndpointSliceFacts {
 // is a change of one slice.
 Plan PlanEndpointSlices(const EndpointSliceFacts& facts);
 
+// The ports of a slice, or of a subset of Endpoints, with their defaults
+// filled in: equal when they mean the same.
+Json NormalPorts(const Json& ports);
+
 class EndpointSliceController {
  public:
   explicit EndpointSliceController(const Context& context);

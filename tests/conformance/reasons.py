@@ -142,8 +142,6 @@ REASONS = {
 
 # (pattern over the differing lines, reason), where no name above has one.
 PATTERNS = [
-    (r"node\.alpha\.kubernetes\.io/ttl",
-     "no ttl annotation: kubelets here don't keep secrets by it"),
     (r"kubernetes  IPv4|kubernetes  198\.51",
      "this server listens on loopback, which isn't an endpoint"),
     (r"kube-api-access|f:volumeMounts|spec\.volumes",

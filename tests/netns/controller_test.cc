@@ -267,6 +267,29 @@ TEST_F(ControllerTest, EveryClusterHasTheServiceOfItsApi) {
   }));
 }
 
+// Endpoints outside the cluster, as somebody writes them for a Service without
+// a selector: the agent reads slices alone.
+TEST_F(ControllerTest, HandMadeEndpointsAreMirroredIntoSlices) {
+  Start();
+  Json service = {{"metadata", {{"namespace", "default"}, {"name", "db"}}},
+                  {"spec", {{"ports", Json::array({{{"port", 5432}}})}}}};
+  Json endpoints = Json::parse(R"({"metadata": {"namespace": "default",
+      "name": "db"}, "subsets": [{"addresses": [{"ip": "192.0.2.1"}],
+      "ports": [{"port": 5432}]}]})");
+  ASSERT_TRUE(cluster_->Create(kube::Services(), service).ok());
+  ASSERT_TRUE(cluster_->Create(kube::Endpoints(), endpoints).ok());
+  EXPECT_TRUE(Until([&] { return ReadyEndpoints() == 1; }));
+  ASSERT_TRUE(
+      cluster_
+          ->Patch(kube::Endpoints(), "db", Json::parse(R"({"subsets": [
+              {"addresses": [{"ip": "192.0.2.1"}, {"ip": "192.0.2.2"}],
+               "ports": [{"port": 5432}]}]})"))
+          .ok());
+  EXPECT_TRUE(Until([&] { return ReadyEndpoints() == 2; }));
+  ASSERT_TRUE(cluster_->Delete(kube::Endpoints(), "db").ok());
+  EXPECT_TRUE(Until([&] { return ReadyEndpoints() == 0; }));
+}
+
 // A stock kubectl drains a node while a budget holds its hand.
 TEST_F(ControllerTest, ADrainTakesNoMoreThanTheBudgetAllows) {
   if (std::system("kubectl version --client >/dev/null 2>&1") != 0) {

@@ -9,6 +9,7 @@
 #include "control/controllers/namespace.h"
 #include "control/controllers/node_ipam.h"
 #include "control/controllers/node_lifecycle.h"
+#include "control/controllers/node_ttl.h"
 #include "tests/unit/fake_cluster.h"
 
 namespace fairlead::controllers {
@@ -240,6 +241,32 @@ TEST(PodCidrs, RefusesRangesThatCantWork) {
   EXPECT_FALSE(check({"10.0.0.0/25"}));
   EXPECT_FALSE(check({"fd00::/80"}));
   EXPECT_FALSE(check({"10.0.0.0/16", "10.1.0.0/16"}));
+}
+
+// --- ttl
+
+TEST(NodeTtl, StepsOverlap) {
+  EXPECT_EQ(NextTtlStep(0, 0), 0u);
+  EXPECT_EQ(NextTtlStep(0, 100), 0u);
+  EXPECT_EQ(NextTtlStep(0, 101), 1u);
+  EXPECT_EQ(NextTtlStep(1, 90), 1u);
+  EXPECT_EQ(NextTtlStep(1, 89), 0u);
+  EXPECT_EQ(NextTtlStep(0, 5000), 4u);
+  EXPECT_EQ(NextTtlStep(4, 1800), 4u);
+  EXPECT_EQ(NextTtlStep(4, 1), 0u);
+}
+
+TEST(NodeTtl, IsWrittenOnce) {
+  FakeCluster cluster;
+  cluster.Put(kube::Nodes(), NodeOf("True"));
+  auto node = [&] { return cluster.List(kube::Nodes())[0]; };
+  auto ttl = [&](size_t step) {
+    cluster.Apply(PlanNodeTtl(node(), step));
+    return Get(*node(), {"metadata", "annotations"}).dump();
+  };
+  EXPECT_EQ(ttl(0), R"({"node.alpha.kubernetes.io/ttl":"0"})");
+  EXPECT_TRUE(PlanNodeTtl(node(), 0).writes.empty());
+  EXPECT_EQ(ttl(4), R"({"node.alpha.kubernetes.io/ttl":"300"})");
 }
 
 // --- garbage
