@@ -12,6 +12,8 @@
 #include <unistd.h>
 
 #include <csignal>
+#include <cstdlib>
+#include <cstring>
 #include <filesystem>
 #include <fstream>
 #include <string>
@@ -72,6 +74,17 @@ class Process {
     statm >> total >> resident;
     return static_cast<double>(resident) * static_cast<double>(getpagesize()) /
            1e6;
+  }
+  // The most that it ever was.
+  double PeakMb() const {
+    std::ifstream status(StrCat("/proc/", pid_, "/status"));
+    for (std::string line; std::getline(status, line);) {
+      if (line.starts_with("VmHWM:")) {
+        return std::strtod(line.c_str() + strlen("VmHWM:"), nullptr) * 1024 /
+               1e6;
+      }
+    }
+    return 0;
   }
   // What all its threads have used of the processors so far.
   absl::Duration CpuTime() const {

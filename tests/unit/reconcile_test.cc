@@ -181,8 +181,8 @@ TEST_F(ReconcileTest, Views) {
   ASSERT_TRUE(id.has_value());
   EXPECT_EQ(id->service, "ns/svc-1");
   EXPECT_EQ(reconciler.FindServiceId(999), std::nullopt);
-  EXPECT_NE(reconciler.FindBackend(view->internal[0]), nullptr);
-  EXPECT_EQ(reconciler.FindBackend(0), nullptr);
+  EXPECT_TRUE(reconciler.FindBackend(view->internal[0]).has_value());
+  EXPECT_FALSE(reconciler.FindBackend(0).has_value());
   EXPECT_EQ(reconciler.NextDue(), std::nullopt);
 
   PutEndpoints(1, 1);

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "userspace/agent/agent.h"
 
+#include <malloc.h>
 #include <spdlog/spdlog.h>
 #include <unistd.h>
 
@@ -338,6 +339,8 @@ void Agent::OnApplied(const reconcile::ApplyResult& result) {
                  cluster_->service_count(), reconciler_->stats().frontends,
                  result.operations, result.failures.size(),
                  stats.duration.sum() * 1e3);
+    // What reading the lists left behind.
+    malloc_trim(0);
   } else {
     spdlog::debug("msg=\"applied\" services={} operations={}",
                   result.services.size(), result.operations);

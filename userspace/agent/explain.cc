@@ -58,8 +58,8 @@ uint32_t Since(uint32_t now, uint32_t then) {
 }
 
 std::string BackendAddress(const Agent& agent, uint32_t id) {
-  const fl_backend* backend = agent.reconciler().FindBackend(id);
-  if (backend == nullptr) return "";
+  const std::optional<fl_backend> backend = agent.reconciler().FindBackend(id);
+  if (!backend.has_value()) return "";
   return HostPort({reconcile::FromAbi(backend->addr), be16toh(backend->port),
                    static_cast<Protocol>(backend->proto)});
 }
@@ -131,8 +131,8 @@ bool AnswersOn(const Agent& agent, const Case& found) {
 }
 
 bool IsOn(const Agent& agent, uint32_t id) {
-  const fl_backend* backend = agent.reconciler().FindBackend(id);
-  return backend != nullptr && backend->state == FL_BACKEND_ON;
+  const std::optional<fl_backend> backend = agent.reconciler().FindBackend(id);
+  return backend.has_value() && backend->state == FL_BACKEND_ON;
 }
 
 void FindCandidates(const Agent& agent, Case* found) {
@@ -195,8 +195,8 @@ void FillPolicy(const Agent& agent, const Case& found,
 }
 
 std::string StateText(const Agent& agent, uint32_t id) {
-  const fl_backend* backend = agent.reconciler().FindBackend(id);
-  if (backend == nullptr) return "";
+  const std::optional<fl_backend> backend = agent.reconciler().FindBackend(id);
+  if (!backend.has_value()) return "";
   return std::string(datapath::BackendStateName(backend->state));
 }
 

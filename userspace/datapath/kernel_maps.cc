@@ -64,6 +64,15 @@ absl::StatusOr<MmapArray<T>> MapPinnedArray(const PinLayout& layout,
                            /*writable=*/true);
 }
 
+template <typename T>
+absl::Status OpenArray(const PinLayout& layout, std::string_view name,
+                       WindowedArray<T>* array) {
+  FL_ASSIGN_OR_RETURN(PinnedMap map, OpenPinnedMap(layout, name));
+  *array = WindowedArray<T>(std::string(name), std::move(map.fd),
+                            map.max_entries);
+  return absl::OkStatus();
+}
+
 template <typename K, typename V>
 absl::Status OpenHash(const PinLayout& layout, std::string_view name,
                       TypedMap<K, V>* map, uint32_t* capacity) {
@@ -102,18 +111,13 @@ absl::StatusOr<std::unique_ptr<KernelMaps>> KernelMaps::Open(
                               &maps->source_ranges_, &capacity.source_ranges));
   FL_RETURN_IF_ERROR(OpenHash(layout, "fl_node_addr", &maps->node_addresses_,
                               &capacity.node_addresses));
-  FL_ASSIGN_OR_RETURN(maps->frontends_,
-                      MapPinnedArray<fl_frontend>(layout, "fl_frontend"));
-  FL_ASSIGN_OR_RETURN(maps->slots_,
-                      MapPinnedArray<uint32_t>(layout, "fl_slot"));
-  FL_ASSIGN_OR_RETURN(maps->backends_,
-                      MapPinnedArray<fl_backend>(layout, "fl_backend"));
+  FL_RETURN_IF_ERROR(OpenArray(layout, "fl_frontend", &maps->frontends_));
+  FL_RETURN_IF_ERROR(OpenArray(layout, "fl_slot", &maps->slots_));
+  FL_RETURN_IF_ERROR(OpenArray(layout, "fl_backend", &maps->backends_));
   FL_ASSIGN_OR_RETURN(maps->filter_fe_,
                       MapPinnedArray<uint64_t>(layout, "fl_filter_fe"));
   FL_ASSIGN_OR_RETURN(maps->filter_be_,
                       MapPinnedArray<uint64_t>(layout, "fl_filter_be"));
-  FL_ASSIGN_OR_RETURN(PinnedMap backends, OpenPinnedMap(layout, "fl_backend"));
-  maps->backends_fd_ = std::move(backends.fd);
   capacity.slots = maps->slots_.size();
   capacity.backends = maps->backends_.size();
   return maps;
@@ -134,17 +138,19 @@ absl::Status KernelMaps::ReadSlots(uint32_t base,
   if (out.size() > slots_.size() || base > slots_.size() - out.size()) {
     return OutOfRange("slot", base + uint64_t{out.size()}, slots_.size());
   }
-  for (size_t i = 0; i < out.size(); ++i) out[i] = slots_[base + i];
+  for (size_t i = 0; i < out.size(); ++i) {
+    FL_ASSIGN_OR_RETURN(const uint32_t* slot,
+                        slots_.At(base + static_cast<uint32_t>(i)));
+    out[i] = *slot;
+  }
   return absl::OkStatus();
 }
 
 absl::Status KernelMaps::ForEachBackend(
     absl::FunctionRef<void(uint32_t, const fl_backend&)> fn) const {
-  // A mapping of its own: the pages that a full scan touches don't stay with
-  // the process.
   FL_ASSIGN_OR_RETURN(
       MmapArray<fl_backend> scan,
-      MmapArray<fl_backend>::Map("fl_backend", backends_fd_.get(),
+      MmapArray<fl_backend>::Map("fl_backend", backends_.fd().get(),
                                  backends_.size(), /*writable=*/false));
   for (uint32_t id = 1; id < scan.size(); ++id) {
     if (scan[id].generation != 0) fn(id, scan[id]);
@@ -195,15 +201,15 @@ absl::Status KernelMaps::PutBackend(uint32_t id, const fl_backend& backend) {
   if (id == 0 || id >= backends_.size()) {
     return OutOfRange("backend", id, backends_.size());
   }
-  fl_backend& entry = backends_[id];
-  entry.generation = backend.generation;
-  entry.addr = backend.addr;
-  entry.port = backend.port;
-  entry.proto = backend.proto;
-  entry.weight = backend.weight;
-  entry.pad = backend.pad;
-  entry.pad2 = backend.pad2;
-  __atomic_store_n(&entry.state, backend.state, __ATOMIC_RELEASE);
+  FL_ASSIGN_OR_RETURN(fl_backend * entry, backends_.At(id));
+  entry->generation = backend.generation;
+  entry->addr = backend.addr;
+  entry->port = backend.port;
+  entry->proto = backend.proto;
+  entry->weight = backend.weight;
+  entry->pad = backend.pad;
+  entry->pad2 = backend.pad2;
+  __atomic_store_n(&entry->state, backend.state, __ATOMIC_RELEASE);
   return absl::OkStatus();
 }
 
@@ -211,7 +217,8 @@ absl::Status KernelMaps::SetBackendState(uint32_t id, uint8_t state) {
   if (id == 0 || id >= backends_.size()) {
     return OutOfRange("backend", id, backends_.size());
   }
-  __atomic_store_n(&backends_[id].state, state, __ATOMIC_RELEASE);
+  FL_ASSIGN_OR_RETURN(fl_backend * entry, backends_.At(id));
+  __atomic_store_n(&entry->state, state, __ATOMIC_RELEASE);
   return absl::OkStatus();
 }
 
@@ -222,28 +229,32 @@ absl::Status KernelMaps::PutSlots(uint32_t base,
     return OutOfRange("slot", base + uint64_t{count}, slots_.size());
   }
   for (size_t i = 0; i < count; ++i) {
-    __atomic_store_n(&slots_[base + i], backend_ids[i], __ATOMIC_RELAXED);
+    FL_ASSIGN_OR_RETURN(uint32_t * slot,
+                        slots_.At(base + static_cast<uint32_t>(i)));
+    __atomic_store_n(slot, backend_ids[i], __ATOMIC_RELAXED);
   }
   // What publishes them comes after, as another store or a system call.
   __atomic_thread_fence(__ATOMIC_RELEASE);
   return absl::OkStatus();
 }
 
-fl_frontend& KernelMaps::Frontend(const fl_service_key& key) {
-  return frontends_[fl_filter_bit(&key.addr, key.port, key.proto) %
-                    FL_FRONTEND_ENTRIES];
+absl::StatusOr<fl_frontend*> KernelMaps::Frontend(const fl_service_key& key) {
+  return frontends_.At(fl_filter_bit(&key.addr, key.port, key.proto) %
+                       FL_FRONTEND_ENTRIES);
 }
 
 absl::Status KernelMaps::PutService(const fl_service_key& key,
                                     const fl_service& value) {
-  ClosedFrontend frontend(&Frontend(key));
+  FL_ASSIGN_OR_RETURN(fl_frontend * entry, Frontend(key));
+  ClosedFrontend frontend(entry);
   FL_RETURN_IF_ERROR(services_.Update(key, value));
   if (kUseFrontends) frontend.Set(key, value);
   return absl::OkStatus();
 }
 
 absl::Status KernelMaps::DeleteService(const fl_service_key& key) {
-  ClosedFrontend frontend(&Frontend(key));
+  FL_ASSIGN_OR_RETURN(fl_frontend * entry, Frontend(key));
+  ClosedFrontend frontend(entry);
   FL_RETURN_IF_ERROR(services_.Delete(key));
   if (frontend.Holds(key)) frontend.Set({}, {});
   return absl::OkStatus();

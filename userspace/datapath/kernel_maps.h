@@ -61,16 +61,15 @@ class KernelMaps final : public reconcile::MapSet {
   }
 
   // The place of `key` in fl_frontend.
-  fl_frontend& Frontend(const fl_service_key& key);
+  absl::StatusOr<fl_frontend*> Frontend(const fl_service_key& key);
 
   Capacity capacity_;
   TypedMap<fl_service_key, fl_service> services_;
   TypedMap<fl_source_range_key, uint32_t> source_ranges_;
   TypedMap<fl_addr, fl_node_addr> node_addresses_;
-  UniqueFd backends_fd_;
-  MmapArray<fl_frontend> frontends_;
-  MmapArray<uint32_t> slots_;
-  MmapArray<fl_backend> backends_;
+  WindowedArray<fl_frontend> frontends_;
+  mutable WindowedArray<uint32_t> slots_;
+  WindowedArray<fl_backend> backends_;
   MmapArray<uint64_t> filter_fe_;
   MmapArray<uint64_t> filter_be_;
 };

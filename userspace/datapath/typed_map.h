@@ -11,9 +11,11 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstdint>
 #include <cstring>
+#include <numeric>
 #include <optional>
 #include <string>
 #include <type_traits>
@@ -113,14 +115,15 @@ class TypedMap {
   UniqueFd fd_;
 };
 
-// A BPF_F_MMAPABLE array. The kernel keeps elements 8 bytes apart at least.
+// A BPF_F_MMAPABLE array, mapped whole: the kernel maps each page at once, and all
+// of them count as this process' memory while it lives. Elements are 8 bytes
+// apart at least.
 template <MapPod T>
 class MmapArray {
  public:
   static constexpr size_t kStride = (sizeof(T) + 7) / 8 * 8;
 
-  // `fd` is only needed during the call. Pages that are touched count as this
-  // process' memory until the array is destroyed.
+  // `fd` is only needed during the call.
   [[nodiscard]] static absl::StatusOr<MmapArray> Map(const std::string& name,
                                                      int fd, uint32_t entries,
                                                      bool writable) {
@@ -163,6 +166,64 @@ class MmapArray {
   char* at_ = nullptr;
   size_t bytes_ = 0;
   uint32_t size_ = 0;
+};
+
+// The same, of which a few pages are mapped: those that were asked for last.
+template <MapPod T>
+class WindowedArray {
+ public:
+  WindowedArray() = default;
+  WindowedArray(std::string name, UniqueFd fd, uint32_t entries)
+      : name_(std::move(name)), fd_(std::move(fd)), size_(entries) {}
+  WindowedArray(WindowedArray&& other) noexcept { *this = std::move(other); }
+  WindowedArray& operator=(WindowedArray&& other) noexcept {
+    std::swap(name_, other.name_);
+    std::swap(fd_, other.fd_);
+    std::swap(size_, other.size_);
+    std::swap(at_, other.at_);
+    std::swap(first_, other.first_);
+    return *this;
+  }
+  ~WindowedArray() { Unmap(); }
+
+  uint32_t size() const { return size_; }
+  const UniqueFd& fd() const { return fd_; }
+  // REQUIRES: i < size(). Valid until the next call. As MmapArray's elements,
+  // programs read it at any moment.
+  absl::StatusOr<T*> At(uint32_t i) {
+    const uint32_t first = i / kElements * kElements;
+    if (at_ == nullptr || first != first_) {
+      Unmap();
+      void* at = mmap(nullptr, Bytes(first), PROT_READ | PROT_WRITE, MAP_SHARED,
+                      fd_.get(), static_cast<off_t>(first) * kStride);
+      if (at == MAP_FAILED) return ErrnoStatus(errno, "mmap", name_);
+      at_ = static_cast<char*>(at);
+      first_ = first;
+    }
+    return reinterpret_cast<T*>(at_ + (i - first_) * kStride);
+  }
+
+ private:
+  static constexpr size_t kStride = MmapArray<T>::kStride;
+  // Whole elements on whole pages, anywhere.
+  static constexpr size_t kWindow = std::lcm(size_t{64} << 10, kStride);
+  static constexpr uint32_t kElements = kWindow / kStride;
+
+  size_t Bytes(uint32_t first) const {
+    const auto page = static_cast<size_t>(sysconf(_SC_PAGESIZE));
+    const size_t rest = (size_ - first) * kStride;
+    return std::min(kWindow, (rest + page - 1) / page * page);
+  }
+  void Unmap() {
+    if (at_ != nullptr) munmap(at_, Bytes(first_));
+    at_ = nullptr;
+  }
+
+  std::string name_;
+  UniqueFd fd_;
+  uint32_t size_ = 0;
+  char* at_ = nullptr;
+  uint32_t first_ = 0;
 };
 
 }  // namespace fairlead::datapath

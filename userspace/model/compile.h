@@ -25,12 +25,13 @@ namespace fairlead::model {
 // An endpoint of a slice, small: clusters have many.
 struct SliceEndpoint {
   IpAddress address;
-  uint32_t node = NameSets::kEmptySet;
   uint32_t node_hints = NameSets::kEmptySet;
   uint32_t zone_hints = NameSets::kEmptySet;
-  bool ready = false;
-  bool serving = false;
-  bool terminating = false;
+  // There are hundreds of thousands.
+  uint32_t node : 29 = NameSets::kEmptySet;
+  bool ready : 1 = false;
+  bool serving : 1 = false;
+  bool terminating : 1 = false;
 
   friend bool operator==(const SliceEndpoint&, const SliceEndpoint&) = default;
 };

@@ -135,7 +135,7 @@ absl::StatusOr<std::vector<uint32_t>> Reconciler::Impl::PlanBackends(
     FL_ASSIGN_OR_RETURN(const uint32_t id,
                         backends_.Acquire(endpoint.address));
     ids.push_back(id);
-    const fl_backend& entry = backends_.entry(id);
+    const fl_backend entry = backends_.entry(id);
     PlanFilterBit(Filter::kBackends, endpoint.address, change);
     if (entry.state == FL_BACKEND_ON ||
         !change->planned_backends.insert(id).second) {

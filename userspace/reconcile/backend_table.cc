@@ -11,7 +11,30 @@
 
 namespace fairlead::reconcile {
 
-BackendTable::BackendTable(uint32_t capacity) : capacity_(capacity) {
+namespace {
+constexpr uint32_t kWaitMask = (1u << 29) - 1;
+}
+
+L4Address BackendTable::Record::address() const {
+  return {FromAbi(addr), ntohs(port), static_cast<Protocol>(proto)};
+}
+
+size_t BackendTable::AddressHash::operator()(uint32_t id) const {
+  return absl::HashOf((*records)[id].address());
+}
+
+bool BackendTable::SameAddress::operator()(uint32_t id, uint32_t other) const {
+  return (*this)(id, (*records)[other].address());
+}
+
+bool BackendTable::SameAddress::operator()(uint32_t id,
+                                           const L4Address& address) const {
+  return (*records)[id].address() == address;
+}
+
+BackendTable::BackendTable(uint32_t capacity)
+    : capacity_(capacity),
+      by_address_(0, AddressHash{&records_}, SameAddress{&records_}) {
   records_.resize(1);  // id 0 is never a backend
 }
 
@@ -21,23 +44,25 @@ void BackendTable::Restore(uint32_t id, const fl_backend& kernel) {
   }
   if (id >= id_limit()) records_.resize(id + 1);
   Record& record = records_[id];
-  record.entry = kernel;
+  record.addr = kernel.addr;
+  record.port = kernel.port;
+  record.proto = kernel.proto;
+  record.state = kernel.state;
+  record.generation = kernel.generation;
   if (kernel.state == FL_BACKEND_FREE) {
     free_ids_.push_back(id);
     return;
   }
   record.given = true;
-  const L4Address address{FromAbi(kernel.addr), ntohs(kernel.port),
-                          static_cast<Protocol>(kernel.proto)};
   // Of two entries with one address the first is as good as the second: the
   // other will have no user.
-  by_address_.try_emplace(address, id);
+  by_address_.insert(id);
 }
 
 std::optional<uint32_t> BackendTable::Find(const L4Address& address) const {
   auto it = by_address_.find(address);
   if (it == by_address_.end()) return std::nullopt;
-  return it->second;
+  return *it;
 }
 
 absl::StatusOr<uint32_t> BackendTable::Acquire(const L4Address& address) {
@@ -54,21 +79,32 @@ absl::StatusOr<uint32_t> BackendTable::Acquire(const L4Address& address) {
         StrCat("no backend id left for ", address.ToString(), ": the map has ",
                capacity_));
   }
-  by_address_[address] = id;
   Record& record = records_[id];
-  uint32_t generation = record.entry.generation + 1;
+  uint32_t generation = record.generation + 1;
   if (generation == 0) generation = 1;
   const bool touched = record.touched;
   record = Record{};
   record.touched = touched;
-  record.entry.addr = ToAbi(address.address);
-  record.entry.port = htons(address.port);
-  record.entry.proto = static_cast<uint8_t>(address.protocol);
-  record.entry.generation = generation;
-  record.entry.weight = 1;
+  record.addr = ToAbi(address.address);
+  record.port = htons(address.port);
+  record.proto = static_cast<uint8_t>(address.protocol);
+  record.generation = generation;
   record.given = true;
+  by_address_.insert(id);
   Touch(id);
   return id;
+}
+
+fl_backend BackendTable::entry(uint32_t id) const {
+  const Record& record = records_[id];
+  fl_backend entry = {};
+  entry.addr = record.addr;
+  entry.port = record.port;
+  entry.proto = record.proto;
+  entry.state = record.state;
+  entry.generation = record.generation;
+  entry.weight = 1;
+  return entry;
 }
 
 BackendTable::Record& BackendTable::Touch(uint32_t id) {
@@ -114,7 +150,7 @@ void BackendTable::Settle(uint32_t id, absl::Duration due) {
   if (record.waiting) return;
   record.waiting = true;
   ++waiting_;
-  record.wait = ++waits_;
+  record.wait = ++waits_ & kWaitMask;
   grace_.push_back({due, id, record.wait});
 }
 
@@ -142,12 +178,9 @@ void BackendTable::Free(uint32_t id) {
   Record& record = records_[id];
   assert(record.given && !record.needed() && !InKernel(id));
   record.given = false;
-  const L4Address address{FromAbi(record.entry.addr),
-                          ntohs(record.entry.port),
-                          static_cast<Protocol>(record.entry.proto)};
   // A restored second entry of an address isn't the one that is listed.
-  auto it = by_address_.find(address);
-  if (it != by_address_.end() && it->second == id) by_address_.erase(it);
+  auto it = by_address_.find(id);
+  if (it != by_address_.end() && *it == id) by_address_.erase(it);
   free_ids_.push_back(id);
 }
 

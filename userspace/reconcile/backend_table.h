@@ -19,7 +19,7 @@
 #include <utility>
 #include <vector>
 
-#include "absl/container/flat_hash_map.h"
+#include "absl/container/flat_hash_set.h"
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
 #include "bpf/abi/types.h"
@@ -30,6 +30,8 @@ namespace fairlead::reconcile {
 class BackendTable {
  public:
   explicit BackendTable(uint32_t capacity);
+  BackendTable(const BackendTable&) = delete;
+  BackendTable& operator=(const BackendTable&) = delete;
 
   // What an earlier process left; ids rising, before anything else.
   void Restore(uint32_t id, const fl_backend& kernel);
@@ -48,12 +50,12 @@ class BackendTable {
 
   // As the kernel has it, but for an id that was never written: its state is
   // FREE, the rest is what must be written. REQUIRES: the id was given out.
-  const fl_backend& entry(uint32_t id) const { return records_[id].entry; }
+  fl_backend entry(uint32_t id) const;
   bool InKernel(uint32_t id) const {
-    return records_[id].entry.state != FL_BACKEND_FREE;
+    return records_[id].state != FL_BACKEND_FREE;
   }
   fl_backend_state Wanted(uint32_t id) const;
-  void Written(uint32_t id, uint8_t state) { records_[id].entry.state = state; }
+  void Written(uint32_t id, uint8_t state) { records_[id].state = state; }
 
   // The ids whose counts changed since the last call, each once.
   std::vector<uint32_t> TakeTouched();
@@ -75,17 +77,39 @@ class BackendTable {
   size_t waiting() const { return waiting_; }
 
  private:
+  // There are hundreds of thousands.
   struct Record {
-    fl_backend entry = {};
+    fl_addr addr = {};
+    __be16 port = 0;
+    uint8_t proto = 0;
+    uint8_t state = FL_BACKEND_FREE;
+    uint32_t generation = 0;
     uint32_t holders = 0;
     uint32_t users = 0;
     uint32_t keepers = 0;
-    bool given = false;  // the id has an address
-    bool touched = false;
-    bool waiting = false;
-    uint32_t wait = 0;  // which entry of `grace_` is its own
+    bool given : 1 = false;  // the id has an address
+    bool touched : 1 = false;
+    bool waiting : 1 = false;
+    uint32_t wait : 29 = 0;  // which entry of `grace_` is its own
 
+    L4Address address() const;
     bool needed() const { return holders + users + keepers > 0; }
+  };
+
+  // Ids hash and compare as their addresses: each is in memory once.
+  struct AddressHash {
+    using is_transparent = void;
+    const std::vector<Record>* records;
+    size_t operator()(const L4Address& address) const {
+      return absl::HashOf(address);
+    }
+    size_t operator()(uint32_t id) const;
+  };
+  struct SameAddress {
+    using is_transparent = void;
+    const std::vector<Record>* records;
+    bool operator()(uint32_t id, uint32_t other) const;
+    bool operator()(uint32_t id, const L4Address& address) const;
   };
 
   Record& Touch(uint32_t id);
@@ -93,13 +117,13 @@ class BackendTable {
   uint32_t capacity_;
   size_t waiting_ = 0;
   std::vector<Record> records_;  // by id
-  absl::flat_hash_map<L4Address, uint32_t> by_address_;
+  absl::flat_hash_set<uint32_t, AddressHash, SameAddress> by_address_;
   std::deque<uint32_t> free_ids_;  // the one that is free for longest first
   std::vector<uint32_t> touched_;
   struct Waiting {
     absl::Duration due;
     uint32_t id;
-    uint32_t wait;
+    uint32_t wait;  // modulo 2^29
   };
   std::deque<Waiting> grace_;  // by time
   uint32_t waits_ = 0;

@@ -295,12 +295,12 @@ void Reconciler::ForEachBackend(
   }
 }
 
-const fl_backend* Reconciler::FindBackend(uint32_t id) const {
+std::optional<fl_backend> Reconciler::FindBackend(uint32_t id) const {
   if (id == 0 || id >= impl_->backends_.id_limit() ||
       !impl_->backends_.InKernel(id)) {
-    return nullptr;
+    return std::nullopt;
   }
-  return &impl_->backends_.entry(id);
+  return impl_->backends_.entry(id);
 }
 
 std::optional<Reconciler::ServiceIdView> Reconciler::FindServiceId(

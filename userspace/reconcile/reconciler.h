@@ -119,8 +119,8 @@ class Reconciler {
   // Those that are not FREE.
   void ForEachBackend(
       absl::FunctionRef<void(uint32_t id, const fl_backend&)> fn) const;
-  // Null for an id that isn't in use.
-  const fl_backend* FindBackend(uint32_t id) const;
+  // nullopt for an id that isn't in use.
+  std::optional<fl_backend> FindBackend(uint32_t id) const;
   // Key and port name of a service id, such as a flow entry has.
   struct ServiceIdView {
     std::string_view service;
