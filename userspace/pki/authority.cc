@@ -1,12 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "userspace/pki/authority.h"
 
-#include <fcntl.h>
 #include <sys/stat.h>
-#include <unistd.h>
 
 #include <cerrno>
-#include <cstdio>
 #include <filesystem>
 #include <fstream>
 #include <sstream>
@@ -15,7 +12,7 @@
 
 #include "userspace/base/status.h"
 #include "userspace/base/strings.h"
-#include "userspace/base/unique_fd.h"
+#include "userspace/base/write_file.h"
 
 namespace fairlead::pki {
 namespace {
@@ -28,29 +25,6 @@ absl::StatusOr<std::string> ReadFile(const std::string& path) {
   std::ostringstream content;
   content << file.rdbuf();
   return std::move(content).str();
-}
-
-// Whole or not at all, and on disk before it has its name.
-absl::Status WriteFile(const std::string& path, const std::string& text,
-                       mode_t mode) {
-  const std::string temporary = path + ".new";
-  unlink(temporary.c_str());
-  UniqueFd fd(open(temporary.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC,
-                   mode));
-  if (!fd.valid()) return ErrnoStatus(errno, "create", temporary);
-  size_t done = 0;
-  while (done < text.size()) {
-    const ssize_t n =
-        write(fd.get(), text.data() + done, text.size() - done);
-    if (n < 0 && errno == EINTR) continue;
-    if (n <= 0) return ErrnoStatus(errno, "write", temporary);
-    done += static_cast<size_t>(n);
-  }
-  if (fsync(fd.get()) != 0) return ErrnoStatus(errno, "write", temporary);
-  if (rename(temporary.c_str(), path.c_str()) != 0) {
-    return ErrnoStatus(errno, "rename", path);
-  }
-  return absl::OkStatus();
 }
 
 // Reads a key, or makes one if there is none.
