@@ -95,6 +95,8 @@ std::vector<RoleRow> ComponentRoles() {
         {"create", "authentication.k8s.io", "tokenreviews"},
         {"create", "authorization.k8s.io", "subjectaccessreviews"},
         {"create patch update", "core", "events"}}},
+      // Fairlead's own: its kubelet sets the routes to all nodes' pods.
+      {"fairlead:node-routes", {{kRead, "core", "nodes"}}},
       {"system:node-proxier",
        {{"list watch", "core", "endpoints services"},
         {kRead, "core", "nodes"},
@@ -135,6 +137,7 @@ std::vector<BindingRow> Bindings() {
       {"system:monitoring", "Group", {"system:monitoring"}},
       // Bound to nobody, as in Kubernetes: the node authorizer does it.
       {"system:node", "", {}},
+      {"fairlead:node-routes", "Group", {"system:nodes"}},
       {"system:node-proxier", "User", {"system:kube-proxy"}},
       {"system:kube-scheduler", "User", {"system:kube-scheduler"}},
       {"system:kube-controller-manager",

@@ -5,8 +5,8 @@
 #include <nlohmann/json.hpp>
 #include <string>
 
-#include "control/api/api_status.h"
 #include "control/api/json_access.h"
+#include "control/api/refusal.h"
 #include "userspace/base/strings.h"
 
 namespace fairlead::api {
@@ -35,9 +35,8 @@ class PriorityAdmission : public Admission {
     } else if (name.starts_with("system-")) {
       return {};  // known from the start
     } else {
-      return {FieldForbidden(
-          "spec.priorityClassName",
-          StrCat("no PriorityClass with name ", name, " was found"))};
+      return {
+          Refusal(StrCat("no PriorityClass with name ", name, " was found"))};
     }
     spec["priority"] = found->value;
     spec["preemptionPolicy"] = found->preemption;

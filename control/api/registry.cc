@@ -12,7 +12,9 @@
 #include "absl/strings/str_format.h"
 #include "control/api/api_status.h"
 #include "control/api/json_access.h"
+#include "control/api/name_suffix.h"
 #include "control/api/object_fields.h"
+#include "control/api/refusal.h"
 #include "userspace/base/status.h"
 #include "userspace/base/strings.h"
 #include "userspace/kube/managed_fields.h"
@@ -407,7 +409,11 @@ absl::Status Registry::Admit(Operation& op) {
     FieldErrors errors =
         admission->Admit(op.kind(), op.plan.verb, op.dry_run, op.plan.object,
                          op.before_or_null());
-    if (!errors.empty()) return InvalidObject(op.kind(), op.name, errors);
+    if (errors.empty()) continue;
+    if (IsRefusal(errors)) {
+      return Forbidden(op.kind(), op.name, errors[0].message);
+    }
+    return InvalidObject(op.kind(), op.name, errors);
   }
   return absl::OkStatus();
 }
@@ -530,13 +536,7 @@ std::string Registry::NewUid() {
 
 std::string Registry::NameSuffix() {
   if (name_suffix_) return name_suffix_();
-  // Kubernetes' own choice: no vowels (no words), no look-alikes.
-  constexpr std::string_view kLetters = "bcdfghjklmnpqrstvwxz2456789";
-  std::string out;
-  for (int i = 0; i < 5; ++i) {
-    out += kLetters[absl::Uniform<size_t>(random_, 0, kLetters.size())];
-  }
-  return out;
+  return RandomNameSuffix(random_);
 }
 
 std::string Registry::Now() const {

@@ -13,6 +13,7 @@
 #include "control/controllers/node_ipam.h"
 #include "control/controllers/node_ttl.h"
 #include "control/controllers/replica_set.h"
+#include "control/controllers/root_ca.h"
 #include "userspace/base/strings.h"
 
 namespace fairlead::controllers {
@@ -33,6 +34,7 @@ class Controllers::Impl {
         endpoints_(context),
         mirror_(context),
         essentials_(context, options.essentials),
+        root_ca_(context, options.root_ca_pem),
         garbage_(context),
         cleanup_(context, options.cleanup) {}
 
@@ -43,8 +45,8 @@ class Controllers::Impl {
             &daemon_sets_.shell(),     &jobs_.shell(),
             &disruption_.shell(),      &endpoint_slices_.shell(),
             &endpoints_.shell(),       &mirror_.shell(),
-            &essentials_.shell(),      &garbage_.shell(),
-            &cleanup_.shell()};
+            &essentials_.shell(),      &root_ca_.shell(),
+            &garbage_.shell(),         &cleanup_.shell()};
   }
 
  private:
@@ -61,6 +63,7 @@ class Controllers::Impl {
   EndpointsController endpoints_;
   EndpointMirrorController mirror_;
   EssentialsController essentials_;
+  RootCaPublisher root_ca_;
   GarbageCollector garbage_;
   CleanupController cleanup_;
 };

@@ -22,6 +22,7 @@ struct ControllersOptions {
   NodeLifecycleOptions node_lifecycle;
   CleanupOptions cleanup;
   EssentialsOptions essentials;
+  std::string root_ca_pem;  // of the cluster's authority; empty: none
 };
 
 class Controllers {

@@ -5,7 +5,6 @@
 
 #include <cerrno>
 #include <filesystem>
-#include <fstream>
 #include <nlohmann/json.hpp>
 #include <optional>
 #include <system_error>
@@ -15,6 +14,7 @@
 #include "control/api/allocator.h"
 #include "control/api/kinds.h"
 #include "control/api/priority.h"
+#include "control/api/service_account_admission.h"
 #include "control/controllers/controllers.h"
 #include "control/controllers/informers.h"
 #include "control/scheduler/scheduler.h"
@@ -22,6 +22,7 @@
 #include "control/store/sqlite_store.h"
 #include "userspace/base/status.h"
 #include "userspace/base/strings.h"
+#include "userspace/base/write_file.h"
 #include "userspace/kube/kubeconfig.h"
 #include "userspace/pki/authority.h"
 
@@ -41,25 +42,6 @@ std::vector<kube::Resource> WatchedKinds(const api::KindTable& kinds) {
     resources.push_back(kind.resource);
   }
   return resources;
-}
-
-// Whole or not at all: readers wait for this file.
-absl::Status WriteFile(const std::string& path, const std::string& text) {
-  std::string temporary = path + ".new";
-  {
-    std::ofstream file(temporary, std::ios::trunc);
-    // It may hold a key: nobody else reads it, at no moment.
-    std::error_code error;
-    fs::permissions(temporary, fs::perms::owner_read | fs::perms::owner_write,
-                    error);
-    if (error) return ErrnoStatus(error.value(), "chmod", temporary);
-    file << text;
-    if (!file.flush()) return ErrnoStatus(errno, "write", temporary);
-  }
-  std::error_code error;
-  fs::rename(temporary, path, error);
-  if (error) return ErrnoStatus(error.value(), "rename", path);
-  return absl::OkStatus();
 }
 
 std::string UrlOf(const api::ListenAddress& listen, Port port) {
@@ -97,10 +79,12 @@ class ControlPlaneImpl : public ControlPlane {
     for (const api::ListenAddress& address : config_.listen) {
       if (options.kubelet_netns.empty()) options.kubelet_netns = address.netns;
     }
-    server_ = std::make_unique<api::ApiServer>(
-        loop_, store_.get(), &kinds_,
-        std::vector<api::Admission*>{allocator_.get(), priorities_.get()},
-        options);
+    std::vector<api::Admission*> admissions = {allocator_.get(),
+                                               priorities_.get()};
+    // Without TLS a token would tell nobody anything.
+    if (config_.serves_tls()) admissions.push_back(accounts_.get());
+    server_ = std::make_unique<api::ApiServer>(loop_, store_.get(), &kinds_,
+                                               admissions, options);
     FL_RETURN_IF_ERROR(server_->Load());
     for (const api::ListenAddress& address : config_.listen) {
       FL_RETURN_IF_ERROR(server_->Listen(
@@ -153,6 +137,7 @@ class ControlPlaneImpl : public ControlPlane {
     options.node_lifecycle.grace_period = config_.node_monitor_grace_period;
     options.node_lifecycle.eviction_timeout = config_.pod_eviction_timeout;
     options.essentials = Essentials();
+    options.root_ca_pem = authority_->certificate().ToPem();
     controllers_ =
         std::make_unique<controllers::Controllers>(context, options);
     scheduler_ = std::make_unique<scheduler::Scheduler>(context);
@@ -168,7 +153,8 @@ class ControlPlaneImpl : public ControlPlane {
     informers_->Start();
   }
 
-  // The API server as pods reach it: its first address that is no loopback.
+  // The API server as pods reach it: its first address that is no loopback
+  // and, if there is TLS, speaks it.
   controllers::EssentialsOptions Essentials() const {
     controllers::EssentialsOptions essentials;
     essentials.service_cidrs = config_.service_cidrs;
@@ -177,6 +163,7 @@ class ControlPlaneImpl : public ControlPlane {
     for (size_t i = 0; i < ports.size(); ++i) {
       const IpAddress& address = config_.listen[i].address;
       if (address.is_loopback() || address.is_unspecified()) continue;
+      if (config_.serves_tls() && !config_.listen[i].tls) continue;
       essentials.advertise = address;
       essentials.port = ports[i];
       break;
@@ -212,8 +199,9 @@ class ControlPlaneImpl : public ControlPlane {
       server.client_certificate_pem = admin.certificate_pem;
       server.client_key_pem = admin.key_pem;
     }
+    // It holds a key, and readers wait for this file.
     return WriteFile(config_.write_kubeconfig,
-                     kube::MakeKubeconfig("fairlead", server));
+                     kube::MakeKubeconfig("fairlead", server), 0600);
   }
 
   std::string Metrics() const {
@@ -240,6 +228,8 @@ class ControlPlaneImpl : public ControlPlane {
   std::unique_ptr<ServingCertificate> serving_;
   std::unique_ptr<api::Admission> allocator_;
   std::unique_ptr<api::Admission> priorities_ = api::MakePriorityAdmission();
+  std::unique_ptr<api::Admission> accounts_ =
+      api::MakeServiceAccountAdmission();
   std::unique_ptr<api::ApiServer> server_;
   std::unique_ptr<controllers::Informers> informers_;
   std::unique_ptr<controllers::Controllers> controllers_;

@@ -87,7 +87,9 @@ class Controller:
         kubeconfig = self.folder / "kubeconfig"
         self.log = open(self.folder / "controller.log", "wb")
         self.process = subprocess.Popen(
-            [program, "--listen", "127.0.0.1:0", "--store",
+            # With TLS too: pods have their account's token then, as recorded.
+            [program, "--listen", "127.0.0.1:0", "--listen",
+             "https://127.0.0.1:0", "--store",
              str(self.folder / "store.db"), "--service-cidr",
              "10.96.0.0/12,fd00:10:96::/108", "--cluster-cidr",
              "10.244.0.0/16,fd00:10:244::/56", "--write-kubeconfig",

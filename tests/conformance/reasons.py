@@ -144,9 +144,6 @@ REASONS = {
 PATTERNS = [
     (r"kubernetes  IPv4|kubernetes  198\.51",
      "this server listens on loopback, which isn't an endpoint"),
-    (r"kube-api-access|f:volumeMounts|spec\.volumes",
-     "no service account volume in pods: tokens come with TLS"),
-    (r"kube-root-ca\.crt", "no kube-root-ca.crt: there is no CA before TLS"),
     (r"last-change-trigger-time",
      "recorded after a change that no pod made, which takes it away"),
     (r"metadata\.generation: .*\n?.*observedGeneration|\.generation: \d",

@@ -128,6 +128,17 @@ TEST_F(IdentityTest, ACertificateIsAUser) {
             200);
 }
 
+// Fairlead's kubelet sets the routes to the pods of all nodes.
+TEST_F(IdentityTest, ANodeReadsAllNodesAndWritesItsOwn) {
+  const kube::ApiServer node =
+      ClientNamed("system:node:n1", {"system:nodes"});
+  EXPECT_EQ(Send(node, "GET", "/api/v1/nodes").status, 200);
+  EXPECT_EQ(Send(ClientNamed("ann"), "GET", "/api/v1/nodes").status, 403);
+  Answer answer = Send(node, "PUT", "/api/v1/nodes/n2", "{}");
+  EXPECT_EQ(answer.status, 403);
+  EXPECT_THAT(answer.body, HasSubstr("not allowed to modify node 'n2'"));
+}
+
 TEST_F(IdentityTest, NobodyMayLittle) {
   Answer answer = Send(Client(), "GET", kPods);
   EXPECT_EQ(answer.status, 403);

@@ -10,6 +10,7 @@
 #include "control/controllers/node_ipam.h"
 #include "control/controllers/node_lifecycle.h"
 #include "control/controllers/node_ttl.h"
+#include "control/controllers/root_ca.h"
 #include "tests/unit/fake_cluster.h"
 
 namespace fairlead::controllers {
@@ -359,6 +360,31 @@ TEST(NamespacePlan, MakesTheDefaultAccountOnce) {
               ElementsAre("create serviceaccounts team/default"));
   facts.has_default_account = true;
   EXPECT_THAT(Log(PlanNamespace(facts, kNow)), IsEmpty());
+}
+
+TEST(RootCaPlan, IsMadeAndPutRight) {
+  RootCaFacts facts{.ns = Share({{"metadata", {{"name", "team"}}}})};
+  Plan plan = PlanRootCa(facts, "PEM");
+  EXPECT_THAT(Log(plan),
+              ElementsAre("create configmaps team/kube-root-ca.crt"));
+  ASSERT_EQ(plan.writes.size(), 1u);
+  EXPECT_EQ(plan.writes[0].body["data"], (Json{{"ca.crt", "PEM"}}));
+  facts.config_map = Share(plan.writes[0].body);
+  EXPECT_THAT(Log(PlanRootCa(facts, "PEM")), IsEmpty());
+  // The authority's certificate was renewed.
+  plan = PlanRootCa(facts, "NEW");
+  EXPECT_THAT(Log(plan),
+              ElementsAre("update configmaps team/kube-root-ca.crt"));
+  ASSERT_EQ(plan.writes.size(), 1u);
+  EXPECT_EQ(plan.writes[0].body["data"], (Json{{"ca.crt", "NEW"}}));
+}
+
+TEST(RootCaPlan, WhatIsBeingEmptiedGetsNothing) {
+  RootCaFacts facts{
+      .ns = Share({{"metadata",
+                    {{"name", "team"},
+                     {"deletionTimestamp", "2027-01-15T08:00:00Z"}}}})};
+  EXPECT_THAT(Log(PlanRootCa(facts, "PEM")), IsEmpty());
 }
 
 TEST(NamespacePlan, IsEmptiedThenFinalized) {
