@@ -83,7 +83,9 @@ void UdpCleanup::Applied(const std::vector<std::string>& services,
                          const model::Cluster& cluster) {
   for (const std::string& key : services) {
     if (!HasUdp(cluster.FindService(key)) && !serving_.Knows(key)) continue;
-    UdpServing::Change change = serving_.Update(key, cluster.Desired(key));
+    const model::DesiredService desired = cluster.Desired(key);
+    UdpServing::Change change = serving_.Update(key, desired);
+    TellJob(desired);
     wanted_ |= change.lost;
     // At the first time they are only new to this process.
     if (first_ || change.new_frontends.empty()) continue;
@@ -95,19 +97,37 @@ void UdpCleanup::Applied(const std::vector<std::string>& services,
   Schedule();
 }
 
+void UdpCleanup::TellJob(const model::DesiredService& desired) {
+  if (job_ == nullptr) return;
+  std::lock_guard lock(job_->mutex);
+  for (const model::DesiredPort& port : desired.ports) {
+    for (const model::Frontend& frontend : port.frontends) {
+      auto it = serving_.table().find(frontend.address);
+      if (it != serving_.table().end()) job_->newer[it->first] = it->second;
+    }
+  }
+}
+
+bool UdpCleanup::Job::Serves(const L4Address& frontend,
+                             const L4Address& endpoint) {
+  if (UdpServing::Serves(table, frontend, endpoint)) return true;
+  std::lock_guard lock(mutex);
+  return UdpServing::Serves(newer, frontend, endpoint);
+}
+
 void UdpCleanup::Schedule() {
-  if (!wanted_ || running_ || delay_.pending()) return;
+  if (!wanted_ || job_ != nullptr || delay_.pending()) return;
   delay_ = loop_->After(kDelay, [this] { Run(); });
 }
 
 void UdpCleanup::Run() {
   wanted_ = false;
-  running_ = true;
   if (thread_.joinable()) thread_.join();
   auto job = std::make_shared<Job>();
   job->table = serving_.table();
   job->new_frontends = std::exchange(new_frontends_, {});
   job->masquerade = masquerade_();
+  job_ = job;
   thread_ = std::thread([this, job, loop = loop_, state = state_.get(),
                          alive = std::weak_ptr<bool>(alive_)] {
     absl::Duration start = Clock::Real().Monotonic();
@@ -121,7 +141,7 @@ void UdpCleanup::Run() {
 
 absl::Status UdpCleanup::Work(datapath::UdpState* state, Job* job) {
   auto serves = [job](const L4Address& frontend, const L4Address& endpoint) {
-    return UdpServing::Serves(job->table, frontend, endpoint);
+    return job->Serves(frontend, endpoint);
   };
   FL_ASSIGN_OR_RETURN(auto flows, state->RemoveFlows(serves, job->masquerade));
   job->flows = flows.removed;
@@ -146,7 +166,7 @@ absl::Status UdpCleanup::Work(datapath::UdpState* state, Job* job) {
 }
 
 void UdpCleanup::Finished(const Job& job) {
-  running_ = false;
+  job_ = nullptr;
   ++stats_.runs;
   stats_.flows += job.flows;
   stats_.endpoints += job.endpoints;

@@ -14,6 +14,7 @@
 
 #include <functional>
 #include <memory>
+#include <mutex>
 #include <string>
 #include <thread>
 #include <vector>
@@ -65,12 +66,20 @@ class UdpCleanup {
     uint64_t sockets = 0;
     absl::Duration duration;
     absl::Status status;
+
+    // What was applied while it ran: the first flows of an endpoint that has
+    // just come aren't those of one that has gone.
+    std::mutex mutex;
+    UdpServing::Table newer;
+
+    bool Serves(const L4Address& frontend, const L4Address& endpoint);
   };
 
   explicit UdpCleanup(EventLoop* loop) : loop_(loop) {}
   void Schedule();
   void Run();
   void Finished(const Job& job);
+  void TellJob(const model::DesiredService& desired);
   // On the thread.
   static absl::Status Work(datapath::UdpState* state, Job* job);
 
@@ -81,9 +90,9 @@ class UdpCleanup {
   absl::flat_hash_set<L4Address> new_frontends_;
   bool first_ = true;
   bool wanted_ = false;
-  bool running_ = false;
   Timer delay_;
   std::thread thread_;
+  std::shared_ptr<Job> job_;  // the thread's; null: none runs
   // What the thread posts may come after this object's end.
   std::shared_ptr<bool> alive_ = std::make_shared<bool>(true);
   Stats stats_;
