@@ -241,17 +241,16 @@ void BM_Masquerade(benchmark::State& state, bool ipv6) {
 // A client that was never seen before, each time.
 void BM_NewFlow(benchmark::State& state, bool ipv6, bool udp,
                 bool masquerade) {
+  static uint16_t port = 44000;  // a run's own: its flows stay
   const Family& f = kFamilies[ipv6];
-  Packet packet = Bench::Frame(ipv6, f.client, masquerade ? 44001 : 44000,
-                               masquerade ? "198.51.100.3" : f.vip, 80, kSyn,
-                               udp);
-  Check(Hook::kIngress, packet, "FORWARD_NEW");
-  Shared().Measure(state, Ingress(), packet, 0, ipv6 ? kV6Source : kV4Source,
-                   ~0u);
-  Check(Hook::kIngress,
-        Bench::Frame(ipv6, f.client, 45000, masquerade ? "198.51.100.3" : f.vip,
-                     80, kSyn, udp),
-        "FORWARD_NEW");
+  const char* vip = masquerade ? "198.51.100.3" : f.vip;
+  auto packet = [&](uint16_t sport) {
+    return Bench::Frame(ipv6, f.client, sport, vip, 80, kSyn, udp);
+  };
+  Check(Hook::kIngress, packet(++port), "FORWARD_NEW");
+  Shared().Measure(state, Ingress(), packet(port), 0,
+                   ipv6 ? kV6Source : kV4Source, ~0u);
+  Check(Hook::kIngress, packet(++port), "FORWARD_NEW");
 }
 
 #define FL_TC_BENCH(...)             \

@@ -73,31 +73,59 @@ fl_flow_find(const struct fl_flow_key *key)
 	return fl_flow_at(fl_flow_seek(key));
 }
 
+/* Has the marks of `key`'s buckets on their way from memory before they are
+ * needed: a claim waits for all that was read before it, and for each other
+ * claim. */
+static __always_inline void fl_flow_touch(const struct fl_flow_key *key)
+{
+	__u64 hash = fl_flow_hash_of(key);
+	struct fl_flow_bucket *bucket;
+
+	bucket = fl_flow_bucket_at(fl_flow_first(hash, fl_config.flows.mask));
+	if (bucket)
+		(void)FL_FLOW_LOAD(bucket->mark[0]);
+	bucket = fl_flow_bucket_at(fl_flow_second(hash, fl_config.flows.mask));
+	if (bucket)
+		(void)FL_FLOW_LOAD(bucket->mark[0]);
+}
+
+/* FL_FLOW_EXISTS before anything goes for it, if `look` and `key` is there. */
+static __always_inline int fl_flow_claim_in(const struct fl_flow_key *key,
+					    __u32 state, __u32 now, int look)
+{
+	__u64 hash = fl_flow_hash_of(key);
+	__u32 first = fl_flow_first(hash, fl_config.flows.mask);
+	__u32 second = fl_flow_second(hash, fl_config.flows.mask);
+	struct fl_flow_bucket *one = fl_flow_bucket_at(first);
+	struct fl_flow_bucket *other = fl_flow_bucket_at(second);
+	__u32 tag = fl_flow_tag(hash);
+	int i, way = FL_FLOW_FULL;
+
+	if (!one || !other)
+		return FL_FLOW_FULL;
+	if (look && (fl_flow_way(one, key, tag) >= 0 ||
+		     fl_flow_way(other, key, tag) >= 0))
+		return FL_FLOW_EXISTS;
+	for (i = 0; i < FL_FLOW_CLAIM_TRIES && way == FL_FLOW_FULL; i++)
+		way = fl_flow_claim(one, other, key, tag, state, now);
+	if (way < 0)
+		return way;
+	return (way & 8 ? second : first) * FL_FLOW_WAYS + (way & 7);
+}
+
 /* The position of an entry for `key`, which the caller takes for absent: his
  * until he publishes or disclaims it; or enum fl_flow_claim. */
 __noinline int fl_flow_claim_new(const struct fl_flow_key *key, __u32 state,
 				 __u32 now)
 {
-	struct fl_flow_bucket *first, *second;
-	int i, way = FL_FLOW_FULL;
-	__u64 hash;
+	return key ? fl_flow_claim_in(key, state, now, 0) : FL_FLOW_FULL;
+}
 
-	if (!key)
-		return FL_FLOW_FULL;
-	hash = fl_flow_hash_of(key);
-	first = fl_flow_bucket_at(fl_flow_first(hash, fl_config.flows.mask));
-	second = fl_flow_bucket_at(fl_flow_second(hash, fl_config.flows.mask));
-	if (!first || !second)
-		return FL_FLOW_FULL;
-	for (i = 0; i < FL_FLOW_CLAIM_TRIES && way == FL_FLOW_FULL; i++)
-		way = fl_flow_claim(first, second, key, fl_flow_tag(hash),
-				    state, now);
-	if (way < 0)
-		return way;
-	return (way & 8 ? fl_flow_second(hash, fl_config.flows.mask) :
-			  fl_flow_first(hash, fl_config.flows.mask)) *
-		       FL_FLOW_WAYS +
-	       (way & 7);
+/* The same, of a key that may well be there. */
+__noinline int fl_flow_claim_absent(const struct fl_flow_key *key, __u32 state,
+				    __u32 now)
+{
+	return key ? fl_flow_claim_in(key, state, now, 1) : FL_FLOW_FULL;
 }
 
 /* The same, of the entry that is there, if one is. */

@@ -132,9 +132,7 @@ static __always_inline int fl_masquerade_claim(struct fl_flow_key *c, __u32 now,
 
 	for (i = 0; i < FL_PORT_TRIES && i < ports.count; i++) {
 		c->dport = bpf_htons(ports.first + at);
-		position = fl_flow_seek(c) < 0 ?
-				   fl_flow_claim_new(c, FL_FLOW_NEW, now) :
-				   FL_FLOW_EXISTS;
+		position = fl_flow_claim_absent(c, FL_FLOW_NEW, now);
 		if (position >= 0)
 			return position;
 		if (fl_masquerade_stale(c))
@@ -222,6 +220,7 @@ __noinline int fl_flow_open(const struct fl_packet *pkt)
 	now = fl_now_seconds();
 	fl_flow_key_d(&key, &pkt->tuple, &pkt->to, pkt->to_port);
 	if (pkt->masquerade) {
+		fl_flow_touch(&key);
 		fl_flow_key_c(&key, pkt->ipv6, 0);
 		c = fl_masquerade_claim(&key, now, bpf_get_prandom_u32());
 		if (c < 0)
