@@ -18,6 +18,7 @@
 #include "control/api/server.h"
 #include "control/store/sqlite_store.h"
 #include "tests/unit/api_kinds.h"
+#include "tests/unit/still_clock.h"
 #include "userspace/base/event_loop.h"
 
 namespace fairlead::api {
@@ -95,7 +96,7 @@ class ApiServerTest : public testing::Test {
     store_ = *std::move(store);
     broken_ = std::make_unique<BreakableStore>(loop_.get(), store_.get());
     server_ = std::make_unique<ApiServer>(loop_.get(), broken_.get(), &kinds_,
-                                          admissions_, options);
+                                          admissions_, options, clock_);
     ASSERT_TRUE(server_->Load().ok());
     RunUntil([&] { return Do("GET", "/readyz").status == 200; });
   }
@@ -143,6 +144,7 @@ class ApiServerTest : public testing::Test {
               {{"Content-Type", "application/" + kind + "+json"}});
   }
 
+  StillClock clock_;
   TestTypes types_;
   KindTable kinds_ = TestKinds(types_);
   std::vector<Admission*> admissions_;
