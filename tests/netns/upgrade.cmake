@@ -9,7 +9,8 @@ list(TRANSFORM upgrade_reconcile PREPEND
 add_executable(fairlead-other-datapath other_datapath.cc ${upgrade_datapath}
   ${upgrade_reconcile})
 target_link_libraries(fairlead-other-datapath PRIVATE fl_flags
-  socket_test_layout_skel tc_test_layout_skel fl_model fl_base CLI11::CLI11)
+  socket_test_layout_skel tc_test_layout_skel fl_model fl_base CLI11::CLI11
+  OpenSSL::Crypto)
 # Its skeletons, not the agent's.
 target_include_directories(fairlead-other-datapath BEFORE PRIVATE
   ${CMAKE_BINARY_DIR}/test_layout/gen)

@@ -71,6 +71,35 @@ LinkState PinnedLink(const std::string& path) {
   return {info.id, info.prog_id};
 }
 
+// The folders of pinned programs.
+std::vector<std::string> ProgramSets(const PinLayout& layout) {
+  absl::StatusOr<std::vector<std::string>> names =
+      ListDirectory(layout.version_dir());
+  EXPECT_TRUE(names.ok()) << names.status();
+  std::vector<std::string> sets;
+  for (const std::string& name : *names) {
+    if (name.starts_with("programs_")) {
+      sets.push_back(StrCat(layout.version_dir(), "/", name));
+    }
+  }
+  return sets;
+}
+
+// Another map of the same kind is pinned in its place.
+void ReplaceMap(const std::string& path) {
+  UniqueFd old(bpf_obj_get(path.c_str()));
+  bpf_map_info info = {};
+  uint32_t size = sizeof(info);
+  ASSERT_EQ(bpf_obj_get_info_by_fd(old.get(), &info, &size), 0);
+  LIBBPF_OPTS(bpf_map_create_opts, options, .map_flags = info.map_flags);
+  UniqueFd made(bpf_map_create(static_cast<bpf_map_type>(info.type), info.name,
+                               info.key_size, info.value_size,
+                               info.max_entries, &options));
+  ASSERT_TRUE(made.valid());
+  ASSERT_OK(RemovePin(path));
+  ASSERT_EQ(bpf_obj_pin(made.get(), path.c_str()), 0);
+}
+
 class DatapathTest : public ::testing::Test {
  protected:
   void SetUp() override {
@@ -90,6 +119,12 @@ class DatapathTest : public ::testing::Test {
     absl::Status status = world_->PutService(kService, {*id});
     EXPECT_TRUE(status.ok()) << status;
     return *std::move(server);
+  }
+
+  Options OtherConfig() const {
+    Options options = world_->options();
+    options.config.event_sample += 7;
+    return options;
   }
 
   int ConnectOnce() {
@@ -181,7 +216,7 @@ TEST_F(DatapathTest, DevicesAreAttachedReplacedInPlaceAndDetached) {
   LinkState first = PinnedLink(pin);
   ASSERT_OK(world_->datapath().AttachDevice(device));
   EXPECT_EQ(PinnedLink(pin), first);
-  ASSERT_OK(world_->OpenDatapath());
+  ASSERT_OK(world_->OpenDatapath(OtherConfig()));
   EXPECT_EQ(PinnedLink(pin).link_id, first.link_id);
   EXPECT_NE(PinnedLink(pin).program_id, first.program_id);
   EXPECT_THAT(*world_->datapath().AttachedDevices(), ElementsAre(device));
@@ -191,6 +226,51 @@ TEST_F(DatapathTest, DevicesAreAttachedReplacedInPlaceAndDetached) {
   EXPECT_THAT(*world_->datapath().AttachedDevices(), IsEmpty());
   EXPECT_FALSE(world_->datapath().AttachDevice(999999).ok());
   EXPECT_THAT(*world_->datapath().AttachedDevices(), IsEmpty());
+}
+
+TEST_F(DatapathTest, ProgramsThatNothingChangedAreKept) {
+  const PinLayout layout(world_->pin_root());
+  const auto sets = [&] { return ProgramSets(layout); };
+  ASSERT_OK(world_->OpenDatapath());
+  EXPECT_FALSE(world_->datapath().kept_programs());
+  const std::vector<std::string> first = sets();
+  EXPECT_EQ(first.size(), 1u);
+  Server server = Publish();
+  ASSERT_OK(world_->OpenDatapath());
+  EXPECT_TRUE(world_->datapath().kept_programs());
+  EXPECT_EQ(sets(), first);
+  EXPECT_EQ(ConnectOnce(), 0);
+
+  // Another set of constants: other programs, and one set is kept.
+  ASSERT_OK(world_->OpenDatapath(OtherConfig()));
+  EXPECT_FALSE(world_->datapath().kept_programs());
+  EXPECT_EQ(sets().size(), 1u);
+  EXPECT_NE(sets(), first);
+  ASSERT_OK(world_->OpenDatapath(OtherConfig()));
+  EXPECT_TRUE(world_->datapath().kept_programs());
+
+  // Those count in a map that nobody looks at any more.
+  world_->CloseDatapath();
+  ReplaceMap(layout.MapPath("fl_counter"));
+  ASSERT_OK(world_->OpenDatapath(OtherConfig()));
+  EXPECT_FALSE(world_->datapath().kept_programs());
+  EXPECT_EQ(ConnectOnce(), 0);
+  EXPECT_EQ((*world_->Counters())["socket_translated"], 1u);
+}
+
+TEST_F(DatapathTest, ASetOfProgramsThatACrashLeftHalfPinnedIsNotTaken) {
+  const PinLayout layout(world_->pin_root());
+  ASSERT_OK(world_->OpenDatapath());
+  world_->CloseDatapath();
+  const std::vector<std::string> sets = ProgramSets(layout);
+  ASSERT_EQ(sets.size(), 1u);
+  ASSERT_OK(RemovePin(sets[0] + "/fl_connect4"));
+  ASSERT_EQ(rename(sets[0].c_str(), layout.ProgramsDir("new").c_str()), 0);
+  ASSERT_OK(world_->OpenDatapath());
+  EXPECT_FALSE(world_->datapath().kept_programs());
+  EXPECT_FALSE(std::filesystem::exists(layout.ProgramsDir("new")));
+  Server server = Publish();
+  EXPECT_EQ(ConnectOnce(), 0);
 }
 
 TEST_F(DatapathTest, TheProgramsSeeTheDevicesPackets) {
@@ -290,6 +370,7 @@ TEST_F(DatapathTest, ClsactWhereThereIsNoTcx) {
   std::string first = DeviceFilters();
   EXPECT_THAT(first, HasSubstr("fl_tc_ingress"));
   EXPECT_THAT(first, HasSubstr("fl_tc_egress"));
+  options.config.event_sample = 7;
   ASSERT_OK(world_->OpenDatapath(options));  // replaced, not added
   std::string second = DeviceFilters();
   EXPECT_NE(second, first);

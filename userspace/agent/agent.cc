@@ -130,9 +130,10 @@ absl::Status Agent::Open() {
   FL_RETURN_IF_ERROR(reconciler_->Restore());
   SetNodePods();
   reconcile::Reconciler::Stats found = reconciler_->stats();
-  spdlog::info("msg=\"data path open\" restarted={} frontends={} backends={} "
-               "node_ips={}",
-               datapath_->restarted(), found.frontends, found.backends,
+  spdlog::info("msg=\"data path open\" restarted={} programs={} frontends={} "
+               "backends={} node_ips={}",
+               datapath_->restarted(),
+               datapath_->kept_programs() ? "kept" : "loaded", found.frontends, found.backends,
                Join(node_ips_));
   ReportUpgrade();
   FL_ASSIGN_OR_RETURN(udp_cleanup_,

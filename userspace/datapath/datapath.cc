@@ -25,23 +25,9 @@ absl::Status CheckRequirements(const Options& options) {
   return CheckKernelFeatures();
 }
 
-absl::Status RemoveDirectory(const std::string& path) {
-  if (rmdir(path.c_str()) == 0 || errno == ENOENT) return absl::OkStatus();
-  return ErrnoStatus(errno, "rmdir", path);
-}
-
 bool IsVersionName(std::string_view name) {
   if (name.size() < 2 || name[0] != 'v') return false;
   return name.find_first_not_of("0123456789", 1) == std::string_view::npos;
-}
-
-absl::Status RemoveAllPins(const std::string& directory) {
-  FL_ASSIGN_OR_RETURN(std::vector<std::string> names,
-                      ListDirectory(directory));
-  for (const std::string& name : names) {
-    FL_RETURN_IF_ERROR(RemovePin(StrCat(directory, "/", name)));
-  }
-  return RemoveDirectory(directory);
 }
 
 // Programs first: none is left running over a map that is being taken away.
@@ -51,9 +37,10 @@ absl::Status RemoveVersion(const PinLayout& layout) {
   for (int ifindex : devices) {
     FL_RETURN_IF_ERROR(DetachDevice(layout, ifindex));
   }
-  FL_RETURN_IF_ERROR(RemoveAllPins(layout.LinksDir()));
-  FL_RETURN_IF_ERROR(RemoveAllPins(layout.MapsDir()));
-  return RemoveDirectory(layout.version_dir());
+  FL_RETURN_IF_ERROR(RemovePins(layout.LinksDir()));
+  FL_RETURN_IF_ERROR(layout.RemovePrograms());
+  FL_RETURN_IF_ERROR(RemovePins(layout.MapsDir()));
+  return RemoveFolder(layout.version_dir());
 }
 
 // Removes every version but `keep` (a directory's path).
@@ -105,6 +92,7 @@ absl::StatusOr<std::unique_ptr<Datapath>> Datapath::Open(
   }
   FL_RETURN_IF_ERROR(
       datapath->AttachAll(*datapath->programs_, options.cgroup_root));
+  FL_RETURN_IF_ERROR(datapath->programs_->Keep(layout));
   // Another version's programs end only now that ours are in place.
   FL_RETURN_IF_ERROR(RemoveVersions(options.pin_root, layout.version_dir()));
   return datapath;

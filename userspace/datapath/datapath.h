@@ -51,6 +51,8 @@ class Datapath {
 
   // Were the maps there already, or another version's?
   bool restarted() const { return restarted_; }
+  // Are the programs those that the last run left, untouched?
+  bool kept_programs() const { return programs_->kept(); }
   // What came from another version of the agent; nullopt: nothing.
   struct Upgrade {
     std::string from;  // its directory

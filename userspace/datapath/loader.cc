@@ -3,11 +3,14 @@
 
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
+#include <fcntl.h>
 
 #include <cerrno>
 #include <cstdarg>
 #include <cstdio>
+#include <memory>
 #include <string>
+#include <type_traits>
 #include <utility>
 
 #include "bpf/socket.skel.h"
@@ -169,62 +172,90 @@ absl::Status AddLayouts(const bpf_object* object, MapLayouts* layouts) {
   return absl::OkStatus();
 }
 
-}  // namespace
-
-struct Programs::Skeletons {
-  struct SocketDeleter {
-    void operator()(struct socket* skeleton) { socket__destroy(skeleton); }
-  };
-  struct TcDeleter {
-    void operator()(struct tc* skeleton) { tc__destroy(skeleton); }
-  };
-  std::unique_ptr<struct socket, SocketDeleter> socket;
-  std::unique_ptr<struct tc, TcDeleter> tc;
+struct SocketDeleter {
+  void operator()(struct socket* skeleton) { socket__destroy(skeleton); }
+};
+struct TcDeleter {
+  void operator()(struct tc* skeleton) { tc__destroy(skeleton); }
 };
 
-Programs::Programs() : skeletons_(std::make_unique<Skeletons>()) {}
-Programs::~Programs() = default;
+absl::StatusOr<std::string> Fingerprint(const PinLayout& layout,
+                                        const fl_config& config) {
+  static_assert(std::has_unique_object_representations_v<fl_config>);
+  size_t socket_size = 0, tc_size = 0;
+  const void* socket_bytes = socket__elf_bytes(&socket_size);
+  const void* tc_bytes = tc__elf_bytes(&tc_size);
+  return ProgramFingerprint(
+      layout, {{static_cast<const char*>(socket_bytes), socket_size},
+               {static_cast<const char*>(tc_bytes), tc_size},
+               {reinterpret_cast<const char*>(&config), sizeof config}});
+}
+
+// Descriptors of their own: the object may go.
+absl::Status TakePrograms(bpf_object* object, ProgramFds* programs) {
+  bpf_program* program = nullptr;
+  bpf_object__for_each_program(program, object) {
+    const char* name = bpf_program__name(program);
+    UniqueFd fd(fcntl(bpf_program__fd(program), F_DUPFD_CLOEXEC, 0));
+    if (!fd.valid()) return ErrnoStatus(errno, "duplicate program", name);
+    programs->emplace(name, std::move(fd));
+  }
+  return absl::OkStatus();
+}
+
+absl::StatusOr<ProgramFds> LoadPrograms(const PinLayout& layout,
+                                        const fl_config& config,
+                                        const MapSizes& sizes) {
+  Diagnosis diagnosis;
+  std::unique_ptr<struct socket, SocketDeleter> socket(socket__open());
+  if (socket == nullptr) return ErrnoStatus(errno, "open BPF object", "socket");
+  std::unique_ptr<struct tc, TcDeleter> tc(tc__open());
+  if (tc == nullptr) return ErrnoStatus(errno, "open BPF object", "tc");
+  // Before they are loaded: a map that is there keeps the types of who made it.
+  MapLayouts layouts;
+  FL_RETURN_IF_ERROR(AddLayouts(socket->obj, &layouts));
+  FL_RETURN_IF_ERROR(AddLayouts(tc->obj, &layouts));
+  socket->rodata->fl_config = config;
+  tc->rodata->fl_config = config;
+  FL_RETURN_IF_ERROR(PrepareMaps(layout, sizes, socket->obj));
+  FL_RETURN_IF_ERROR(LoadObject(layout, socket->obj));
+  FL_RETURN_IF_ERROR(PrepareMaps(layout, sizes, tc->obj));
+  // A table that was there keeps its size.
+  FL_ASSIGN_OR_RETURN(
+      tc->rodata->fl_config.flows,
+      PinnedFlowHashing(layout, bpf_map__max_entries(tc->maps.fl_flow)));
+  FL_RETURN_IF_ERROR(LoadObject(layout, tc->obj));
+  FL_RETURN_IF_ERROR(WriteLayouts(layout, layouts));
+  ProgramFds programs;
+  FL_RETURN_IF_ERROR(TakePrograms(socket->obj, &programs));
+  FL_RETURN_IF_ERROR(TakePrograms(tc->obj, &programs));
+  return programs;
+}
+
+}  // namespace
 
 absl::StatusOr<std::unique_ptr<Programs>> Programs::Load(
     const PinLayout& layout, const fl_config& config, const MapSizes& sizes) {
   std::unique_ptr<Programs> programs(new Programs());
-  Skeletons& skeletons = *programs->skeletons_;
-  Diagnosis diagnosis;
-  skeletons.socket.reset(socket__open());
-  if (skeletons.socket == nullptr) {
-    return ErrnoStatus(errno, "open BPF object", "socket");
-  }
-  skeletons.tc.reset(tc__open());
-  if (skeletons.tc == nullptr) {
-    return ErrnoStatus(errno, "open BPF object", "tc");
-  }
-  // Before they are loaded: a map that is there keeps the types of who made it.
-  MapLayouts layouts;
-  FL_RETURN_IF_ERROR(AddLayouts(skeletons.socket->obj, &layouts));
-  FL_RETURN_IF_ERROR(AddLayouts(skeletons.tc->obj, &layouts));
-  skeletons.socket->rodata->fl_config = config;
-  skeletons.tc->rodata->fl_config = config;
-  FL_RETURN_IF_ERROR(PrepareMaps(layout, sizes, skeletons.socket->obj));
-  FL_RETURN_IF_ERROR(LoadObject(layout, skeletons.socket->obj));
-  FL_RETURN_IF_ERROR(PrepareMaps(layout, sizes, skeletons.tc->obj));
-  // A table that was there keeps its size.
-  FL_ASSIGN_OR_RETURN(
-      skeletons.tc->rodata->fl_config.flows,
-      PinnedFlowHashing(layout,
-                        bpf_map__max_entries(skeletons.tc->maps.fl_flow)));
-  FL_RETURN_IF_ERROR(LoadObject(layout, skeletons.tc->obj));
-  FL_RETURN_IF_ERROR(WriteLayouts(layout, layouts));
+  FL_ASSIGN_OR_RETURN(programs->fingerprint_, Fingerprint(layout, config));
+  FL_ASSIGN_OR_RETURN(programs->fds_,
+                      OpenPinnedPrograms(layout, programs->fingerprint_));
+  programs->kept_ = !programs->fds_.empty();
+  if (programs->kept_) return programs;
+  FL_ASSIGN_OR_RETURN(programs->fds_, LoadPrograms(layout, config, sizes));
+  // Loading has made the maps that were missing.
+  FL_ASSIGN_OR_RETURN(programs->fingerprint_, Fingerprint(layout, config));
   return programs;
 }
 
 absl::StatusOr<int> Programs::Fd(std::string_view program) const {
-  std::string name(program);
-  for (bpf_object* object : {skeletons_->socket->obj, skeletons_->tc->obj}) {
-    bpf_program* found =
-        bpf_object__find_program_by_name(object, name.c_str());
-    if (found != nullptr) return bpf_program__fd(found);
-  }
+  auto found = fds_.find(program);
+  if (found != fds_.end()) return found->second.get();
   return absl::NotFoundError(StrCat("no BPF program ", program));
+}
+
+absl::Status Programs::Keep(const PinLayout& layout) const {
+  return PinPrograms(layout, fingerprint_, fds_);
 }
 
 }  // namespace fairlead::datapath

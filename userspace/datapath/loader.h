@@ -9,14 +9,14 @@
 
 #include <cstdint>
 #include <memory>
+#include <string>
 #include <string_view>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "bpf/abi/types.h"
 #include "userspace/datapath/pin_layout.h"
-
-struct bpf_object;
+#include "userspace/datapath/program_pins.h"
 
 namespace fairlead::datapath {
 
@@ -36,19 +36,24 @@ struct MapSizes {
 
 class Programs {
  public:
+  // Those of the last run, if it kept the very same ones.
   [[nodiscard]] static absl::StatusOr<std::unique_ptr<Programs>> Load(
       const PinLayout& layout, const fl_config& config, const MapSizes& sizes);
-  ~Programs();
   Programs(const Programs&) = delete;
   Programs& operator=(const Programs&) = delete;
 
   // Borrowed descriptor of a program, such as "fl_connect4".
   [[nodiscard]] absl::StatusOr<int> Fd(std::string_view program) const;
+  // The next Load() finds these, in place of those that were kept so far.
+  [[nodiscard]] absl::Status Keep(const PinLayout& layout) const;
+  // Were they the last run's?
+  bool kept() const { return kept_; }
 
  private:
-  Programs();
-  struct Skeletons;
-  std::unique_ptr<Skeletons> skeletons_;
+  Programs() = default;
+  ProgramFds fds_;
+  std::string fingerprint_;
+  bool kept_ = false;
 };
 
 }  // namespace fairlead::datapath

@@ -21,6 +21,8 @@
 namespace fairlead::datapath {
 namespace {
 
+constexpr std::string_view kPrograms = "programs_";
+
 absl::Status MakeDirectory(const std::string& path) {
   if (mkdir(path.c_str(), 0700) == 0 || errno == EEXIST) {
     return absl::OkStatus();
@@ -71,6 +73,10 @@ PinLayout::PinLayout(std::string root, std::string_view version)
 
 std::string PinLayout::MapsDir() const { return version_dir_ + "/maps"; }
 std::string PinLayout::LinksDir() const { return version_dir_ + "/links"; }
+
+std::string PinLayout::ProgramsDir(std::string_view fingerprint) const {
+  return StrCat(version_dir_, "/", kPrograms, fingerprint);
+}
 
 std::string PinLayout::MapPath(std::string_view map) const {
   return StrCat(MapsDir(), "/", map);
@@ -125,6 +131,22 @@ absl::Status PinLayout::CreateDirectories() const {
   return MakePrivate(LinksDir());
 }
 
+absl::Status PinLayout::CreatePrivate(const std::string& path) const {
+  return MakePrivate(path);
+}
+
+absl::Status PinLayout::RemovePrograms(std::string_view keep) const {
+  FL_ASSIGN_OR_RETURN(std::vector<std::string> names,
+                      ListDirectory(version_dir_));
+  for (const std::string& name : names) {
+    if (!absl::StartsWith(name, Absl(kPrograms))) continue;
+    const std::string path = StrCat(version_dir_, "/", name);
+    if (!keep.empty() && path == ProgramsDir(keep)) continue;
+    FL_RETURN_IF_ERROR(RemovePins(path));
+  }
+  return absl::OkStatus();
+}
+
 std::optional<DevicePin> ParseDevicePin(std::string_view file_name) {
   std::vector<std::string> parts = absl::StrSplit(Absl(file_name), '_');
   DevicePin pin;
@@ -157,6 +179,20 @@ absl::StatusOr<std::vector<std::string>> ListDirectory(
 absl::Status RemovePin(const std::string& path) {
   if (unlink(path.c_str()) == 0 || errno == ENOENT) return absl::OkStatus();
   return ErrnoStatus(errno, "unlink", path);
+}
+
+absl::Status RemoveFolder(const std::string& path) {
+  if (rmdir(path.c_str()) == 0 || errno == ENOENT) return absl::OkStatus();
+  return ErrnoStatus(errno, "rmdir", path);
+}
+
+absl::Status RemovePins(const std::string& directory) {
+  FL_ASSIGN_OR_RETURN(std::vector<std::string> names,
+                      ListDirectory(directory));
+  for (const std::string& name : names) {
+    FL_RETURN_IF_ERROR(RemovePin(StrCat(directory, "/", name)));
+  }
+  return RemoveFolder(directory);
 }
 
 }  // namespace fairlead::datapath

@@ -6,9 +6,11 @@
 //                           /links/cgroup_<program>
 //                           /links/tc_<ifindex>_{ingress,egress}
 //                           /links/clsact_<ifindex>_{ingress,egress}
+//                           /programs_<fingerprint>/<program>
 //
-// The last are pinned programs, for kernels without tcx: a clsact filter can't
-// be pinned itself, so its program marks the device. Values; any thread.
+// clsact_* are pinned programs, for kernels without tcx: a clsact filter can't
+// be pinned itself, so its program marks the device. programs_*: the programs
+// as they were loaded (program_pins.h). Values; any thread.
 #ifndef FAIRLEAD_USERSPACE_DATAPATH_PIN_LAYOUT_H_
 #define FAIRLEAD_USERSPACE_DATAPATH_PIN_LAYOUT_H_
 
@@ -35,6 +37,7 @@ class PinLayout {
   const std::string& version_dir() const { return version_dir_; }
   std::string MapsDir() const;
   std::string LinksDir() const;
+  std::string ProgramsDir(std::string_view fingerprint) const;
   std::string MapPath(std::string_view map) const;
   std::string CgroupLinkPath(std::string_view program) const;
   std::string TcxLinkPath(int ifindex, Direction direction) const;
@@ -44,6 +47,10 @@ class PinLayout {
   // system? Says how to mount one if not. Changes nothing.
   [[nodiscard]] absl::Status Check() const;
   [[nodiscard]] absl::Status CreateDirectories() const;
+  // A folder below version_dir() that nobody else may look into.
+  [[nodiscard]] absl::Status CreatePrivate(const std::string& path) const;
+  // All sets of pinned programs but the one of `keep`.
+  [[nodiscard]] absl::Status RemovePrograms(std::string_view keep = "") const;
 
  private:
   std::string root_;
@@ -63,6 +70,10 @@ std::optional<DevicePin> ParseDevicePin(std::string_view file_name);
     const std::string& path);
 // unlink(2); OK if it is not there.
 [[nodiscard]] absl::Status RemovePin(const std::string& path);
+// rmdir(2); OK if it is not there.
+[[nodiscard]] absl::Status RemoveFolder(const std::string& path);
+// A directory of pins alone, with them.
+[[nodiscard]] absl::Status RemovePins(const std::string& directory);
 
 }  // namespace fairlead::datapath
 
