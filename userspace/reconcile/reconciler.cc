@@ -49,30 +49,7 @@ absl::Status Reconciler::Impl::Restore() {
         AddFrontend(FromServiceKey(key)).value = value;
         next_service_id_ = std::max(next_service_id_, value.id + 1);
       }));
-  auto restore = [this](const fl_selection& range) -> absl::StatusOr<bool> {
-    if (range.count == 0 || range.count > selections_.slots().capacity()) {
-      return false;
-    }
-    std::vector<uint32_t> ids(range.count);
-    absl::Status status = maps_->ReadSlots(range.base, absl::MakeSpan(ids));
-    if (absl::IsOutOfRange(status)) return false;
-    FL_RETURN_IF_ERROR(status);
-    // No id of ours: 0 keeps the place, and the content from being taken for
-    // what is wanted.
-    for (uint32_t& id : ids) {
-      if (id >= backends_.id_limit() || !backends_.InKernel(id)) id = 0;
-    }
-    return selections_.Restore(range, std::move(ids));
-  };
-  for (auto& [address, frontend] : frontends_) {
-    const fl_service& value = frontend.value;
-    if (Forwards(value, FL_SERVICE_INTERNAL_VERDICT_SHIFT)) {
-      FL_ASSIGN_OR_RETURN(frontend.holds_internal, restore(value.internal));
-    }
-    if (Forwards(value, FL_SERVICE_EXTERNAL_VERDICT_SHIFT)) {
-      FL_ASSIGN_OR_RETURN(frontend.holds_external, restore(value.external));
-    }
-  }
+  FL_RETURN_IF_ERROR(RestoreSelections());
   FL_RETURN_IF_ERROR(
       maps_->ForEachSourceRange([this](const fl_source_range_key& key) {
         source_ranges_[ntohl(key.service_id)].insert(PrefixOf(key));
@@ -89,6 +66,53 @@ absl::Status Reconciler::Impl::Restore() {
                                        absl::MakeSpan(filter_backends_)));
   leftovers_ = !frontends_.empty() || !source_ranges_.empty();
   return absl::OkStatus();
+}
+
+absl::Status Reconciler::Impl::RestoreSelections() {
+  struct Held {
+    fl_selection range;
+    bool* held;
+  };
+  std::vector<Held> all;
+  for (auto& [address, frontend] : frontends_) {
+    const fl_service& value = frontend.value;
+    if (Forwards(value, FL_SERVICE_INTERNAL_VERDICT_SHIFT)) {
+      all.push_back({value.internal, &frontend.holds_internal});
+    }
+    if (Forwards(value, FL_SERVICE_EXTERNAL_VERDICT_SHIFT)) {
+      all.push_back({value.external, &frontend.holds_external});
+    }
+  }
+  // As they lie in the map, of which only a part is at hand at a time.
+  std::sort(all.begin(), all.end(), [](const Held& a, const Held& b) {
+    return a.range.base < b.range.base;
+  });
+  for (const Held& one : all) {
+    FL_ASSIGN_OR_RETURN(*one.held, RestoreSelection(one.range));
+  }
+  return absl::OkStatus();
+}
+
+// Whether the range is one that can be held: it may be anything.
+absl::StatusOr<bool> Reconciler::Impl::RestoreSelection(
+    const fl_selection& range) {
+  if (range.count == 0 || range.count > selections_.slots().capacity()) {
+    return false;
+  }
+  if (selections_.Has(range)) {
+    selections_.Ref(range);
+    return true;
+  }
+  std::vector<uint32_t> ids(range.count);
+  absl::Status status = maps_->ReadSlots(range.base, absl::MakeSpan(ids));
+  if (absl::IsOutOfRange(status)) return false;
+  FL_RETURN_IF_ERROR(status);
+  // No id of ours: 0 keeps the place, and the content from being taken for
+  // what is wanted.
+  for (uint32_t& id : ids) {
+    if (id >= backends_.id_limit() || !backends_.InKernel(id)) id = 0;
+  }
+  return selections_.Restore(range, std::move(ids));
 }
 
 ApplyResult Reconciler::Impl::Advance(absl::Duration now) {

@@ -123,6 +123,8 @@ class Reconciler::Impl {
   void SettleBackends(ApplyResult* result);
 
   // ---- the mirror ----
+  absl::Status RestoreSelections();
+  absl::StatusOr<bool> RestoreSelection(const fl_selection& range);
   absl::Status Do(const Operation& operation);
   absl::Status DoAll(const Plan& plan);
   void Mirror(const Operation& operation);

@@ -10,10 +10,6 @@ namespace fairlead::reconcile {
 
 bool SelectionTable::Restore(const fl_selection& range,
                              std::vector<uint32_t> ids) {
-  if (Has(range)) {
-    Ref(range);
-    return true;
-  }
   if (!slots_.Reserve(range.base, range.count)) return false;
   for (uint32_t id : ids) {
     backends_->AddHolder(id);

@@ -30,7 +30,8 @@ class SelectionTable {
 
   // A range that an earlier process left, with its backends; its reference
   // belongs to the caller. Until AdoptRestored() its backends count as used.
-  // False if it isn't free space (then it is no range of ours).
+  // False if it isn't free space (then it is no range of ours). REQUIRES:
+  // !Has(range).
   bool Restore(const fl_selection& range, std::vector<uint32_t> ids);
 
   // A new range for `ids`, not written yet, with one reference.
