@@ -205,8 +205,9 @@ class WindowedArray {
 
  private:
   static constexpr size_t kStride = MmapArray<T>::kStride;
-  // Whole elements on whole pages, anywhere.
-  static constexpr size_t kWindow = std::lcm(size_t{64} << 10, kStride);
+  // Whole elements on whole pages, anywhere; small, as each page costs its part of
+  // the call, and most look-ups are far from the last one.
+  static constexpr size_t kWindow = std::lcm(size_t{4} << 10, kStride);
   static constexpr uint32_t kElements = kWindow / kStride;
 
   size_t Bytes(uint32_t first) const {
