@@ -188,6 +188,10 @@ bool StubApi::Answer(int fd, const std::string& head,
     last_head_ = head;
   }
   if (head.compare(0, 3, "GET") != 0) {
+    if (!serves_events_group_ &&
+        head.find(" /apis/events.k8s.io/") != head.npos) {
+      return SendJson(fd, 404, R"({"kind":"Status","code":404})");
+    }
     {
       std::lock_guard<std::mutex> lock(mutex_);
       created_.push_back(body);

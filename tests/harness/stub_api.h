@@ -49,6 +49,8 @@ class StubApi {
   // Off: a server that doesn't know sendInitialEvents, and says so. REQUIRES:
   // before Start, or no client asks.
   void StreamLists(bool on) { streams_lists_ = on; }
+  // Off: events.k8s.io is 404, core events are taken.
+  void ServeEventsGroup(bool on) { serves_events_group_ = on; }
 
   // `resource`: "services". `body`: the object without resourceVersion, its
   // metadata first and beginning with "name".
@@ -93,6 +95,7 @@ class StubApi {
   std::map<std::string, std::map<std::string, Object>> objects_;
   Encoder encoder_;
   std::atomic<bool> streams_lists_ = true;
+  std::atomic<bool> serves_events_group_ = true;
   std::vector<Event> events_;
   std::vector<std::string> created_;
   std::vector<std::string> requests_;

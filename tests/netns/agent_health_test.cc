@@ -95,10 +95,10 @@ TEST_F(AgentHealthTest, ATakenPortIsToldInAnEventAndTriedAgain) {
   Json event = Json::parse(api_->Created()[0]);
   EXPECT_EQ(event["reason"], "FailedToStartServiceHealthcheck");
   EXPECT_EQ(event["type"], "Warning");
-  EXPECT_EQ(event["involvedObject"]["kind"], "Service");
-  EXPECT_EQ(event["involvedObject"]["name"], "web");
-  EXPECT_EQ(event["involvedObject"]["uid"], "u-web");
-  EXPECT_THAT(event["message"].get<std::string>(), HasSubstr("31000"));
+  EXPECT_EQ(event["regarding"]["kind"], "Service");
+  EXPECT_EQ(event["regarding"]["name"], "web");
+  EXPECT_EQ(event["regarding"]["uid"], "u-web");
+  EXPECT_THAT(event["note"].get<std::string>(), HasSubstr("31000"));
   EXPECT_EQ(Metric("fl_health_check_listeners_missing"), 1);
   EXPECT_EQ(Connect(), "10.244.0.1");
   holder.reset();

@@ -10,6 +10,7 @@
 #include <map>
 #include <string>
 
+#include "absl/strings/match.h"
 #include "tests/netns/agent_fixture.h"
 
 namespace fairlead::harness {
@@ -83,6 +84,35 @@ TEST_F(AgentTest, ForwardsWithoutAnApiServer) {
   PutEndpoints("web", {2});
   ASSERT_OK(api_->Start());
   ASSERT_TRUE(Eventually([&] { return Connect() == "10.244.0.2"; })) << Log();
+}
+
+// No reset, no end: its packets are gone, as when a node loses its power. Some
+// 30 s, which is what TCP is told to wait for.
+TEST_F(AgentTest, AServerThatVanishesIsNoticed) {
+  PutService("web", kVip);
+  PutEndpoints("web", {1});
+  StartAgent();
+  WaitHealthy();
+  ASSERT_EQ(Connect(), "10.244.0.1");
+  ASSERT_OK(netns_->Command("nft 'add table ip gone; "
+                            "add chain ip gone in {type filter hook input "
+                            "priority 0;}; "
+                            "add rule ip gone in tcp dport 8001 drop; "
+                            "add rule ip gone in tcp sport 8001 drop'")
+                .status());
+  PutEndpoints("web", {2});  // an event that doesn't arrive
+  ASSERT_TRUE(Eventually(
+      [&] {
+        return absl::StrContains(Get(10256, "/healthz"),
+                                 "\"connected\":false");
+      },
+      absl::Seconds(120)))
+      << Log();
+  EXPECT_EQ(Connect(), "10.244.0.1");
+  ASSERT_OK(netns_->Command("nft delete table ip gone").status());
+  ASSERT_TRUE(Eventually([&] { return Connect() == "10.244.0.2"; },
+                         absl::Seconds(120)))
+      << Log();
 }
 
 TEST_F(AgentTest, ABadObjectIsReportedAndTheOthersGoOn) {

@@ -102,20 +102,25 @@ TEST_F(DeployTest, TheRoleIsExactlyAsWideAsUsed) {
   std::set<std::string> granted = Granted(Deployed("ClusterRole"));
   PutService("web", kVip);
   PutEndpoints("web", {1});
-  // From a server without streamed lists, then from one with them.
-  api_->StreamLists(false);
-  StartAgent();
-  WaitHealthy();
-  ASSERT_EQ(StopAgent(SIGTERM), 0) << Log();
-  api_->StreamLists(true);
-  StartAgent();
-  WaitHealthy();
-  // One Event, then the same again.
-  BreakService();
-  ASSERT_TRUE(Eventually([&] { return api_->Created().size() == 1; }));
-  PutService("web", kVip);
-  ASSERT_TRUE(Eventually([&] { return Connect() == "10.244.0.1"; }));
-  BreakService();
+  // From a server without streamed lists and events.k8s.io, then from one with
+  // them: one Event, then the same again.
+  for (bool modern : {false, true}) {
+    api_->StreamLists(modern);
+    api_->ServeEventsGroup(modern);
+    StartAgent();
+    WaitHealthy();
+    const size_t before = api_->Created().size();
+    BreakService();
+    ASSERT_TRUE(Eventually([&] { return api_->Created().size() > before; }));
+    PutService("web", kVip);
+    ASSERT_TRUE(Eventually([&] { return Connect() == "10.244.0.1"; }));
+    BreakService();
+    ASSERT_TRUE(
+        Eventually([&] { return api_->Created().size() == before + 2; }));
+    PutService("web", kVip);
+    ASSERT_TRUE(Eventually([&] { return Connect() == "10.244.0.1"; }));
+    ASSERT_EQ(StopAgent(SIGTERM), 0) << Log();
+  }
   ASSERT_TRUE(Eventually([&] { return Asked() == granted; }))
       << "asked for: " << absl::StrJoin(Asked(), " ")
       << "\ngranted: " << absl::StrJoin(granted, " ");

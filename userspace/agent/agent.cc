@@ -114,7 +114,8 @@ absl::Status Agent::Open() {
                       kube::MakeHttpTransport(loop_, config_->api_server));
   client_ = std::make_unique<kube::Client>(transport_.get(), "fairlead-agent");
   events_ = std::make_unique<kube::EventRecorder>(
-      loop_, client_.get(), "fairlead-agent", config_->node_name);
+      loop_, client_.get(), "fairlead-agent", config_->node_name,
+      kube::EventApi::kEvents);
   devices_ = std::make_unique<Devices>(loop_, config_, [this] {
     // Several come at once.
     if (!refresh_.pending()) {

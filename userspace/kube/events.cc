@@ -32,6 +32,15 @@ std::string FieldOr(const Json& object, const char* field,
                                                : std::string(otherwise);
 }
 
+std::string MicroTime(absl::Time t) {
+  return absl::FormatTime("%Y-%m-%dT%H:%M:%E6SZ", t, absl::UTCTimeZone());
+}
+
+struct What {
+  EventType type;
+  std::string reason, message, action;
+};
+
 struct Known {
   std::string name;
   int count = 1;
@@ -63,15 +72,16 @@ Json ReferenceTo(const Resource& resource, const Json& object,
 class EventRecorder::Impl {
  public:
   Impl(EventLoop* loop, Client* client, std::string component,
-       std::string host, const Clock& clock)
+       std::string host, EventApi api, const Clock& clock)
       : loop_(loop),
         client_(client),
         component_(std::move(component)),
         host_(std::move(host)),
+        api_(api),
         clock_(clock) {}
 
   void Record(const Json& about, EventType type, std::string_view reason,
-              std::string_view message) {
+              std::string_view message, std::string_view action) {
     loop_->DCheckInLoop();
     absl::Time now = clock_.Now();
     if (calls_.size() >= kMaxUnderWay) return;
@@ -90,7 +100,10 @@ class EventRecorder::Impl {
       return;
     }
     if (known_.size() >= kMaxKnown) known_.clear();
-    Create(ns, key, about, type, reason, message, now);
+    Create(ns, key, about,
+           {type, std::string(reason), std::string(message.substr(0, 1024)),
+            std::string(action)},
+           now);
   }
 
  private:
@@ -110,52 +123,85 @@ class EventRecorder::Impl {
   }
 
   void Create(const std::string& ns, const std::string& key,
-              const Json& about, EventType type, std::string_view reason,
-              std::string_view message, absl::Time now) {
+              const Json& about, const What& what, absl::Time now) {
     std::string name = absl::StrFormat("%s.%x", FieldOr(about, "name", "event"),
                                        absl::ToUnixNanos(now) + serial_++);
+    Json event = api_ == EventApi::kEvents ? EventV1(about, what, now)
+                                           : CoreEvent(about, what, now);
+    event["metadata"] = {{"namespace", ns}, {"name", name}};
+    event["kind"] = "Event";
+    event["reason"] = what.reason;
+    event["type"] = what.type == EventType::kNormal ? "Normal" : "Warning";
+    event["reportingInstance"] = host_;
+    known_[key] = Known{.name = std::move(name)};
+    Send(key,
+         [&](Client::Done done) {
+           return client_->Create(Kind(), event, std::move(done));
+         },
+         [this, ns, key, about, what, now] {
+           Create(ns, key, about, what, now);
+         });
+  }
+
+  Json CoreEvent(const Json& about, const What& what, absl::Time now) const {
     Json source = {{"component", component_}};
     if (!host_.empty()) source["host"] = host_;
-    Json event = {
-        {"apiVersion", "v1"},
-        {"kind", "Event"},
-        {"metadata", {{"namespace", ns}, {"name", name}}},
-        {"involvedObject", about},
-        {"reason", reason},
-        {"message", message.substr(0, 1024)},
-        {"source", std::move(source)},
-        {"firstTimestamp", Rfc3339(now)},
-        {"lastTimestamp", Rfc3339(now)},
-        {"count", 1},
-        {"type", type == EventType::kNormal ? "Normal" : "Warning"},
-        {"reportingComponent", component_},
-        {"reportingInstance", host_},
-    };
-    known_[key] = Known{.name = std::move(name)};
-    Send(key, [&](Client::Done done) {
-      return client_->Create(Events(), event, std::move(done));
-    });
+    return {{"apiVersion", "v1"},
+            {"involvedObject", about},
+            {"message", what.message},
+            {"source", std::move(source)},
+            {"firstTimestamp", Rfc3339(now)},
+            {"lastTimestamp", Rfc3339(now)},
+            {"count", 1},
+            {"reportingComponent", component_}};
+  }
+
+  Json EventV1(const Json& about, const What& what, absl::Time now) const {
+    return {{"apiVersion", "events.k8s.io/v1"},
+            {"regarding", about},
+            {"note", what.message},
+            {"action", what.action},
+            {"eventTime", MicroTime(now)},
+            {"reportingController", component_}};
   }
 
   void Repeat(const std::string& ns, const std::string& key, Known& known,
               absl::Time now) {
     ++known.count;
     Json patch = {{"count", known.count}, {"lastTimestamp", Rfc3339(now)}};
+    if (api_ == EventApi::kEvents) {
+      patch = {{"series", {{"count", known.count},
+                           {"lastObservedTime", MicroTime(now)}}}};
+    }
     Send(key, [&](Client::Done done) {
-      return client_->Patch(Events(), ns, known.name, "", PatchType::kMerge,
+      return client_->Patch(Kind(), ns, known.name, "", PatchType::kMerge,
                             patch, std::move(done));
     });
   }
 
+  const Resource& Kind() const {
+    return api_ == EventApi::kEvents ? EventsV1() : Events();
+  }
+
+  // `again`: sends the event once more, by its older name.
   template <typename Start>
-  void Send(const std::string& key, Start start) {
+  void Send(const std::string& key, Start start,
+            std::function<void()> again = nullptr) {
     auto call = calls_.insert(calls_.end(), nullptr);
-    *call = start([this, call, key](absl::StatusOr<Json> result) {
+    const EventApi asked = api_;
+    *call = start([this, call, key, asked,
+                   again = std::move(again)](absl::StatusOr<Json> result) {
       // Gone (expired) or refused: the next one is sent as new.
       if (!result.ok()) known_.erase(key);
       // The Call is in the middle of running this callback.
       loop_->Post([done = std::move(*call)]() mutable { done.reset(); });
       calls_.erase(call);
+      // A server without the group; it isn't asked for it again.
+      if (again && asked == EventApi::kEvents &&
+          absl::IsNotFound(result.status())) {
+        api_ = EventApi::kCore;
+        again();
+      }
     });
   }
 
@@ -163,6 +209,7 @@ class EventRecorder::Impl {
   Client* client_;
   std::string component_;
   std::string host_;
+  EventApi api_;
   const Clock& clock_;
   absl::flat_hash_map<std::string, Known> known_;
   absl::flat_hash_map<std::string, Bucket> buckets_;
@@ -172,15 +219,16 @@ class EventRecorder::Impl {
 
 EventRecorder::EventRecorder(EventLoop* loop, Client* client,
                              std::string component, std::string host,
-                             const Clock& clock)
+                             EventApi api, const Clock& clock)
     : impl_(std::make_unique<Impl>(loop, client, std::move(component),
-                                   std::move(host), clock)) {}
+                                   std::move(host), api, clock)) {}
 EventRecorder::~EventRecorder() = default;
 
 void EventRecorder::Record(const Json& about, EventType type,
                            std::string_view reason,
-                           std::string_view message) {
-  impl_->Record(about, type, reason, message);
+                           std::string_view message,
+                           std::string_view action) {
+  impl_->Record(about, type, reason, message, action);
 }
 
 }  // namespace fairlead::kube

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Tells people what happened to an object: core/v1 Events, counted instead of
-// repeated, and limited for each object so that a loop gone wild can't flood
-// the API. Best effort: an event that can't be sent is dropped.
+// Tells people what happened to an object: Events, counted instead of repeated,
+// and limited for each object so that a loop gone wild can't flood the API.
+// Best effort: an event that can't be sent is dropped.
 //
 // Threads: the event loop's only.
 #ifndef FAIRLEAD_USERSPACE_KUBE_EVENTS_H_
@@ -20,6 +20,12 @@ namespace fairlead::kube {
 
 enum class EventType { kNormal, kWarning };
 
+// The same Event objects by two names. kEvents: events.k8s.io/v1, as kube-proxy
+// and kube-scheduler write them, repeats as a series; core/v1 from a server
+// that has no such group (404) on. kCore: core/v1, as the kubelet and the
+// controllers write them.
+enum class EventApi { kCore, kEvents };
+
 // The involvedObject of `object`. Lists leave out apiVersion and kind, so
 // they come from `resource`. `field_path`: "spec.containers{web}" or "".
 nlohmann::json ReferenceTo(const Resource& resource,
@@ -28,15 +34,18 @@ nlohmann::json ReferenceTo(const Resource& resource,
 
 class EventRecorder {
  public:
-  // `component`: "deployment-controller"; `host`: the node's name or "".
-  // Pointers must outlive the recorder.
+  // `component`: "deployment-controller"; `host`: the node's name, or "", which
+  // a server refuses of kEvents. Pointers must outlive the recorder.
   EventRecorder(EventLoop* loop, Client* client, std::string component,
-                std::string host = "", const Clock& clock = Clock::Real());
+                std::string host = "", EventApi api = EventApi::kCore,
+                const Clock& clock = Clock::Real());
   ~EventRecorder();
 
-  // `about` is a ReferenceTo() something.
+  // `about` is a ReferenceTo() something. `action`: what failed or was done,
+  // for kEvents ("Sync").
   void Record(const nlohmann::json& about, EventType type,
-              std::string_view reason, std::string_view message);
+              std::string_view reason, std::string_view message,
+              std::string_view action = "Sync");
 
  private:
   class Impl;

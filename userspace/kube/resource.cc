@@ -59,6 +59,7 @@ FL_RESOURCE(ConfigMaps, Core("configmaps", "ConfigMap"))
 FL_RESOURCE(Secrets, Core("secrets", "Secret"))
 FL_RESOURCE(ServiceAccounts, Core("serviceaccounts", "ServiceAccount"))
 FL_RESOURCE(Events, Core("events", "Event"))
+FL_RESOURCE(EventsV1, Resource{"events.k8s.io", "v1", "events", "Event", true})
 FL_RESOURCE(Leases, Resource{"coordination.k8s.io", "v1", "leases", "Lease",
                              true})
 FL_RESOURCE(ReplicaSets, Apps("replicasets", "ReplicaSet"))

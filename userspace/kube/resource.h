@@ -31,7 +31,8 @@ const Resource& EndpointSlices();
 const Resource& ConfigMaps();
 const Resource& Secrets();
 const Resource& ServiceAccounts();
-const Resource& Events();
+const Resource& Events();     // core/v1
+const Resource& EventsV1();   // events.k8s.io/v1
 const Resource& Leases();
 const Resource& ReplicaSets();
 const Resource& Deployments();
