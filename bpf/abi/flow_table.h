@@ -87,11 +87,12 @@ static FL_FLOW_INLINE __u32 fl_flow_second(__u64 hash, __u32 mask)
 
 /* ---- ranks ---- */
 
-/* What goes first: what is over, then what was never answered, so that a flood
- * of first packets can't push out what has been established; within each, what
- * has been silent longest. A rank is a time, in steps of 32 s, later by 6 days
- * for each class: compared with now, both count at once. (No entry that has been
- * silent for 6 days is in use any more.) */
+/* What goes first: what is over, then what no client has gone on with (its SYN's
+ * answer doesn't count), so that a flood of first packets can't push out what
+ * has been established; within each, what has been silent longest. A rank is a
+ * time, in steps of 32 s, later by 6 days for each class: compared with now, both
+ * count at once. (No entry that has been silent for 6 days is in use any
+ * more.) */
 #define FL_FLOW_RANK_CLASS 0x4000u
 
 static FL_FLOW_INLINE __u32 fl_flow_rank(__u8 state, __u32 last_seen)

@@ -135,9 +135,11 @@ static __always_inline __u32 fl_flow_is_reply_of(const struct fl_flow *d,
 }
 
 /* What A's packets show, its other entries are told: they are used by others to
- * see whether the flow is over. `a` is A's key, `position` its place. */
+ * see whether the flow is over. `a` is A's key, `position` its place; `keep`:
+ * the entries' ranks follow. */
 static __noinline int fl_flow_tell(const struct fl_flow_key *a,
-				   const struct fl_flow *flow, int position)
+				   const struct fl_flow *flow, int position,
+				   __u32 keep)
 {
 	struct fl_flow_key key = {};
 	struct fl_flow *d, *c;
@@ -151,9 +153,11 @@ static __noinline int fl_flow_tell(const struct fl_flow_key *a,
 	d->last_seen = flow->last_seen;
 	if (flow->state == FL_FLOW_CLOSED)
 		d->state = FL_FLOW_CLOSED;
-	fl_flow_keep(at, d->state, flow->last_seen);
+	if (keep)
+		fl_flow_keep(at, d->state, flow->last_seen);
 	/* Datagrams don't say that they have been answered. */
-	if (d->state == FL_FLOW_ESTABLISHED && flow->state == FL_FLOW_NEW)
+	if (keep && d->state == FL_FLOW_ESTABLISHED &&
+	    flow->state == FL_FLOW_NEW)
 		fl_flow_keep(position, FL_FLOW_ESTABLISHED, flow->last_seen);
 	if (!d->source_port)
 		return 0;
@@ -166,18 +170,23 @@ static __noinline int fl_flow_tell(const struct fl_flow_key *a,
 	/* Half closed: its port isn't kept for days. */
 	if (flow->state >= FL_FLOW_CLOSING && c->state < flow->state)
 		c->state = flow->state;
-	fl_flow_keep(at, c->state, flow->last_seen);
+	if (keep)
+		fl_flow_keep(at, c->state, flow->last_seen);
 	return 0;
 }
 
 /* Follows TCP, liberally: whatever comes, the packet is forwarded. Writes
  * only what has changed, so that a busy flow's entry stays shared between
- * CPUs' caches. */
+ * CPUs' caches.
+ *
+ * A SYN, and its answer, raise no rank: who has another's address can send the
+ * one and have the other sent, and a flood of them would be worth what
+ * connections are. The client's ACK makes all of its flow's entries dear. */
 static __always_inline void fl_flow_track(struct fl_flow *flow, int position,
 					  const struct fl_packet *pkt)
 {
 	__u64 now_ns = bpf_ktime_get_coarse_ns();
-	__u32 keep = 0, tell = 0;
+	__u32 changed = 0, keep = !(pkt->tcp_flags & FL_TCP_SYN);
 	__u8 state = flow->state;
 
 	if (pkt->tcp_flags & FL_TCP_RST)
@@ -190,18 +199,18 @@ static __always_inline void fl_flow_track(struct fl_flow *flow, int position,
 		state = FL_FLOW_ESTABLISHED;
 	if (state != flow->state) {
 		flow->state = state;
-		keep = 1;
-		tell = state >= FL_FLOW_CLOSING;
+		changed = 1;
 	}
 	if (fl_unlikely(fl_flow_idle(flow, now_ns, FL_FLOW_TOUCH_SECONDS))) {
 		flow->last_seen = now_ns / FL_SECOND_NS;
-		keep = 1;
-		tell = 1;
+		changed = 1;
 	}
-	if (fl_unlikely(keep))
+	if (fl_likely(!changed))
+		return;
+	if (keep)
 		fl_flow_keep(position, state, flow->last_seen);
-	if (fl_unlikely(tell && !(flow->flags & FL_FLOW_REPLY)))
-		fl_flow_tell(&pkt->tuple, flow, position);
+	if (!(flow->flags & FL_FLOW_REPLY))
+		fl_flow_tell(&pkt->tuple, flow, position, keep);
 }
 
 /* Is the connection over, by what both directions have shown? */

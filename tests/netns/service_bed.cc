@@ -182,7 +182,7 @@ ServiceBed::~ServiceBed() {
 int ServiceBed::Spawn(const std::vector<std::string>& flags) {
   std::vector<std::string> words = {
       std::string(FAIRLEAD_BINARY_DIR) + "/bin/fairlead-agent", "--bpf-root",
-      bpffs_->path() + "/agent"};
+      bpf_root()};
   words.insert(words.end(), flags.begin(), flags.end());
   std::vector<char*> argv;
   for (std::string& word : words) argv.push_back(word.data());
@@ -228,7 +228,7 @@ absl::StatusOr<std::string> ServiceBed::TakeOverWithOtherLayout() {
   StopAgent();
   return topology_->node().netns.Command(StrCat(
       FAIRLEAD_BINARY_DIR, "/bin/fairlead-other-datapath --bpf-root ",
-      bpffs_->path(), "/agent --cgroup-root ", followed_->path(),
+      bpf_root(), " --cgroup-root ", followed_->path(),
       " --node-ip ", kNodeIps, " ", ClusterCidrs()[0], " ",
       ClusterCidrs()[1]));
 }

@@ -57,6 +57,8 @@ class ServiceBed {
   ~ServiceBed();
 
   const Topology& net() const { return *topology_; }
+  // The agent's --bpf-root.
+  std::string bpf_root() const { return bpffs_->path() + "/agent"; }
 
   // Starts the agent (ends the one before; its flows go too), waits until it
   // is healthy. Default flags: --cluster-cidr for both families.
