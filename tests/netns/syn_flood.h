@@ -39,16 +39,19 @@ class SynFlood {
   static constexpr size_t kFrameSize = 14 + 20 + 20;
   using Frame = std::array<uint8_t, kFrameSize>;
 
-  explicit SynFlood(int per_second) : per_second_(per_second) {}
+  // Each one's clients are others.
+  explicit SynFlood(int per_second)
+      : per_second_(per_second), random_(++floods_) {}
   [[nodiscard]] absl::Status Open(const Topology& net, const L4Address& to);
   void Run();
   // Gives it another source, port and sequence number.
   void Vary(Frame* frame);
 
+  inline static std::atomic<uint64_t> floods_ = 0;
   const int per_second_;
   UniqueFd fd_;  // packets of the router's device towards node1
   Frame first_ = {};
-  std::mt19937_64 random_{1};
+  std::mt19937_64 random_;
   std::atomic<bool> stop_ = false;
   std::atomic<uint64_t> sent_ = 0;
   absl::Status status_;  // the thread's, until it is joined
