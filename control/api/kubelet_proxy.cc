@@ -6,7 +6,6 @@
 #include <array>
 #include <boost/asio/buffer.hpp>
 #include <boost/asio/ip/tcp.hpp>
-#include <boost/asio/write.hpp>
 #include <cerrno>
 #include <memory>
 #include <nlohmann/json.hpp>
@@ -122,13 +121,15 @@ absl::StatusOr<NodeAddress> AddressOf(const Json& node,
 class Exchange : public std::enable_shared_from_this<Exchange> {
  public:
   Exchange(EventLoop* loop, ApiRequestRef request, ResponderRef responder,
-           NodeAddress node, std::string target)
+           NodeAddress node, std::string target,
+           const std::shared_ptr<kube::TlsSettings>& tls)
       : loop_(loop),
         request_(std::move(request)),
         responder_(std::move(responder)),
         node_(std::move(node)),
         target_(std::move(target)),
-        socket_(loop->io()) {}
+        scheme_(tls == nullptr ? "http://" : "https://"),
+        stream_(kube::MakeByteStream(loop->io(), tls, node_.host)) {}
 
   void Start(const std::string& netns) {
     const auto ip = asio::ip::make_address(node_.host, dial_error_);
@@ -143,15 +144,16 @@ class Exchange : public std::enable_shared_from_this<Exchange> {
     };
     const absl::Status opened = netns.empty() ? open() : RunInNetns(netns, open);
     if (!opened.ok()) return NotDialled(std::string(opened.message()));
-    socket_.assign(endpoint.protocol(), fd.release());
+    stream_->socket().assign(endpoint.protocol(), fd.release());
     limit_ = loop_->After(kDialLimit, [this] {
+      timed_out_ = true;
       ErrorCode ignored;
-      socket_.close(ignored);
+      stream_->socket().close(ignored);
     });
-    socket_.async_connect(endpoint,
-                          [self = shared_from_this()](ErrorCode error) {
-                            self->OnConnected(error);
-                          });
+    stream_->socket().async_connect(
+        endpoint, [self = shared_from_this()](ErrorCode error) {
+          self->OnConnected(error);
+        });
   }
 
  private:
@@ -164,16 +166,19 @@ class Exchange : public std::enable_shared_from_this<Exchange> {
   }
 
   void NotDialled(const std::string& why) {
-    const std::string text = StrCat("dial tcp", why.starts_with("lookup")
-                                                    ? ""
-                                                    : StrCat(" ", Peer()),
-                                    ": ", why);
+    NoConnection(StrCat("dial tcp",
+                        why.starts_with("lookup") ? "" : StrCat(" ", Peer()),
+                        ": ", why));
+  }
+
+  void NoConnection(const std::string& why) {
     Fail({500, "",
-          streaming_exec() ? StrCat("error dialing backend: ", text)
-                           : StrCat("Get \"http://", Peer(), target_,
-                                    "\": ", text),
+          streaming_exec() ? StrCat("error dialing backend: ", why)
+                           : StrCat("Get \"", Url(), "\": ", why),
           "", ""});
   }
+
+  std::string Url() const { return StrCat(scheme_, Peer(), target_); }
 
   std::string Peer() const {
     const bool v6 = node_.host.find(':') != std::string::npos;
@@ -186,6 +191,15 @@ class Exchange : public std::enable_shared_from_this<Exchange> {
                             ? "i/o timeout"
                             : StrCat("connect: ", error.message()));
     }
+    stream_->Handshake([self = shared_from_this()](absl::Status status) {
+      if (status.ok()) return self->SendHead();
+      self->NoConnection(self->timed_out_
+                             ? "net/http: TLS handshake timeout"
+                             : std::string(status.message()));
+    });
+  }
+
+  void SendHead() {
     head_ = StrCat(streaming_exec() ? "GET" : request_->http.method, " ",
                    target_, " HTTP/1.1\r\nHost: ", Peer(), "\r\n");
     if (streaming_exec()) {
@@ -203,20 +217,20 @@ class Exchange : public std::enable_shared_from_this<Exchange> {
     responder_->OnClosed([weak = weak_from_this()] {
       if (auto self = weak.lock()) self->Close();
     });
-    asio::async_write(socket_, asio::buffer(head_),
-                      [self = shared_from_this()](ErrorCode e, size_t) {
-                        self->answer_.clear();
-                        e ? self->Broken() : self->ReadHead();
-                      });
+    stream_->Write(asio::buffer(head_),
+                   [self = shared_from_this()](ErrorCode e, size_t) {
+                     self->answer_.clear();
+                     e ? self->Broken() : self->ReadHead();
+                   });
   }
 
   void Broken() {
-    if (!closed_) Fail({500, "", StrCat("Get \"http://", Peer(), target_,
-                                        "\": EOF"), "", ""});
+    if (!closed_)
+      Fail({500, "", StrCat("Get \"", Url(), "\": EOF"), "", ""});
   }
 
   void ReadHead() {
-    socket_.async_read_some(
+    stream_->Read(
         asio::buffer(chunk_),
         [self = shared_from_this()](ErrorCode error, size_t n) {
           if (error) return self->Broken();
@@ -253,7 +267,7 @@ class Exchange : public std::enable_shared_from_this<Exchange> {
 
   // The whole of what the kubelet has to say about it.
   void ReadError() {
-    socket_.async_read_some(
+    stream_->Read(
         asio::buffer(chunk_),
         [self = shared_from_this()](ErrorCode error, size_t n) {
           self->answer_.append(self->chunk_.data(), n);
@@ -266,6 +280,18 @@ class Exchange : public std::enable_shared_from_this<Exchange> {
   void SendKubeletError() {
     if (closed_) return;
     if (error_status_ == 400) return Fail({400, "BadRequest", answer_, "", ""});
+    // Kubernetes' words to those who may ask it, when it may not.
+    if (error_status_ == 401 && !streaming_exec()) {
+      return Fail({401, "Unauthorized",
+                   StrCat("the server has asked for the client to provide "
+                          "credentials ( pods/log ", request_->name, ")"),
+                   "", ""});
+    }
+    if (error_status_ == 403 && !streaming_exec()) {
+      return Fail({403, "Forbidden",
+                   StrCat(answer_, " ( pods/log ", request_->name, ")"), "",
+                   ""});
+    }
     if (error_status_ == 404) {
       return Fail({404, "NotFound",
                    StrCat("the server could not find the requested resource ( "
@@ -294,11 +320,11 @@ class Exchange : public std::enable_shared_from_this<Exchange> {
 
   void ToKubelet(std::string data, std::function<void()> more) {
     auto text = std::make_shared<std::string>(std::move(data));
-    asio::async_write(socket_, asio::buffer(*text),
-                      [self = shared_from_this(), text,
-                       more = std::move(more)](ErrorCode error, size_t) {
-                        error ? self->Finish() : more();
-                      });
+    stream_->Write(asio::buffer(*text),
+                   [self = shared_from_this(), text,
+                    more = std::move(more)](ErrorCode error, size_t) {
+                     error ? self->Finish() : more();
+                   });
   }
 
   void OnPiece(std::string piece) {
@@ -316,7 +342,7 @@ class Exchange : public std::enable_shared_from_this<Exchange> {
   void ReadMore() {
     const auto alive = std::exchange(keep_, nullptr);
     if (closed_) return;
-    socket_.async_read_some(
+    stream_->Read(
         asio::buffer(chunk_),
         [self = shared_from_this()](ErrorCode error, size_t n) {
           if (error) return self->Finish();
@@ -334,7 +360,7 @@ class Exchange : public std::enable_shared_from_this<Exchange> {
     closed_ = true;
     limit_.Cancel();
     ErrorCode ignored;
-    socket_.close(ignored);
+    stream_->socket().close(ignored);
     keep_.reset();
   }
 
@@ -342,13 +368,13 @@ class Exchange : public std::enable_shared_from_this<Exchange> {
   ApiRequestRef request_;
   ResponderRef responder_;
   NodeAddress node_;
-  std::string target_, head_, answer_;
-  tcp::socket socket_;
+  std::string target_, scheme_, head_, answer_;
+  std::unique_ptr<kube::ByteStream> stream_;
   ErrorCode dial_error_;
   Timer limit_;
   std::array<char, kChunk> chunk_;
   int error_status_ = 0;
-  bool begun_ = false, closed_ = false;
+  bool begun_ = false, closed_ = false, timed_out_ = false;
   std::shared_ptr<Exchange> keep_;
 };
 
@@ -418,7 +444,8 @@ absl::Status KubeletProxy::Serve(const ApiRequestRef& request,
   FL_ASSIGN_OR_RETURN(NodeAddress address,
                       AddressOf(ParseObject(*nodes, *node), node_name));
   std::make_shared<Exchange>(loop_, request, responder, std::move(address),
-                             KubeletTarget(*request, container))
+                             KubeletTarget(*request, container),
+                             tls_ ? tls_() : nullptr)
       ->Start(netns_);
   return absl::OkStatus();
 }

@@ -3,10 +3,16 @@
 // what it says. A WebSocket is the client's and the kubelet's: its bytes are
 // passed through as they are.
 //
+// With TLS the API server shows the kubelet its own certificate, not the
+// user's, whose rights it has looked at before; and the kubelet's certificate
+// has to be for the address that is dialled.
+//
 // Threads: the event loop's only.
 #ifndef FAIRLEAD_CONTROL_API_KUBELET_PROXY_H_
 #define FAIRLEAD_CONTROL_API_KUBELET_PROXY_H_
 
+#include <functional>
+#include <memory>
 #include <string>
 
 #include "absl/status/status.h"
@@ -15,14 +21,22 @@
 #include "control/api/registry.h"
 #include "control/api/verbs.h"
 #include "userspace/base/event_loop.h"
+#include "userspace/kube/byte_stream.h"
 
 namespace fairlead::api {
 
 class KubeletProxy {
  public:
+  // What a new connection shows and trusts.
+  using Tls = std::function<std::shared_ptr<kube::TlsSettings>()>;
+
   // `netns`: from where the nodes can be reached, "" for this process' own.
-  KubeletProxy(EventLoop* loop, Registry* registry, std::string netns)
-      : loop_(loop), registry_(registry), netns_(std::move(netns)) {}
+  // Null `tls`: plain HTTP.
+  KubeletProxy(EventLoop* loop, Registry* registry, std::string netns, Tls tls)
+      : loop_(loop),
+        registry_(registry),
+        netns_(std::move(netns)),
+        tls_(std::move(tls)) {}
 
   // Whether `subresource` of a pod is served here.
   static bool Serves(std::string_view subresource);
@@ -34,6 +48,7 @@ class KubeletProxy {
   EventLoop* loop_;
   Registry* registry_;
   std::string netns_;
+  Tls tls_;
 };
 
 // The container that a request means. `wanted` is its parameter; errors are

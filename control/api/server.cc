@@ -60,7 +60,8 @@ class ApiServer::Impl {
         watches_(&registry_, {options.max_watch_queue_bytes,
                               options.bookmark_interval,
                               options.min_watch_timeout}),
-        kubelets_(loop, &registry_, options.kubelet_netns),
+        kubelets_(loop, &registry_, options.kubelet_netns,
+                  options.kubelet_tls),
         http_(loop, {.max_body_bytes = options.max_body_bytes},
               [this](kube::Request request, const Peer& peer,
                      ResponderRef responder) {

@@ -28,6 +28,10 @@
 #include "userspace/pki/key.h"
 #include "userspace/pki/tls_server.h"
 
+namespace fairlead::kube {
+class TlsSettings;
+}
+
 namespace fairlead::api {
 
 struct ServerOptions {
@@ -44,6 +48,8 @@ struct ServerOptions {
   // The network namespace from which kubelets can be reached; "": this
   // process' own.
   std::string kubelet_netns;
+  // What a new connection to a kubelet shows and trusts. Null: plain HTTP.
+  std::function<std::shared_ptr<kube::TlsSettings>()> kubelet_tls;
   // Who may sign client certificates, and the key of service account tokens.
   // None: neither is worth anything.
   std::optional<pki::Certificate> client_authority;

@@ -84,6 +84,23 @@ void NodePorts(const std::string& text, ControllerConfig& config,
   config.node_port_last = static_cast<Port>(last);
 }
 
+void CheckKubeletClient(const ControllerConfig& config, Problems& problems) {
+  const KubeletClientOptions& files = config.kubelet_client;
+  if (files.certificate.empty() != files.key.empty()) {
+    problems.Add("kubelet-client-certificate", files.certificate,
+                 "--kubelet-client-certificate and --kubelet-client-key "
+                 "belong together");
+  }
+  if (config.serves_tls()) return;
+  constexpr char kNoTls[] =
+      "kubelets are spoken to over TLS only if --listen names an https:// "
+      "address";
+  if (!files.certificate.empty())
+    problems.Add("kubelet-client-certificate", files.certificate, kNoTls);
+  if (!files.authority.empty())
+    problems.Add("kubelet-certificate-authority", files.authority, kNoTls);
+}
+
 }  // namespace
 
 bool ControllerConfig::serves_tls() const {
@@ -135,6 +152,10 @@ absl::StatusOr<ControllerConfig> ParseConfig(const Flags& flags) {
     config.cert_dir =
         std::filesystem::path(flags.store).parent_path() / "pki";
   }
+  config.kubelet_client = {.certificate = flags.kubelet_client_certificate,
+                           .key = flags.kubelet_client_key,
+                           .authority = flags.kubelet_certificate_authority};
+  CheckKubeletClient(config, problems);
   for (const std::string& name : Items(flags.tls_sans)) {
     auto address = IpAddress::Parse(name);
     if (address.ok()) {

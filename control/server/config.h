@@ -31,7 +31,17 @@ struct Flags {
   std::string write_kubeconfig;
   std::string cert_dir;
   std::vector<std::string> tls_sans;
+  std::string kubelet_client_certificate;
+  std::string kubelet_client_key;
+  std::string kubelet_certificate_authority;
   std::string log_level = "info";
+};
+
+// PEM files, in the place of what the cluster's own authority makes; empty:
+// that.
+struct KubeletClientOptions {
+  std::string certificate, key;  // both or none
+  std::string authority;         // of the kubelets' serving certificates
 };
 
 struct ControllerConfig {
@@ -50,6 +60,8 @@ struct ControllerConfig {
   // Names and addresses that the serving certificate is for, besides its own.
   std::vector<std::string> tls_names;
   std::vector<IpAddress> tls_addresses;
+
+  KubeletClientOptions kubelet_client;
 
   bool serves_tls() const;
 };

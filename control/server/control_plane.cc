@@ -18,6 +18,7 @@
 #include "control/controllers/controllers.h"
 #include "control/controllers/informers.h"
 #include "control/scheduler/scheduler.h"
+#include "control/server/kubelet_client.h"
 #include "control/server/serving_certificate.h"
 #include "control/store/sqlite_store.h"
 #include "userspace/base/status.h"
@@ -75,6 +76,9 @@ class ControlPlaneImpl : public ControlPlane {
     api::ServerOptions options;
     options.client_authority = authority_->certificate();
     options.token_key = authority_->token_key();
+    if (kubelet_client_ != nullptr) {
+      options.kubelet_tls = [this] { return kubelet_client_->current(); };
+    }
     // Nodes are where they reach this server from.
     for (const api::ListenAddress& address : config_.listen) {
       if (options.kubelet_netns.empty()) options.kubelet_netns = address.netns;
@@ -114,6 +118,9 @@ class ControlPlaneImpl : public ControlPlane {
     if (!config_.serves_tls()) return absl::OkStatus();
     FL_ASSIGN_OR_RETURN(
         serving_, ServingCertificate::Create(loop_, &*authority_, config_));
+    FL_ASSIGN_OR_RETURN(kubelet_client_,
+                        KubeletClient::Create(loop_, &*authority_,
+                                              config_.kubelet_client));
     return absl::OkStatus();
   }
 
@@ -226,6 +233,7 @@ class ControlPlaneImpl : public ControlPlane {
   std::unique_ptr<Backups> backups_;
   std::optional<pki::Authority> authority_;
   std::unique_ptr<ServingCertificate> serving_;
+  std::unique_ptr<KubeletClient> kubelet_client_;  // null: without TLS
   std::unique_ptr<api::Admission> allocator_;
   std::unique_ptr<api::Admission> priorities_ = api::MakePriorityAdmission();
   std::unique_ptr<api::Admission> accounts_ =

@@ -97,6 +97,16 @@ void AddFlags(CLI::App* app, Flags* flags) {
   app->add_option("--tls-san", flags->tls_sans,
                   "A further name or address that clients know this server "
                   "by (repeatable)");
+  app->add_option("--kubelet-client-certificate",
+                  flags->kubelet_client_certificate,
+                  "PEM file: what is shown to kubelets (default: a certificate "
+                  "of the cluster's authority)");
+  app->add_option("--kubelet-client-key", flags->kubelet_client_key,
+                  "PEM file: the key to it");
+  app->add_option("--kubelet-certificate-authority",
+                  flags->kubelet_certificate_authority,
+                  "PEM file: who signs kubelets' serving certificates "
+                  "(default: the cluster's authority)");
   app->add_option("--log-level", flags->log_level, "What is logged")
       ->check(CLI::IsMember({"debug", "info", "warn", "error"}))
       ->capture_default_str();

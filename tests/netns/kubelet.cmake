@@ -7,7 +7,7 @@ if(TARGET kubelet_netns_test)
     fairlead-load)
 endif()
 fl_test(kubelet_streams_test LABEL netns SRCS kubelet_streams_test.cc
-  DEPS harness base)
+  DEPS harness base pki)
 if(TARGET kubelet_streams_test)
   add_dependencies(kubelet_streams_test fairlead-kubelet fairlead-controller)
 endif()

@@ -182,6 +182,7 @@ class KubeletTest : public ::testing::Test {
   void StartKubelet(const std::string& cidrs = "10.244.1.0/24,fd00:1::/64") {
     std::vector<std::string> words = KubeletFlags("up0");
     if (!cidrs.empty()) words.insert(words.end(), {"--pod-cidr", cidrs});
+    if (!address_.empty()) words.insert(words.end(), {"--address", address_});
     words.insert(words.end(), extra_flags_.begin(), extra_flags_.end());
     kubelet_ = Spawn(words, "kubelet.log");
     ASSERT_TRUE(Eventually([&] {
@@ -306,6 +307,17 @@ class KubeletTest : public ::testing::Test {
     for (int pid; list >> pid;) pids.push_back(pid);
     return pids;
   }
+  Port KubeletPort() const {
+    int port = 0;
+    EXPECT_TRUE(Eventually([&] {
+      port = Api("GET", "/api/v1/nodes/node-1")
+                 .value(Json::json_pointer(
+                            "/status/daemonEndpoints/kubeletEndpoint/Port"),
+                        0);
+      return port != 0;
+    }));
+    return static_cast<Port>(port);
+  }
   size_t PodDirs() const {
     std::error_code error;
     const fs::directory_iterator list(Path("root/pods"), error);
@@ -326,6 +338,7 @@ class KubeletTest : public ::testing::Test {
   std::optional<harness::CgroupScope> cgroup_;
   std::optional<harness::TempDirScope> dir_;
   std::vector<std::string> extra_flags_;  // of the kubelet
+  std::string address_ = kNode4;          // of its server; "": the default
   pid_t api_ = 0, kubelet_ = 0;
   Port api_port_ = 0;
 };

@@ -172,6 +172,17 @@ TEST_F(KubeletLifecycleTest, PodsAreEvictedWhenMemoryIsShort) {
   EXPECT_TRUE(HasEvent("web", "Evicted", "low on resource: memory"));
 }
 
+// Who reaches a server without TLS runs commands in containers.
+TEST_F(KubeletLifecycleTest, WithoutTlsOnlyTheNodeItselfIsServed) {
+  address_ = "";
+  StartKubelet();
+  const Port port = KubeletPort();
+  EXPECT_EQ(Http("127.0.0.1", port, "/healthz").body, "ok");
+  EXPECT_EQ(Http(kNode4, port, "/healthz").status, 0);
+  EXPECT_THAT(ReadText(Path("kubelet.log")),
+              HasSubstr("the kubelet's server on 127.0.0.1 has no TLS"));
+}
+
 TEST_F(KubeletLifecycleTest, StatsTellWhatPodsUse) {
   StartKubelet();
   Create(Pod("busy",
@@ -179,9 +190,7 @@ TEST_F(KubeletLifecycleTest, StatsTellWhatPodsUse) {
               "x=$(head -c 4000000 /dev/zero | tr '\\0' x); while :; do :; "
               "done"}));
   ASSERT_TRUE(AwaitReady("busy"));
-  const Port port =
-      Api("GET", "/api/v1/nodes/node-1")["status"]["daemonEndpoints"]
-         ["kubeletEndpoint"]["Port"];
+  const Port port = KubeletPort();
   const auto summary = [&] {
     const Json json =
         Json::parse(Http(kNode4, port, "/stats/summary").body, nullptr, false);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Logs and commands in containers as a user asks for them: the real kubectl
-// against the controller and a kubelet, all in one network namespace.
+// against the controller and a kubelet, over TLS, all in one network namespace.
 #include <fcntl.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -14,8 +14,11 @@
 #include <fstream>
 #include <optional>
 
+#include "absl/time/clock.h"
 #include "tests/harness/scopes.h"
 #include "userspace/base/strings.h"
+#include "userspace/base/write_file.h"
+#include "userspace/pki/authority.h"
 
 namespace fairlead {
 namespace {
@@ -29,6 +32,7 @@ apiVersion: v1
 kind: Pod
 metadata: {name: two}
 spec:
+  automountServiceAccountToken: false
   terminationGracePeriodSeconds: 1
   containers:
   - name: a
@@ -45,6 +49,7 @@ apiVersion: v1
 kind: Pod
 metadata: {name: unbound}
 spec:
+  automountServiceAccountToken: false
   nodeSelector: {there: is-none}
   containers: [{name: c, image: host, command: ["true"]}]
 ---
@@ -52,6 +57,7 @@ apiVersion: v1
 kind: Pod
 metadata: {name: pulling}
 spec:
+  automountServiceAccountToken: false
   terminationGracePeriodSeconds: 0
   containers: [{name: c, image: nginx}]
 )";
@@ -78,6 +84,9 @@ class KubeletStreamsTest : public ::testing::Test {
   static std::string Path(const std::string& name) {
     return world_->Path(name);
   }
+  static void WriteServingCertificate(const std::string& folder) {
+    world_->WriteServingCertificate(folder);
+  }
 
  private:
   struct World {
@@ -90,12 +99,16 @@ class KubeletStreamsTest : public ::testing::Test {
       EXPECT_TRUE(node->Command("ip addr add 192.0.2.11/24 dev up0").ok());
       const std::string bin = FAIRLEAD_BINARY_DIR "/bin/";
       controller = Spawn({bin + "fairlead-controller", "--store",
-                          Path("store.db"), "--listen", "127.0.0.1:0",
+                          Path("store.db"), "--listen", "https://127.0.0.1:0",
                           "--write-kubeconfig", Path("kubeconfig")});
       EXPECT_TRUE(Eventually([&] { return fs::exists(Path("kubeconfig")); }));
+      WriteServingCertificate("pki");
       kubelet = Spawn({bin + "fairlead-kubelet", "--kubeconfig",
                        Path("kubeconfig"), "--node-name", "node-1",
                        "--node-ip", "192.0.2.11", "--port", "0",
+                       "--tls-cert-file", Path("kubelet.crt"),
+                       "--tls-private-key-file", Path("kubelet.key"),
+                       "--client-ca-file", Path("pki/ca.crt"),
                        "--root-dir", Path("root"), "--cgroup-root",
                        cgroup->path(), "--netns-dir", Path("netns"),
                        "--netns-prefix", "streams-"});
@@ -131,6 +144,19 @@ class KubeletStreamsTest : public ::testing::Test {
 
     std::string Path(const std::string& name) const {
       return dir->path() + "/" + name;
+    }
+
+    // Of the authority in that folder, which is made if there is none.
+    void WriteServingCertificate(const std::string& folder) const {
+      const auto authority =
+          pki::Authority::Open(Path(folder), absl::Now());
+      ASSERT_TRUE(authority.ok()) << authority.status();
+      const auto made = authority->IssueServer(
+          "node-1", {}, {*IpAddress::Parse("192.0.2.11")}, absl::Now());
+      ASSERT_TRUE(made.ok()) << made.status();
+      ASSERT_TRUE(WriteFile(Path("kubelet.key"), made->key_pem, 0600).ok());
+      ASSERT_TRUE(
+          WriteFile(Path("kubelet.crt"), made->certificate_pem, 0644).ok());
     }
 
     pid_t Spawn(const std::vector<std::string>& words) const {
@@ -259,6 +285,7 @@ spec:
   completions: 2
   template:
     spec:
+      automountServiceAccountToken: false
       restartPolicy: Never
       containers:
       - name: c
@@ -288,6 +315,30 @@ TEST_F(KubeletStreamsTest, ExecErrors) {
   EXPECT_THAT(Run("kubectl exec pulling -- true").text,
               HasSubstr("unable to upgrade connection: container not found "
                         "(\"c\")"));
+}
+
+// The API server asks no kubelet that isn't of the cluster's authority; and a
+// kubelet shows what is in its files now.
+TEST_F(KubeletStreamsTest, AKubeletOfAnotherAuthorityIsNotBelieved) {
+  WriteServingCertificate("other");
+  Outcome logs;
+  ASSERT_TRUE(Eventually(
+      [&] {
+        logs = Run("kubectl logs two -c a --tail 1");
+        return logs.code != 0;
+      },
+      absl::Seconds(60)));
+  EXPECT_THAT(logs.text, HasSubstr("Error from server: Get \"https://192.0.2."
+                                   "11:"));
+  EXPECT_THAT(logs.text,
+              HasSubstr("TLS: the server's certificate is refused"));
+  EXPECT_THAT(Run("kubectl exec two -c a -- true").text,
+              HasSubstr("error dialing backend: TLS: the server's certificate "
+                        "is refused"));
+  WriteServingCertificate("pki");
+  EXPECT_TRUE(Eventually(
+      [] { return Run("kubectl exec two -c a -- true").code == 0; },
+      absl::Seconds(60)));
 }
 
 }  // namespace

@@ -356,6 +356,13 @@ TEST_F(PreconditionsTest, Kubelet) {
   ExpectOneMessage(no_cgroup, "fairlead-kubelet");
   EXPECT_THAT(no_cgroup.said, HasSubstr("not in a cgroup v2 file system"));
   EXPECT_THAT(no_cgroup.said, HasSubstr("`findmnt -t cgroup2`"));
+  Outcome half = Run("fairlead-kubelet",
+                     {"--server", "http://127.0.0.1:1", "--node-ip",
+                      "192.0.2.1", "--cgroup-root", cgroup_->path(),
+                      "--client-ca-file", "/none"},
+                     [] {});
+  ExpectOneMessage(half, "fairlead-kubelet");
+  EXPECT_THAT(half.said, HasSubstr("belong together: give all three or none"));
   EXPECT_FALSE(std::filesystem::exists(dir_->path() + "/kubelet"));
   EXPECT_FALSE(std::filesystem::exists(dir_->path() + "/netns"));
   EXPECT_FALSE(std::filesystem::exists(cgroup_->path() + "/pods"));

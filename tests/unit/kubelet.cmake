@@ -7,3 +7,5 @@ fl_test(kubelet_process_test LABEL unit SRCS kubelet_process_test.cc
   DEPS kubelet harness)
 fl_test(kubelet_log_test LABEL unit SRCS kubelet_log_test.cc
   DEPS kubelet harness)
+fl_test(kubelet_server_test LABEL unit SRCS kubelet_server_test.cc
+  DEPS kubelet harness)

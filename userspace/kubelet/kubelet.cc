@@ -109,8 +109,7 @@ absl::Status Kubelet::CheckMachine() const {
 absl::Status Kubelet::Start() {
   FL_RETURN_IF_ERROR(CheckMachine());
   // First: a second kubelet on this node ends here.
-  FL_RETURN_IF_ERROR(server_.Listen(options_.node_ips.front(), options_.port));
-  options_.port = server_.port();
+  FL_RETURN_IF_ERROR(OpenServer());
   FL_RETURN_IF_ERROR(PrepareNode());
   FL_RETURN_IF_ERROR(MakeCgroup(options_.PodsCgroup()));
   std::error_code error;
@@ -146,6 +145,31 @@ absl::Status Kubelet::Start() {
                                 int64_t available) {
     Evict(threshold, available);
   });
+  return absl::OkStatus();
+}
+
+absl::Status Kubelet::OpenServer() {
+  std::optional<ServingTls> tls;
+  if (options_.tls.complete()) {
+    FL_ASSIGN_OR_RETURN(tls, ServingTls::Open(options_.tls));
+  }
+  const IpAddress& node_ip = options_.node_ips.front();
+  const IpAddress loopback =
+      *IpAddress::Parse(node_ip.is_v4() ? "127.0.0.1" : "::1");
+  const IpAddress address =
+      options_.address.value_or(tls ? node_ip : loopback);
+  if (!tls) {
+    spdlog::warn(
+        "the kubelet's server on {} has no TLS (--tls-cert-file, "
+        "--tls-private-key-file, --client-ca-file): whoever reaches it runs "
+        "commands in this node's containers{}",
+        address.ToString(),
+        options_.address ? ""
+                         : "; the API server doesn't, so that kubectl logs "
+                           "and exec fail");
+  }
+  FL_RETURN_IF_ERROR(server_.Listen(address, options_.port, std::move(tls)));
+  options_.port = server_.port();
   return absl::OkStatus();
 }
 

@@ -38,6 +38,8 @@ class Kubelet {
 
  private:
   absl::Status CheckMachine() const;
+  // Opens the kubelet's own port; options_ learns which.
+  absl::Status OpenServer();
   void RecoverPods();
   void RecoverPod(const PodDir& dir);
   void OnPod(const kube::Object& before, const kube::Object& after);

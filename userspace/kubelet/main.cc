@@ -38,6 +38,8 @@ Stopping it stops no pod: a kubelet that is started again with the same
 struct Flags {
   std::string kubeconfig, server, node_name, node_ips, root_dir, cgroup_root;
   std::string netns_dir, netns_prefix, pod_cidrs, uplink, log_level, shim;
+  std::string address;
+  TlsFiles tls;
   std::vector<std::string> labels;
   int max_pods = 110, port = 10250, log_max_files = 5;
   size_t log_max_size = 10u << 20;
@@ -57,6 +59,22 @@ std::string HostName() {
   char name[256] = "";
   gethostname(name, sizeof(name) - 1);
   return name;
+}
+
+void AddServerFlags(CLI::App* app, Flags* f) {
+  app->add_option("--address", f->address,
+                  "address of the kubelet's server; default: with TLS the "
+                  "first of --node-ip, without it loopback");
+  app->add_option("--tls-cert-file", f->tls.certificate,
+                  "PEM certificate of the kubelet's server, for the node's "
+                  "address, of the authority that the API server trusts; read "
+                  "again when it changes");
+  app->add_option("--tls-private-key-file", f->tls.private_key,
+                  "PEM key to it");
+  app->add_option("--client-ca-file", f->tls.client_authority,
+                  "PEM certificate of the authority that signs clients': the "
+                  "API server's and those of system:masters are served, all "
+                  "others refused");
 }
 
 void AddFlags(CLI::App* app, Flags* f) {
@@ -98,10 +116,10 @@ void AddFlags(CLI::App* app, Flags* f) {
       ->check(CLI::Range(1, 10000))
       ->capture_default_str();
   app->add_option("--port", f->port,
-                  "port of the kubelet's server, on the first of --node-ip; "
-                  "0: any")
+                  "port of the kubelet's server; 0: any")
       ->check(CLI::Range(0, 65535))
       ->capture_default_str();
+  AddServerFlags(app, f);
   app->add_option("--container-log-max-size", f->log_max_size,
                   "bytes of a container's log file before it is rotated")
       ->check(CLI::Range(size_t{1024}, size_t{1} << 40))
@@ -155,6 +173,21 @@ absl::Status ParseList(const std::string& text, const char* flag,
   return absl::OkStatus();
 }
 
+absl::Status SetServer(const Flags& f, Options* o) {
+  if (!f.address.empty()) {
+    auto address = IpAddress::Parse(f.address);
+    if (!address.ok()) return WithContext(address.status(), "--address");
+    o->address = *address;
+  }
+  o->tls = f.tls;
+  const bool none = f.tls.certificate.empty() && f.tls.private_key.empty() &&
+                    f.tls.client_authority.empty();
+  if (none || f.tls.complete()) return absl::OkStatus();
+  return absl::InvalidArgumentError(
+      "--tls-cert-file, --tls-private-key-file and --client-ca-file belong "
+      "together: give all three or none");
+}
+
 absl::StatusOr<Options> MakeOptions(const Flags& f) {
   Options o;
   o.node_name = f.node_name;
@@ -182,6 +215,7 @@ absl::StatusOr<Options> MakeOptions(const Flags& f) {
   const char* path = getenv("PATH");
   o.default_path = StrCat(path != nullptr ? path : "/usr/bin:/bin", ":",
                           ProgramFolder());
+  FL_RETURN_IF_ERROR(SetServer(f, &o));
   FL_RETURN_IF_ERROR(ParseList(f.node_ips, "--node-ip", &o.node_ips));
   FL_RETURN_IF_ERROR(ParseList(f.pod_cidrs, "--pod-cidr", &o.pod_cidrs));
   for (const std::string& label : f.labels) {

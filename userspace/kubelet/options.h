@@ -4,6 +4,7 @@
 #define FAIRLEAD_USERSPACE_KUBELET_OPTIONS_H_
 
 #include <map>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -12,6 +13,16 @@
 #include "userspace/kubelet/stats/pressure.h"
 
 namespace fairlead::kubelet {
+
+// PEM files: what the kubelet's server shows, and who signs its clients'
+// certificates. All or none.
+struct TlsFiles {
+  std::string certificate, private_key, client_authority;
+  bool complete() const {
+    return !certificate.empty() && !private_key.empty() &&
+           !client_authority.empty();
+  }
+};
 
 struct Options {
   std::string node_name;
@@ -32,7 +43,10 @@ struct Options {
   std::vector<Threshold> eviction_hard;
   // How long a node's condition outlives the pressure.
   absl::Duration pressure_transition = absl::Minutes(5);
-  Port port = 10250;  // of its server, on the first node_ip; 0: any
+  Port port = 10250;  // of its server; 0: any
+  // Of its server. None: the first node_ip with TLS, else loopback.
+  std::optional<IpAddress> address;
+  TlsFiles tls;  // of its server; empty: plain HTTP, without users
   size_t log_max_bytes = 10u << 20;  // of one file of a container's log
   int log_max_files = 5;
   std::string shim;          // path of fairlead-shim

@@ -12,6 +12,7 @@
 #include <boost/asio/ip/tcp.hpp>
 #include <boost/asio/ssl/context.hpp>
 #include <boost/asio/ssl/stream.hpp>
+#include <boost/beast/core/role.hpp>
 #include <functional>
 #include <memory>
 #include <optional>
@@ -52,6 +53,9 @@ class ServerStream {
   // Says that no more will be sent. Reading from socket() is all that may
   // follow.
   void ShutdownSend(std::function<void()> done);
+  // For a WebSocket over it: tls_websocket.h.
+  template <typename Handler>
+  void Teardown(boost::beast::role_type role, Handler&& handler);
   // The client's certificate, verified by nobody.
   std::optional<Certificate> client_certificate();
 

@@ -17,7 +17,9 @@ namespace asio = boost::asio;
 namespace http = boost::beast::http;
 using ErrorCode = boost::system::error_code;
 
+// Of the TLS handshake and the request's head.
 constexpr absl::Duration kRequestLimit = absl::Seconds(30);
+constexpr absl::Duration kCloseLimit = absl::Seconds(2);
 
 int Digit(char c) {
   if (c >= '0' && c <= '9') return c - '0';
@@ -83,13 +85,20 @@ StreamRequest ParseTarget(std::string_view method, std::string_view target) {
 
 void Connection::Start(Handler handler) {
   parser_.header_limit(64u << 10);
-  limit_ = loop_->After(kRequestLimit, [this] { Close(); });
+  limit_ = loop_->After(kRequestLimit, [this] { Drop(); });
+  stream_->Handshake([self = shared_from_this(),
+                      handler = std::move(handler)](ErrorCode error) mutable {
+    error ? self->Drop() : self->ReadRequest(std::move(handler));
+  });
+}
+
+void Connection::ReadRequest(Handler handler) {
   http::async_read_header(
-      socket_, buffer_, parser_,
+      *stream_, buffer_, parser_,
       [self = shared_from_this(), handler = std::move(handler)](
           ErrorCode error, size_t) {
         self->limit_.Cancel();
-        if (error) return self->Close();
+        if (error) return self->Drop();
         self->message_ = self->parser_.get();
         const auto method = self->message_.method_string();
         const auto target = self->message_.target();
@@ -117,13 +126,13 @@ void Connection::Begin(std::string_view content_type) {
 
 void Connection::Write(std::string piece, std::function<void(bool)> done) {
   auto text = std::make_shared<std::string>(std::exchange(head_, {}) + piece);
-  asio::async_write(socket_, asio::buffer(*text),
+  asio::async_write(*stream_, asio::buffer(*text),
                     [self = shared_from_this(), text, done = std::move(done)](
                         ErrorCode error, size_t) { done(!error); });
 }
 
 void Connection::OnGone(std::function<void()> fn) {
-  socket_.async_read_some(
+  stream_->async_read_some(
       asio::buffer(&byte_, 1),
       [self = shared_from_this(), fn = std::move(fn)](ErrorCode error, size_t) {
         if (error && error != asio::error::operation_aborted) fn();
@@ -131,9 +140,20 @@ void Connection::OnGone(std::function<void()> fn) {
 }
 
 void Connection::Close() {
+  if (std::exchange(closed_, true)) return;
+  if (!stream_->secure()) return Drop();
+  limit_ = loop_->After(kCloseLimit, [weak = weak_from_this()] {
+    if (auto self = weak.lock()) self->Drop();
+  });
+  stream_->ShutdownSend([self = shared_from_this()] { self->Drop(); });
+}
+
+void Connection::Drop() {
+  closed_ = true;
+  limit_.Cancel();
   ErrorCode ignored;
-  socket_.shutdown(Socket::shutdown_both, ignored);
-  socket_.close(ignored);
+  stream_->socket().shutdown(Socket::shutdown_both, ignored);
+  stream_->socket().close(ignored);
 }
 
 }  // namespace fairlead::kubelet

@@ -14,12 +14,14 @@
 #include <boost/beast/http/parser.hpp>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <utility>
 #include <vector>
 
 #include "userspace/base/event_loop.h"
+#include "userspace/pki/tls_server.h"
 
 namespace fairlead::kubelet {
 
@@ -41,15 +43,19 @@ StreamRequest ParseTarget(std::string_view method, std::string_view target);
 class Connection : public std::enable_shared_from_this<Connection> {
  public:
   using Socket = boost::asio::ip::tcp::socket;
+  using Stream = std::shared_ptr<pki::ServerStream>;
   using Message =
       boost::beast::http::request<boost::beast::http::empty_body>;
   using Handler = std::function<void(std::shared_ptr<Connection>,
                                      const StreamRequest&)>;
 
-  Connection(EventLoop* loop, Socket socket)
-      : loop_(loop), socket_(std::move(socket)) {}
+  // Null `tls`: plain HTTP.
+  Connection(EventLoop* loop, Socket socket, pki::TlsContext tls)
+      : loop_(loop),
+        stream_(std::make_shared<pki::ServerStream>(std::move(socket),
+                                                    std::move(tls))) {}
 
-  // Reads the request and gives it to `handler`.
+  // Reads the request and gives it to `handler`, once.
   void Start(Handler handler);
   // A whole answer, then the end.
   void Reply(int status, std::string_view content_type, std::string body);
@@ -58,22 +64,31 @@ class Connection : public std::enable_shared_from_this<Connection> {
   void Write(std::string piece, std::function<void(bool ok)> done);
   // `fn` runs once if the peer goes away. After Begin.
   void OnGone(std::function<void()> fn);
+  // Over TLS the peer is told that this is all, and has a moment to hear it.
   void Close();
 
   EventLoop* loop() const { return loop_; }
   // For an upgrade to another protocol: the connection is of no more use then.
   const Message& message() const { return message_; }
-  Socket TakeSocket() { return std::move(socket_); }
+  Stream TakeStream() { return stream_; }
+  // The client's, verified by nobody; none without TLS.
+  std::optional<pki::Certificate> client_certificate() const {
+    return stream_->client_certificate();
+  }
 
  private:
+  void ReadRequest(Handler handler);
+  void Drop();
+
   EventLoop* loop_;
-  Socket socket_;
+  Stream stream_;
   boost::beast::flat_buffer buffer_{64u << 10};
   boost::beast::http::request_parser<boost::beast::http::empty_body> parser_;
   Message message_;
   Timer limit_;
   std::string head_;
   char byte_ = 0;
+  bool closed_ = false;
 };
 
 using ConnectionRef = std::shared_ptr<Connection>;

@@ -28,6 +28,7 @@
 #include "userspace/kubelet/json.h"
 #include "userspace/kubelet/runtime/fd_watch.h"
 #include "userspace/kubelet/runtime/spawn.h"
+#include "userspace/pki/tls_websocket.h"
 
 namespace fairlead::kubelet {
 namespace {
@@ -121,7 +122,8 @@ class ExecSession : public std::enable_shared_from_this<ExecSession> {
               std::string protocol)
       : loop_(connection->loop()),
         message_(connection->message()),
-        socket_(connection->TakeSocket()),
+        stream_(connection->TakeStream()),
+        socket_(*stream_),
         options_(std::move(options)),
         protocol_(std::move(protocol)) {
     socket_.read_message_max(kMaxMessage);
@@ -327,7 +329,7 @@ class ExecSession : public std::enable_shared_from_this<ExecSession> {
     for (auto* descriptor : {&in_, &out_[0], &out_[1]}) {
       if (*descriptor) (*descriptor)->cancel(ignored);
     }
-    beast::get_lowest_layer(socket_).close(ignored);
+    stream_->socket().close(ignored);
   }
 
   struct Outgoing {
@@ -338,7 +340,8 @@ class ExecSession : public std::enable_shared_from_this<ExecSession> {
 
   EventLoop* loop_;
   Connection::Message message_;
-  websocket::stream<Connection::Socket> socket_;
+  Connection::Stream stream_;
+  websocket::stream<pki::ServerStream&> socket_;
   ExecOptions options_;
   std::string protocol_;
   beast::flat_buffer buffer_;

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "userspace/kubelet/server/kubelet_server.h"
 
+#include <spdlog/spdlog.h>
+
 #include <boost/asio/ip/tcp.hpp>
 #include <nlohmann/json.hpp>
 
@@ -8,6 +10,7 @@
 #include "userspace/base/clock.h"
 #include "userspace/base/status.h"
 #include "userspace/base/strings.h"
+#include "userspace/kubelet/server/access.h"
 #include "userspace/kubelet/server/exec_session.h"
 #include "userspace/kubelet/server/log_session.h"
 
@@ -62,7 +65,10 @@ struct KubeletServer::State : std::enable_shared_from_this<State> {
                                             [s = self.get()] { s->Accept(); });
             return;
           }
-          std::make_shared<Connection>(self->loop, std::move(socket))
+          pki::TlsContext tls;
+          if (self->tls) tls = self->tls->Current(Clock::Real().Monotonic());
+          std::make_shared<Connection>(self->loop, std::move(socket),
+                                       std::move(tls))
               ->Start([weak](const ConnectionRef& connection,
                              const StreamRequest& request) {
                 if (auto s = weak.lock()) s->Serve(connection, request);
@@ -71,7 +77,21 @@ struct KubeletServer::State : std::enable_shared_from_this<State> {
         });
   }
 
+  // Whether the request may go on; if not, it has been answered.
+  bool Admit(const ConnectionRef& connection, const StreamRequest& request) {
+    if (!tls) return true;
+    const auto refusal =
+        CheckAccess(tls->client_authority(), connection->client_certificate(),
+                    request, Clock::Real().Now());
+    if (!refusal) return true;
+    spdlog::debug("request refused status={} why=\"{}\"", refusal->status,
+                  refusal->why);
+    connection->Reply(refusal->status, kText, refusal->text);
+    return false;
+  }
+
   void Serve(const ConnectionRef& connection, const StreamRequest& request) {
+    if (!Admit(connection, request)) return;
     const std::string verb = request.path.empty() ? "" : request.path[0];
     const bool get = request.method == "GET";
     if (verb == "healthz" && request.path.size() == 1 && get)
@@ -147,6 +167,7 @@ struct KubeletServer::State : std::enable_shared_from_this<State> {
   FindPod find;
   Stats stats;
   tcp::acceptor acceptor;
+  std::optional<ServingTls> tls;
   Timer retry;
 };
 
@@ -159,7 +180,8 @@ KubeletServer::~KubeletServer() {
   state_->acceptor.close(ignored);
 }
 
-absl::Status KubeletServer::Listen(const IpAddress& address, Port port) {
+absl::Status KubeletServer::Listen(const IpAddress& address, Port port,
+                                   std::optional<ServingTls> tls) {
   ErrorCode error;
   const auto ip = boost::asio::ip::make_address(address.ToString(), error);
   tcp::acceptor& acceptor = state_->acceptor;
@@ -174,6 +196,7 @@ absl::Status KubeletServer::Listen(const IpAddress& address, Port port) {
     return ErrnoStatus(error.value(), "listen on",
                        StrCat(address.ToString(), " port ", port));
   }
+  state_->tls = std::move(tls);
   state_->Accept();
   return absl::OkStatus();
 }

@@ -7,13 +7,16 @@
 //   GET /containerLogs/NAMESPACE/POD/CONTAINER?follow=&previous=&tailLines=...
 //   GET|POST /exec/NAMESPACE/POD/CONTAINER?command=...&input=1&output=1...
 //
-// Threads: the event loop's only. Plain HTTP, as the API server's is: who
-// reaches the port may do all of this.
+// Over TLS each request needs a client certificate that may (access.h), also
+// /healthz. Without TLS who reaches the port may do all of this.
+//
+// Threads: the event loop's only.
 #ifndef FAIRLEAD_USERSPACE_KUBELET_SERVER_KUBELET_SERVER_H_
 #define FAIRLEAD_USERSPACE_KUBELET_SERVER_KUBELET_SERVER_H_
 
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "absl/status/status.h"
@@ -21,6 +24,7 @@
 #include "userspace/base/ip_address.h"
 #include "userspace/kubelet/pod_worker.h"
 #include "userspace/kubelet/server/connection.h"
+#include "userspace/kubelet/server/serving_tls.h"
 #include "userspace/kubelet/stats/summary.h"
 
 namespace fairlead::kubelet {
@@ -37,8 +41,9 @@ class KubeletServer {
   KubeletServer(EventLoop* loop, FindPod find, Stats stats);
   ~KubeletServer();
 
-  // Port 0: the kernel chooses.
-  [[nodiscard]] absl::Status Listen(const IpAddress& address, Port port);
+  // Port 0: the kernel chooses. No `tls`: plain HTTP.
+  [[nodiscard]] absl::Status Listen(const IpAddress& address, Port port,
+                                    std::optional<ServingTls> tls);
   Port port() const;
 
  private:
