@@ -254,6 +254,17 @@ TEST(Kubeconfig, RoundTrip) {
   EXPECT_EQ(server->url, "http://127.0.0.1:1");
 }
 
+TEST(Kubeconfig, NamesTheFilesOfACredential) {
+  const std::string text = MakeKubeconfig(
+      "box", {.url = "https://127.0.0.1:1",
+              .client_certificate_pem = "in memory",
+              .client_certificate_file = "agent-client.crt",
+              .client_key_file = "agent-client.key"});
+  EXPECT_THAT(text, HasSubstr("    client-certificate: agent-client.crt\n"
+                              "    client-key: agent-client.key\n"));
+  EXPECT_THAT(text, ::testing::Not(HasSubstr("-data")));
+}
+
 constexpr char kConfig[] = R"(
 apiVersion: v1
 kind: Config

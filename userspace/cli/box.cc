@@ -49,11 +49,20 @@ DualAddress Box::NodeAddress(int node) {
               StrCat("fd00:172:30::", 10 + node));
 }
 
-std::string Box::HostApiUrl() const {
-  return StrCat("http://127.0.0.1:", api_port);
+std::string Box::FabricApiUrl() {
+  return StrCat("https://", FabricAddress().v4.ToString(), ":6443");
 }
-std::string Box::FabricApiUrl() const {
-  return StrCat("http://", FabricAddress().v4.ToString(), ":6443");
+std::string Box::AgentKubeconfig(int node) const {
+  return StrCat(NodeDir(node), "/agent.kubeconfig");
+}
+std::string Box::KubeletKubeconfig(int node) const {
+  return StrCat(NodeDir(node), "/kubelet.kubeconfig");
+}
+std::string Box::KubeletCertificate(int node) const {
+  return StrCat(NodeDir(node), "/kubelet-serving.crt");
+}
+std::string Box::KubeletKey(int node) const {
+  return StrCat(NodeDir(node), "/kubelet-serving.key");
 }
 
 absl::Status ValidateBox(const Box& box) {

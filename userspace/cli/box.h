@@ -59,8 +59,16 @@ struct Box {
   static DualAddress OutsideAddress();
   static DualAddress NodeAddress(int node);
 
-  std::string HostApiUrl() const;    // for kubectl
-  std::string FabricApiUrl() const;  // for nodes
+  static std::string FabricApiUrl();  // for nodes
+
+  // The authority's folder (pki/authority.h).
+  std::string PkiDir() const { return Dir() + "/pki"; }
+  // What a node's daemons show the API server (credentials.h).
+  std::string AgentKubeconfig(int node) const;
+  std::string KubeletKubeconfig(int node) const;
+  // What its kubelet shows whoever connects.
+  std::string KubeletCertificate(int node) const;
+  std::string KubeletKey(int node) const;
 };
 
 inline constexpr char kClusterCidrs[] = "10.244.0.0/16,fd00:10:244::/56";

@@ -107,6 +107,22 @@ absl::Status BuildNetwork(const Box& box) {
       "network of the box");
 }
 
+absl::Status RouteToPods(const Box& box, int node,
+                         const std::vector<IpPrefix>& pods) {
+  const DualAddress address = Box::NodeAddress(node);
+  return RunInNetns(NetnsPath(box.Fabric()), [&]() -> absl::Status {
+    FL_ASSIGN_OR_RETURN(NetlinkSocket fabric, NetlinkSocket::Open());
+    for (const IpPrefix& prefix : pods) {
+      const bool v4 = prefix.family() == IpFamily::kIpv4;
+      FL_RETURN_IF_ERROR(
+          fabric.AddRoute({.destination = prefix,
+                           .link = "fabric0",
+                           .gateway = v4 ? address.v4 : address.v6}));
+    }
+    return absl::OkStatus();
+  });
+}
+
 absl::Status RemoveNetwork(const Box& box) {
   std::error_code error;
   std::string prefix = StrCat("fl-", box.name, "-");

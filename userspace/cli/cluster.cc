@@ -28,6 +28,7 @@
 #include "userspace/cli/box_cgroup.h"
 #include "userspace/cli/box_network.h"
 #include "userspace/cli/component.h"
+#include "userspace/cli/credentials.h"
 
 namespace fairlead::cli {
 namespace {
@@ -95,7 +96,7 @@ absl::Status WaitFor(std::string_view what, absl::Time deadline,
 }
 
 absl::StatusOr<ApiSession> OpenApi(const Box& box) {
-  return ApiSession::Open({.url = box.HostApiUrl()});
+  return ApiSession::OpenDefault(box.Kubeconfig());
 }
 
 absl::Status ApiReady(const Box& box) {
@@ -158,6 +159,24 @@ absl::Status StartAll(const Box& box, const std::vector<Component>& components,
   return absl::OkStatus();
 }
 
+// Once the nodes are ready they have their pods' ranges.
+absl::Status RoutePods(const Box& box) {
+  FL_ASSIGN_OR_RETURN(ApiSession api, OpenApi(box));
+  for (int node = 1; node <= box.nodes; ++node) {
+    FL_ASSIGN_OR_RETURN(json object,
+                        api.GetJson("/api/v1/nodes/" + Box::NodeName(node)));
+    std::vector<IpPrefix> pods;
+    for (const json& text : object["spec"]["podCIDRs"]) {
+      if (!text.is_string()) continue;
+      FL_ASSIGN_OR_RETURN(IpPrefix prefix,
+                          IpPrefix::Parse(text.get<std::string>()));
+      pods.push_back(prefix);
+    }
+    FL_RETURN_IF_ERROR(RouteToPods(box, node, pods));
+  }
+  return absl::OkStatus();
+}
+
 // The box's BPF file system, whose pinned links and maps go with it, and the
 // namespaces that its kubelets keep mounted.
 absl::Status UnmountBelow(const std::string& dir) {
@@ -201,13 +220,16 @@ absl::Status ClusterUp(ClusterUpOptions options, const Progress& progress) {
     if (error)
       return ErrnoStatus(error.value(), "make directory", box.NodeDir(node));
   }
+  FL_RETURN_IF_ERROR(WriteNodeCredentials(box, absl::Now()));
   FL_ASSIGN_OR_RETURN(
       std::vector<Component> components,
       Components(box, {.bin_dir = ProgramFolder(),
                        .log_level = options.log_level,
                        .controller = options.controller_flags,
                        .kubelet = options.kubelet_flags}));
-  return StartAll(box, components, absl::Now() + options.wait, progress);
+  FL_RETURN_IF_ERROR(
+      StartAll(box, components, absl::Now() + options.wait, progress));
+  return RoutePods(box);
 }
 
 absl::Status ClusterDown(const Box& box, const Progress& progress) {

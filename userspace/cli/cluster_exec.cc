@@ -42,7 +42,8 @@ absl::StatusOr<int> NodeNumber(const Box& box, const std::string& name) {
 absl::StatusOr<Place> FindPod(const Box& box, const std::string& where) {
   std::vector<std::string> parts = absl::StrSplit(where, '/');
   std::string ns = parts.size() == 3 ? parts[1] : "default";
-  FL_ASSIGN_OR_RETURN(ApiSession api, ApiSession::Open({.url = box.HostApiUrl()}));
+  FL_ASSIGN_OR_RETURN(ApiSession api,
+                      ApiSession::OpenDefault(box.Kubeconfig()));
   FL_ASSIGN_OR_RETURN(
       nlohmann::json pod,
       api.GetJson(StrCat("/api/v1/namespaces/", ns, "/pods/", parts.back())));

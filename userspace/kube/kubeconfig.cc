@@ -180,9 +180,16 @@ std::string MakeKubeconfig(std::string_view name, const ApiServer& server) {
                        : StrCat("    ", key, "-data: ",
                                 absl::Base64Escape(pem), "\n");
   };
+  auto credential = [&](const char* key, const std::string& pem,
+                        const std::string& file) {
+    return file.empty() ? data(key, pem)
+                        : StrCat("    ", key, ": ", file, "\n");
+  };
   std::string user =
-      StrCat(data("client-certificate", server.client_certificate_pem),
-             data("client-key", server.client_key_pem));
+      StrCat(credential("client-certificate", server.client_certificate_pem,
+                        server.client_certificate_file),
+             credential("client-key", server.client_key_pem,
+                        server.client_key_file));
   if (!server.bearer_token.empty()) {
     StrAppend(&user, "    token: ", server.bearer_token, "\n");
   }

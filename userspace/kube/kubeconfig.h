@@ -31,7 +31,9 @@ struct ApiServer {
 // Reads the current context. Errors name the file and the missing piece.
 [[nodiscard]] absl::StatusOr<ApiServer> LoadKubeconfig(const std::string& path);
 [[nodiscard]] absl::StatusOr<ApiServer> ParseKubeconfig(std::string_view yaml);
-// A kubeconfig file's text, with all that `server` holds in it.
+// A kubeconfig file's text, with all that `server` holds in it; a client
+// certificate and key that have files are named by them (as they are: a
+// relative path is relative to the kubeconfig).
 std::string MakeKubeconfig(std::string_view name, const ApiServer& server);
 
 }  // namespace fairlead::kube
