@@ -13,7 +13,6 @@
 namespace fairlead::controllers {
 namespace {
 
-constexpr char kServiceName[] = "kubernetes.io/service-name";
 constexpr char kSliceManager[] = "endpointslice.kubernetes.io/managed-by";
 constexpr char kManager[] = "endpointslicemirroring-controller.k8s.io";
 constexpr char kSkipMirror[] = "endpointslice.kubernetes.io/skip-mirror";

@@ -13,7 +13,6 @@
 namespace fairlead::controllers {
 namespace {
 
-constexpr char kServiceName[] = "kubernetes.io/service-name";
 constexpr char kManagedBy[] = "endpointslice.kubernetes.io/managed-by";
 constexpr char kManager[] = "endpointslice-controller.k8s.io";
 constexpr char kHeadless[] = "service.kubernetes.io/headless";

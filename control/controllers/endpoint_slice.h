@@ -15,6 +15,9 @@
 
 namespace fairlead::controllers {
 
+// The label of a slice that names its Service.
+inline constexpr char kServiceName[] = "kubernetes.io/service-name";
+
 struct EndpointSliceFacts {
   Object service;
   std::vector<Object> pods;    // of its namespace

@@ -6,13 +6,13 @@
 #include <nlohmann/json.hpp>
 #include <utility>
 
+#include "control/controllers/endpoint_slice.h"
 #include "userspace/base/strings.h"
 #include "userspace/kube/control_resources.h"
 
 namespace fairlead::controllers {
 namespace {
 
-constexpr char kServiceName[] = "kubernetes.io/service-name";
 constexpr char kSliceManager[] = "endpointslice.kubernetes.io/managed-by";
 constexpr char kManagedBy[] = "endpoints.kubernetes.io/managed-by";
 constexpr char kManager[] = "endpoint-controller";

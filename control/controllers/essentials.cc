@@ -4,6 +4,7 @@
 #include <nlohmann/json.hpp>
 #include <utility>
 
+#include "control/controllers/endpoint_slice.h"
 #include "userspace/base/strings.h"
 #include "userspace/kube/control_resources.h"
 
@@ -72,7 +73,7 @@ void PlanSlice(const EssentialsFacts& facts, const EssentialsOptions& options,
   bool v4 = options.advertise ? options.advertise->is_v4()
                               : options.service_cidrs.empty() ||
                                     options.service_cidrs[0].address().is_v4();
-  Json wanted = {{"metadata", MetadataOf("kubernetes.io/service-name", kName)},
+  Json wanted = {{"metadata", MetadataOf(kServiceName, kName)},
                  {"addressType", v4 ? "IPv4" : "IPv6"},
                  {"endpoints", std::move(endpoints)},
                  {"ports", SlicePorts(options)}};

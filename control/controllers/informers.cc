@@ -6,6 +6,7 @@
 #include <nlohmann/json.hpp>
 #include <utility>
 
+#include "control/controllers/endpoint_slice.h"
 #include "control/controllers/object.h"
 #include "userspace/base/strings.h"
 
@@ -14,7 +15,6 @@ namespace {
 
 // A watch that lags this much is broken; planning goes on from what is known.
 constexpr absl::Duration kSeenTimeout = absl::Seconds(5);
-constexpr char kServiceName[] = "kubernetes.io/service-name";
 
 std::vector<std::string> One(std::string_view value) {
   if (value.empty()) return {};

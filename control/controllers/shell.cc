@@ -57,7 +57,8 @@ class Shell::Impl : public std::enable_shared_from_this<Impl> {
         plan_(std::move(plan)),
         client_(context.transport,
                 StrCat("kube-controller-manager/fairlead-", name_)),
-        recorder_(context.loop, &client_, name_, "", *context.clock) {}
+        recorder_(context.loop, &client_, name_, "",
+                  kube::EventApi::kCore, *context.clock) {}
 
   void Open(int parallel) {
     queue_ = std::make_unique<kube::WorkQueue>(

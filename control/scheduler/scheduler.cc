@@ -55,7 +55,7 @@ class Scheduler::Impl {
       : context_(context),
         client_(context.transport, "kube-scheduler/fairlead"),
         recorder_(context.loop, &client_, "default-scheduler", "",
-                  *context.clock),
+                  kube::EventApi::kCore, *context.clock),
         queue_(
             context.loop, "scheduler",
             [this](const std::string& key, Done done) {

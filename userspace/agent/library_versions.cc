@@ -23,7 +23,8 @@ namespace fairlead::agent {
 std::string LibraryVersions() {
   const int protobuf = GOOGLE_PROTOBUF_VERSION;
   return StrCat(
-      "libbpf ", FL_LIBBPF_VERSION, "\nOpenSSL ", OpenSSL_version(OPENSSL_VERSION_STRING),
+      "libbpf ", FL_LIBBPF_VERSION, "\nOpenSSL ",
+      OpenSSL_version(OPENSSL_VERSION_STRING),
       "\nBoost ", BOOST_VERSION / 100000, ".", BOOST_VERSION / 100 % 1000, ".",
       BOOST_VERSION % 100, "\nAbseil ", FL_VALUE(ABSL_LTS_RELEASE_VERSION), ".",
       FL_VALUE(ABSL_LTS_RELEASE_PATCH_LEVEL), "\ngRPC ", grpc::Version(),
