@@ -19,6 +19,7 @@
 #include "userspace/base/strings.h"
 #include "userspace/base/write_file.h"
 #include "userspace/pki/authority.h"
+#include "userspace/pki/kubelet_client.h"
 
 namespace fairlead {
 namespace {
@@ -87,6 +88,9 @@ class KubeletStreamsTest : public ::testing::Test {
   static void WriteServingCertificate(const std::string& folder) {
     world_->WriteServingCertificate(folder);
   }
+  static void WriteKubeletClient(const std::string& user) {
+    world_->WriteKubeletClient(user);
+  }
 
  private:
   struct World {
@@ -98,11 +102,14 @@ class KubeletStreamsTest : public ::testing::Test {
       EXPECT_TRUE(harness::AddVethPair(*node, "up0", *other, "up0").ok());
       EXPECT_TRUE(node->Command("ip addr add 192.0.2.11/24 dev up0").ok());
       const std::string bin = FAIRLEAD_BINARY_DIR "/bin/";
+      WriteServingCertificate("pki");
+      WriteKubeletClient(pki::kKubeletClientUser);
       controller = Spawn({bin + "fairlead-controller", "--store",
                           Path("store.db"), "--listen", "https://127.0.0.1:0",
+                          "--kubelet-client-certificate", Path("client.crt"),
+                          "--kubelet-client-key", Path("client.key"),
                           "--write-kubeconfig", Path("kubeconfig")});
       EXPECT_TRUE(Eventually([&] { return fs::exists(Path("kubeconfig")); }));
-      WriteServingCertificate("pki");
       kubelet = Spawn({bin + "fairlead-kubelet", "--kubeconfig",
                        Path("kubeconfig"), "--node-name", "node-1",
                        "--node-ip", "192.0.2.11", "--port", "0",
@@ -144,6 +151,17 @@ class KubeletStreamsTest : public ::testing::Test {
 
     std::string Path(const std::string& name) const {
       return dir->path() + "/" + name;
+    }
+
+    // What the API server shows the kubelet: a certificate of this user.
+    void WriteKubeletClient(const std::string& user) const {
+      const auto authority = pki::Authority::Open(Path("pki"), absl::Now());
+      ASSERT_TRUE(authority.ok()) << authority.status();
+      const auto made = authority->IssueClient({user, {}}, absl::Now());
+      ASSERT_TRUE(made.ok()) << made.status();
+      ASSERT_TRUE(WriteFile(Path("client.key"), made->key_pem, 0600).ok());
+      ASSERT_TRUE(
+          WriteFile(Path("client.crt"), made->certificate_pem, 0644).ok());
     }
 
     // Of the authority in that folder, which is made if there is none.
@@ -336,6 +354,29 @@ TEST_F(KubeletStreamsTest, AKubeletOfAnotherAuthorityIsNotBelieved) {
               HasSubstr("error dialing backend: TLS: the server's certificate "
                         "is refused"));
   WriteServingCertificate("pki");
+  EXPECT_TRUE(Eventually(
+      [] { return Run("kubectl exec two -c a -- true").code == 0; },
+      absl::Seconds(60)));
+}
+
+// What the user reads when the kubelet refuses the API server.
+TEST_F(KubeletStreamsTest, AnApiServerThatMayNotIsForbidden) {
+  WriteKubeletClient("someone");
+  Outcome logs;
+  ASSERT_TRUE(Eventually(
+      [&] {
+        logs = Run("kubectl logs two -c a --tail 1");
+        return logs.code != 0;
+      },
+      absl::Seconds(60)));
+  EXPECT_EQ(logs.text,
+            "Error from server (Forbidden): Forbidden (user=someone, verb=get, "
+            "resource=nodes, subresource=proxy) ( pods/log two)\n");
+  EXPECT_THAT(Run("kubectl exec two -c a -- true").text,
+              HasSubstr("unable to upgrade connection: Forbidden "
+                        "(user=someone, verb=get, resource=nodes, "
+                        "subresource=proxy)"));
+  WriteKubeletClient(pki::kKubeletClientUser);
   EXPECT_TRUE(Eventually(
       [] { return Run("kubectl exec two -c a -- true").code == 0; },
       absl::Seconds(60)));
