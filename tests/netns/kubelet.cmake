@@ -6,7 +6,8 @@ if(TARGET kubelet_netns_test)
   add_dependencies(kubelet_netns_test fairlead-kubelet fairlead-echo
     fairlead-load)
 endif()
-fl_test(kubelet_streams_test LABEL netns SRCS kubelet_streams_test.cc
+fl_test(kubelet_streams_test LABEL netns TIMEOUT 300
+  SRCS kubelet_streams_test.cc
   DEPS harness base pki)
 if(TARGET kubelet_streams_test)
   add_dependencies(kubelet_streams_test fairlead-kubelet fairlead-controller)
