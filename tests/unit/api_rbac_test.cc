@@ -258,6 +258,8 @@ TEST(DefaultRolesTest, DoWhatTheirNamesSay) {
            {"admin", "GET", "/api/v1/nodes", false},
            {"system:kube-proxy", "GET", "/api/v1/services?watch=1", true},
            {"system:kube-proxy", "GET", "/api/v1/nodes/n", true},
+           {"system:kube-proxy", "POST",
+            "/apis/events.k8s.io/v1/namespaces/a/events", true},
            {"system:kube-proxy", "GET", "/api/v1/secrets", false},
            {"system:kube-proxy", "DELETE", "/api/v1/namespaces/a/services/s",
             false}}) {
