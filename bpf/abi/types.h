@@ -19,7 +19,7 @@
 #define FL_ABI_VERSION 1000
 #define FL_ABI_TEST_MEMBER(name) __u64 name;
 #else
-#define FL_ABI_VERSION 5
+#define FL_ABI_VERSION 6
 #define FL_ABI_TEST_MEMBER(name)
 #endif
 
@@ -319,13 +319,32 @@ struct fl_prefix {
 };
 FL_ABI_LAYOUT(fl_prefix, 32, mask, 16);
 
-/* What is learnt while programs run. Only read for the first packet of a
- * pod's flow. */
+/* The IPv4 case of fl_prefix, in an eighth of its cache lines. */
+struct fl_range4 {
+	__be32 addr;
+	__be32 mask;
+};
+FL_ABI_LAYOUT(fl_range4, 8, mask, 4);
+
+#define FL_SERVICE_RANGES 8 /* of one family */
+
+/* What is learnt while programs run. Each packet that is not ours reads the
+ * first 32 bytes, a pod's first packet the last 64. */
 struct fl_node {
+	/* A prefix that covers all of services4, and the upper half of one that
+	 * covers services6: who isn't in it is in none of them. */
+	struct fl_range4 cover4;
+	__be32 cover6_addr[2];
+	__be32 cover6_mask[2];
+	__u32 services4_count;
+	__u32 services6_count;
+	/* Ranges whose addresses are all ClusterIPs'. */
+	struct fl_range4 services4[FL_SERVICE_RANGES];
+	struct fl_prefix services6[FL_SERVICE_RANGES];
 	struct fl_prefix pods4; /* this node's pods; all-zero: not known */
 	struct fl_prefix pods6;
 };
-FL_ABI_LAYOUT(fl_node, 64, pods6, 32);
+FL_ABI_LAYOUT(fl_node, 416, pods6, 384);
 
 /* ---- fl_device: hash, ifindex (__u32) -> ---- */
 
@@ -374,8 +393,6 @@ enum fl_pod_detection {
 struct fl_config {
 	struct fl_prefix pods4; /* the cluster's pod addresses, IPv4 mapped */
 	struct fl_prefix pods6;
-	struct fl_prefix services4; /* whose addresses are all ClusterIPs' */
-	struct fl_prefix services6;
 	struct fl_addr masquerade4; /* what a translated source becomes */
 	struct fl_addr masquerade6;
 	__u16 node_port_min; /* host order */
@@ -391,7 +408,7 @@ struct fl_config {
 	__u32 changeover;
 	struct fl_flow_hashing flows; /* the loader's to fill in */
 };
-FL_ABI_LAYOUT(fl_config, 240, flows, 192);
+FL_ABI_LAYOUT(fl_config, 176, flows, 128);
 
 /* Sizes that the programs know; the other maps' are set at load. */
 #define FL_FILTER_BITS (1u << 21)

@@ -129,16 +129,60 @@ static __always_inline __u32 fl_service_read(const struct fl_addr *addr,
 	return fl_service_copy(addr, port, proto, service);
 }
 
-/* Is it of a range that only ClusterIPs are taken from? */
+static __always_inline const struct fl_node *fl_node_read(void)
+{
+	__u32 zero = 0;
+
+	return (const struct fl_node *)bpf_map_lookup_elem(&fl_node, &zero);
+}
+
+/* For who is in the cover: is it in one of the ranges? */
+__noinline int fl_in_service_range(const struct fl_addr *addr, __u32 ipv6)
+{
+	const struct fl_node *node = fl_node_read();
+	__u32 i;
+
+	if (!addr || !node)
+		return 0;
+	if (ipv6) {
+		for (i = 0; i < FL_SERVICE_RANGES; i++) {
+			if (i >= node->services6_count)
+				break;
+			if (fl_addr_in_prefix(addr, &node->services6[i]))
+				return 1;
+		}
+		return 0;
+	}
+	for (i = 0; i < FL_SERVICE_RANGES; i++) {
+		if (i >= node->services4_count)
+			break;
+		if (!((addr->w[3] ^ node->services4[i].addr) &
+		      node->services4[i].mask))
+			return 1;
+	}
+	return 0;
+}
+
+/* Is it of a range that only ClusterIPs are taken from? One compare says no to
+ * nearly all that isn't, however many ranges there are. */
 static __always_inline __u32 fl_is_service_addr(const struct fl_addr *addr,
 						__u32 ipv6)
 {
-	const volatile struct fl_prefix *v4 = &fl_config.services4;
+	const struct fl_node *node = fl_node_read();
+	__u32 diff;
 
+	if (!node)
+		return 0;
 	if (ipv6)
-		return fl_addr_in_prefix(addr, &fl_config.services6);
-	return v4->mask.w[3] &&
-	       !((addr->w[3] ^ v4->addr.w[3]) & v4->mask.w[3]);
+		diff = ((addr->w[0] ^ node->cover6_addr[0]) &
+			node->cover6_mask[0]) |
+		       ((addr->w[1] ^ node->cover6_addr[1]) &
+			node->cover6_mask[1]);
+	else
+		diff = (addr->w[3] ^ node->cover4.addr) & node->cover4.mask;
+	if (fl_likely(diff))
+		return 0;
+	return (__u32)fl_in_service_range(addr, ipv6);
 }
 
 /* Are there frontends at this address (NodePorts don't count)? */
@@ -158,9 +202,7 @@ static __always_inline __u32 fl_is_only_frontend(const struct fl_addr *addr)
 static __always_inline const struct fl_prefix *
 fl_node_pods(const struct fl_addr *addr)
 {
-	__u32 zero = 0;
-	struct fl_node *node =
-		(struct fl_node *)bpf_map_lookup_elem(&fl_node, &zero);
+	const struct fl_node *node = fl_node_read();
 
 	if (!node)
 		return 0;

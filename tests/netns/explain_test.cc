@@ -26,7 +26,8 @@ constexpr const char* kWanted[] = {
     "passed", "forwarded", "refused", "dropped", "live flow",
     "session affinity", "only candidate", "masqueraded", "kept", "hairpin",
     "drop_policy", "drop_source_range", "reject_no_service",
-    "drop_no_service", "not ready", "on another node",
+    "drop_no_service", "(10.96.0.0/16)", "(fd00:96::/64)", "not ready",
+    "on another node",
     "terminating", "hints"};
 
 #define ASSERT_OK(expr)                                       \
@@ -179,6 +180,10 @@ class ExplainTest : public ::testing::Test {
   void Note(const v1::ExplainReply& reply) {
     ++seen_[reply.verdict()];
     ++seen_[reply.chosen_by()];
+    // Why a stray is stopped.
+    for (const char* range : {"(10.96.0.0/16)", "(fd00:96::/64)"}) {
+      if (reply.reason().find(range) != std::string::npos) ++seen_[range];
+    }
     for (const auto& t : reply.translations()) {
       ++seen_[t.masqueraded() ? "masqueraded" : "kept"];
       if (t.reason().rfind("hairpin", 0) == 0) ++seen_["hairpin"];

@@ -212,14 +212,18 @@ void Episode::DeleteSlice(const std::string& key) {
 absl::Status Episode::SetNode(const reference::Node& node) {
   changed_ = true;
   state_.node = node;
-  std::string ports;
+  std::string ports, ranges;
+  for (const IpPrefix& range : node.service_cidrs) {
+    StrAppend(&ranges, " ", range.ToString());
+  }
   for (const reference::Node::Address& own : node.addresses) {
     StrAppend(&ports, " ", own.address.ToString(), own.node_port ? "!" : "");
   }
   trace_.push_back(StrCat("node zone ", node.zone, " masquerade all ",
                           node.masquerade_all, " own pods known ",
                           !node.own_pods.empty(), " device has pods ",
-                          node.device_has_pods, ports));
+                          node.device_has_pods, ports, " services",
+                          ranges));
   return world_->SetNode(node);
 }
 

@@ -42,6 +42,14 @@ const std::vector<IpAddress>& Vips() {
   return *vips;
 }
 
+// No Service's, of what may be a range of ClusterIPs.
+const std::vector<IpAddress>& Unallocated() {
+  static const auto* addresses = new std::vector<IpAddress>(
+      Addresses({"198.51.100.200", "198.51.100.201", "192.0.2.240",
+                 "2001:db8:2::c8", "2001:db8:2::c9", "2001:db8:1::f0"}));
+  return *addresses;
+}
+
 // Pods here and elsewhere, and nodes (pods with host network).
 const std::vector<IpAddress>& Endpoints() {
   static const auto* endpoints = new std::vector<IpAddress>(Addresses(
@@ -87,6 +95,16 @@ const std::vector<IpPrefix>& SourceRanges() {
       Range("0.0.0.0/0"),       Range("2001:db8:1::/64"),
       Range("2001:db8:3::/48"), Range("2001:db8:10:1::/64"),
       Range("::/0")};
+  return *ranges;
+}
+
+// All ClusterIPs' and some, one in another, load balancers' addresses.
+const std::vector<IpPrefix>& ServiceRanges() {
+  static const auto* ranges = new std::vector<IpPrefix>{
+      Range("198.51.100.0/24"),  Range("198.51.100.2/31"),
+      Range("192.0.2.192/26"),   Range("198.51.100.200/32"),
+      Range("2001:db8:2::/64"),  Range("2001:db8:2::2/127"),
+      Range("2001:db8:1::/120"), Range("2001:db8:2::c8/128")};
   return *ranges;
 }
 
@@ -220,7 +238,13 @@ void Draw::ChangeEndpoints(kube::EndpointSlice* slice) {
 }
 
 void Draw::ChangeNode(reference::Node* node) {
-  switch (Below(4)) {
+  switch (Below(5)) {
+    case 4:
+      node->service_cidrs.clear();
+      for (uint32_t n = Below(4); n > 0; --n) {
+        node->service_cidrs.push_back(Of(ServiceRanges()));
+      }
+      break;
     case 3:
       node->device_has_pods = Chance(60);
       node->own_pods.clear();
@@ -266,6 +290,7 @@ L4Address Draw::Destination(const reference::State& state, Protocol protocol,
   L4Address out = {ClusterIp(static_cast<int>(Below(kServices)), family), 80,
                    protocol};
   if (Chance(40)) out.address = Of(OfFamily(Vips(), family));
+  if (Chance(10)) out.address = Of(OfFamily(Unallocated(), family));
   if (Chance(20)) out.address = Of(own);
   const uint32_t port = Below(10);
   out.port = port < 3   ? 80

@@ -97,7 +97,8 @@ INSTANTIATE_TEST_SUITE_P(
                     reference::Flaw::kTerminating,
                     reference::Flaw::kSourceRange, reference::Flaw::kReply,
                     reference::Flaw::kHints, reference::Flaw::kAffinity,
-                    reference::Flaw::kFragment, reference::Flaw::kSctp));
+                    reference::Flaw::kFragment, reference::Flaw::kSctp,
+                    reference::Flaw::kRanges));
 
 }  // namespace
 }  // namespace fairlead::differential

@@ -33,10 +33,6 @@ fl_config ToConfig(const reference::Node& node) {
     const bool v4 = pods.family() == IpFamily::kIpv4;
     (v4 ? config.pods4 : config.pods6) = datapath::ToPrefix(pods);
   }
-  for (const IpPrefix& range : node.service_cidrs) {
-    const bool v4 = range.family() == IpFamily::kIpv4;
-    (v4 ? config.services4 : config.services6) = datapath::ToPrefix(range);
-  }
   for (const IpAddress& ip : node.masquerade) {
     (ip.is_v4() ? config.masquerade4 : config.masquerade6) = ToAddr(ip);
   }
@@ -226,7 +222,7 @@ absl::Status World::Reset(const reference::Node& node) {
     for (uint32_t i = 0; i < filter.size(); ++i) filter[i] = 0;
   }
   aged_ = 0;
-  FL_RETURN_IF_ERROR(WriteNodePods(node));
+  FL_RETURN_IF_ERROR(WriteNodeFacts(node));
   FL_ASSIGN_OR_RETURN(counters_, ReadCounters());
   return StartProcess(ToNodeConfig(node));
 }
@@ -263,12 +259,11 @@ absl::Status World::Restart(const reference::State& objects) {
   return Apply();
 }
 
-absl::Status World::WriteNodePods(const reference::Node& node) {
+absl::Status World::WriteNodeFacts(const reference::Node& node) {
   fl_node value = {};
-  for (const IpPrefix& range : node.own_pods) {
-    const bool v4 = range.family() == IpFamily::kIpv4;
-    (v4 ? value.pods4 : value.pods6) = datapath::ToPrefix(range);
-  }
+  datapath::PutNodePods(node.own_pods, &value);
+  datapath::PutServiceRanges(
+      datapath::ChooseServiceRanges(node.service_cidrs).used, &value);
   const uint32_t zero = 0;
   if (bpf_map_update_elem(node_fd_.get(), &zero, &value, BPF_ANY) != 0) {
     return ErrnoStatus(errno, "write", "fl_node");
@@ -285,7 +280,7 @@ absl::Status World::WriteNodePods(const reference::Node& node) {
 
 absl::Status World::SetNode(const reference::Node& node) {
   cluster_->SetNode(ToNodeConfig(node));
-  return WriteNodePods(node);
+  return WriteNodeFacts(node);
 }
 
 absl::StatusOr<std::array<uint64_t, FL_COUNTER_MAX>> World::ReadCounters() {

@@ -99,7 +99,7 @@ class World {
   reference::Node node_;
   std::unique_ptr<datapath::Programs> programs_;
   std::unique_ptr<datapath::KernelMaps> maps_;
-  absl::Status WriteNodePods(const reference::Node& node);
+  absl::Status WriteNodeFacts(const reference::Node& node);
 
   UniqueFd counter_fd_, affinity_fd_, node_fd_, device_fd_;
   datapath::FlowTable flows_;

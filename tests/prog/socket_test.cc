@@ -615,12 +615,10 @@ TEST_F(SocketWorldTest, SourceRangesThatHoldThisHost) {
 // In the services' range: a port that nobody has is refused where there are
 // frontends; the rest is the packet path's to drop.
 TEST_F(SocketWorldTest, Strays) {
-  datapath::Options options = world_->options();
-  options.config.services4 =
-      datapath::ToPrefix(*IpPrefix::Parse("10.96.0.0/16"));
-  options.config.services6 =
-      datapath::ToPrefix(*IpPrefix::Parse("fd00:10:96::/112"));
-  ASSERT_OK(world_->OpenDatapath(options));
+  ASSERT_OK(world_->datapath().SetServiceRanges(
+      {*IpPrefix::Parse("10.80.0.0/16"), *IpPrefix::Parse("10.96.0.0/16"),
+       *IpPrefix::Parse("fd00:10:80::/112"),
+       *IpPrefix::Parse("fd00:10:96::/112")}));
   for (const char* text : {"10.96.0.1", "fd00:10:96::1"}) {
     SCOPED_TRACE(text);
     for (Protocol protocol : {Protocol::kTcp, Protocol::kUdp}) {
@@ -641,7 +639,7 @@ TEST_F(SocketWorldTest, Strays) {
     }
   }
   EXPECT_EQ(Counters()["socket_refused"], 4u);
-  ASSERT_OK(world_->OpenDatapath());
+  ASSERT_OK(world_->datapath().SetServiceRanges({}));
 }
 
 TEST_F(SocketWorldTest, NodePortOnlyOnNodePortAddresses) {

@@ -75,6 +75,60 @@ TEST_P(TcClients, AnEchoRequestToAClusterIpIsRefused) {
   ExpectPassed(Run(Hook::kIngress, elsewhere), elsewhere);
 }
 
+// As many ranges as there may be, of both families, far from each other; then
+// none, and one again.
+TEST_P(TcClients, EachOfSeveralRangesIsOne) {
+  AddClusterIp({});
+  run().SetServiceRanges(
+      {"10.200.0.0/16", "100.64.0.0/10", "172.16.1.0/24", "172.16.3.0/24",
+       "198.19.0.0/31", "198.51.0.4/32", "203.0.200.0/22", "224.0.0.0/4",
+       "2001:db8:f::/127", "2001:db8:f:1::/64", "2001:db8:f:2::8/125",
+       "2001:db8:f0::/44", "3fff::/20", "fc00::1:0/112", "fd00::/8",
+       "ff00::1/128"});
+  const std::vector<std::string> in =
+      ipv6() ? std::vector<std::string>{"2001:db8:f:1:1::", "2001:db8:f:2::f",
+                                        "2001:db8:ff::1", "3fff:fff::1",
+                                        "fc00::1:ffff", "fd99::1", "ff00::1"}
+             : std::vector<std::string>{"10.200.255.255", "100.127.0.1",
+                                        "172.16.1.9", "172.16.3.255",
+                                        "198.51.0.4", "203.0.203.1",
+                                        "239.0.0.1"};
+  const std::vector<std::string> out =
+      ipv6() ? std::vector<std::string>{"2001:db8:f::2", "2001:db8:f:2::7",
+                                        "2001:db8:100::1", "3fff:1000::1",
+                                        "fc00::2:0", "fe80::1", "ff00::2"}
+             : std::vector<std::string>{"10.201.0.0", "100.128.0.1",
+                                        "172.16.2.9", "172.16.4.0",
+                                        "198.19.0.2", "198.51.0.5",
+                                        "203.0.204.1"};
+  auto to = [this](const std::string& address) {
+    return Flow(w().pod, kPort, address, 80);
+  };
+  for (const std::string& address : in) {
+    SCOPED_TRACE(address);
+    ExpectDropped(Run(Hook::kIngress, to(address)), "DROP_NO_SERVICE");
+  }
+  for (const std::string& address : out) {
+    SCOPED_TRACE(address);
+    ExpectPassed(Run(Hook::kIngress, to(address)), to(address));
+  }
+  EXPECT_EQ(Run(Hook::kIngress, Flow(w().pod, kPort, cluster_ip(), 81))
+                .counters,
+            std::vector<std::string>{"REJECT_NO_SERVICE"});
+  run().SetServiceRanges({});
+  ExpectPassed(Run(Hook::kIngress, to(in[0])), to(in[0]));
+  run().SetServiceRanges({ipv6() ? "2001:db8:f:1::/64" : "10.200.0.0/16"});
+  ExpectDropped(Run(Hook::kIngress, to(in[0])), "DROP_NO_SERVICE");
+  ExpectPassed(Run(Hook::kIngress, to(in[1])), to(in[1]));
+}
+
+// Programs may start before anybody has said a word.
+TEST_P(TcClients, WhereNothingIsWrittenNothingIsOfAService) {
+  run().WriteNode({});
+  const Packet packet = Flow(w().pod, kPort, unallocated(), 80);
+  ExpectPassed(Run(Hook::kIngress, packet), packet);
+}
+
 // ---- this host's own packets, at egress ----
 
 TEST_P(TcClients, OfThisHostWhatPolicyDropsDoesNotLeave) {

@@ -13,6 +13,7 @@
 
 #include "bpf/abi/filter.h"
 #include "bpf/tc.skel.h"
+#include "userspace/datapath/node_facts.h"
 
 #ifndef BPF_F_TEST_SKB_CHECKSUM_COMPLETE
 #define BPF_F_TEST_SKB_CHECKSUM_COMPLETE (1U << 2)
@@ -80,14 +81,11 @@ std::string CounterName(uint32_t id) {
   return id < FL_COUNTER_MAX ? kNames[id] : "?";
 }
 
-// Pods: 10.1.0.0/16 and 2001:db8:10::/48. ClusterIPs of the strays' rows:
-// 198.19.0.0/16 and 2001:db8:f::/48.
+// Pods: 10.1.0.0/16 and 2001:db8:10::/48.
 fl_config TcRun::DefaultConfig() {
   fl_config config = {};
   config.pods4 = Prefix("10.1.0.0", 96 + 16);
   config.pods6 = Prefix("2001:db8:10::", 48);
-  config.services4 = Prefix("198.19.0.0", 96 + 16);
-  config.services6 = Prefix("2001:db8:f::", 48);
   config.masquerade4 = Addr(kMasquerade4);
   config.masquerade6 = Addr(kMasquerade6);
   config.node_port_min = 30000;
@@ -120,6 +118,7 @@ TcRun::TcRun(const fl_config& config, int flows) {
   ring_ = ring_buffer__new(bpf_map__fd(skeleton_->maps.fl_event), OnEvent,
                            &events_, nullptr);
   if (ring_ == nullptr) Die("ring buffer");
+  SetServiceRanges(DefaultServiceRanges());
 }
 
 TcRun::~TcRun() {
@@ -144,7 +143,8 @@ void TcRun::Clear() {
     Set(maps.fl_frontend, place, fl_frontend{});
   }
   frontend_places_.clear();
-  Set(maps.fl_node, 0u, fl_node{});
+  node_ = {};
+  SetServiceRanges(DefaultServiceRanges());
   Empty<uint32_t>(maps.fl_device);
   came_through_ = 0;
   next_slot_ = 0;
@@ -225,12 +225,29 @@ void TcRun::AddNodeAddress(const std::string& address, uint32_t flags) {
   Set(skeleton_->maps.fl_node_addr, Addr(address), fl_node_addr{flags});
 }
 
+// ClusterIPs of the strays' rows.
+std::vector<std::string> TcRun::DefaultServiceRanges() {
+  return {"198.19.0.0/16", "2001:db8:f::/48"};
+}
+
+void TcRun::SetServiceRanges(const std::vector<std::string>& texts) {
+  std::vector<IpPrefix> ranges;
+  for (const std::string& text : texts) {
+    ranges.push_back(*IpPrefix::Parse(text));
+  }
+  datapath::PutServiceRanges(ranges, &node_);
+  WriteNode(node_);
+}
+
+void TcRun::WriteNode(const fl_node& node) {
+  Set(skeleton_->maps.fl_node, 0u, node);
+}
+
 void TcRun::SetNodePods(const std::string& v4, int bits4,
                         const std::string& v6, int bits6) {
-  fl_node node = {};
-  node.pods4 = Prefix(v4, bits4 + 96);
-  node.pods6 = Prefix(v6, bits6);
-  Set(skeleton_->maps.fl_node, 0u, node);
+  node_.pods4 = Prefix(v4, bits4 + 96);
+  node_.pods6 = Prefix(v6, bits6);
+  WriteNode(node_);
 }
 
 void TcRun::SetPodDevice(uint32_t ifindex) {

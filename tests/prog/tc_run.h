@@ -59,6 +59,7 @@ struct Frontend {
 class TcRun {
  public:
   static fl_config DefaultConfig();
+  static std::vector<std::string> DefaultServiceRanges();
   // Aborts with libbpf's message if the programs don't load.
   explicit TcRun(const fl_config& config = DefaultConfig(), int flows = 4096);
   ~TcRun();
@@ -76,6 +77,11 @@ class TcRun {
   // once; Clear() forgets them.
   void SetNodePods(const std::string& v4, int bits4, const std::string& v6,
                    int bits6);
+  // The ranges of ClusterIPs, as datapath::ChooseServiceRanges has them.
+  // Clear() puts the default ones back.
+  void SetServiceRanges(const std::vector<std::string>& ranges);
+  // All of it, as it is; until Clear().
+  void WriteNode(const fl_node& node);
   void SetPodDevice(uint32_t ifindex);
   void AllowSource(uint32_t service_id, const std::string& address, int bits);
 
@@ -104,6 +110,7 @@ class TcRun {
   datapath::FlowTable flows_;
   void* ring_ = nullptr;  // struct ring_buffer
   std::vector<fl_event> events_;
+  fl_node node_ = {};
   uint32_t next_slot_ = 0;
   uint32_t came_through_ = 0;
   std::vector<uint32_t> frontend_places_;  // to clear

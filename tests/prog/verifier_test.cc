@@ -21,14 +21,14 @@ namespace {
 // become, with the reason in the commit.
 const std::map<std::string, uint32_t>& Recorded() {
   static const auto* recorded = new std::map<std::string, uint32_t>{
-      {"fl_tc_ingress", 125611},
-      {"fl_tc_egress", 25262},
-      {"fl_tc_ingress_l3", 125610},
-      {"fl_tc_egress_l3", 25258},
-      {"fl_connect4", 12654},
-      {"fl_connect6", 15324},
-      {"fl_sendmsg4", 19240},
-      {"fl_sendmsg6", 23113},
+      {"fl_tc_ingress", 93025},
+      {"fl_tc_egress", 26534},
+      {"fl_tc_ingress_l3", 93022},
+      {"fl_tc_egress_l3", 26713},
+      {"fl_connect4", 13948},
+      {"fl_connect6", 16276},
+      {"fl_sendmsg4", 19684},
+      {"fl_sendmsg6", 24284},
       {"fl_recvmsg4", 159},
       {"fl_recvmsg6", 211},
       {"fl_getpeername4", 159},

@@ -156,7 +156,9 @@ bool IsOwnAddress(const Node& node, const IpAddress& address) {
 // Section 14: in the range that ClusterIPs are taken from, a port that a
 // Service doesn't have is refused, an address that none has is dropped.
 Ruling RuleOnStray(const State& state, const IpAddress& destination) {
-  if (!Holds(state.node.service_cidrs, destination)) return {};
+  std::vector<IpPrefix> ranges = state.node.service_cidrs;
+  if (state.node.flaw == Flaw::kRanges && ranges.size() > 1) ranges.resize(1);
+  if (!Holds(ranges, destination)) return {};
   return state.IsServiceAddress(destination)
              ? Reject({}, Reason::kNoService)
              : Drop({}, Reason::kNoService);

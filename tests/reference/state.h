@@ -31,6 +31,7 @@ enum class Flaw {
   kAffinity,     // affinity outlives its endpoint
   kFragment,     // later fragments are nobody's
   kSctp,         // SCTP without a flow is answered
+  kRanges,       // one range of ClusterIPs counts
 };
 
 // How it is told that a client is a pod of the cluster's.

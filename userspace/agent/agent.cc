@@ -71,11 +71,6 @@ fl_config MakeProgramConfig(const AgentConfig& config,
     (prefix.family() == IpFamily::kIpv4 ? result.pods4 : result.pods6) =
         datapath::ToPrefix(prefix);
   }
-  for (const IpPrefix& prefix : config.service_cidrs) {
-    (prefix.family() == IpFamily::kIpv4 ? result.services4
-                                        : result.services6) =
-        datapath::ToPrefix(prefix);
-  }
   result.pod_detection = PodDetectionOf(config.pod_detection);
   result.host_netns = NetnsCookie().value_or(0);
   for (const IpAddress& address : node_ips) {
@@ -137,6 +132,7 @@ absl::Status Agent::Open() {
                datapath_->kept_programs() ? "kept" : "loaded", found.frontends, found.backends,
                Join(node_ips_));
   ReportUpgrade();
+  SetServiceRanges();
   FL_ASSIGN_OR_RETURN(udp_cleanup_,
                       UdpCleanup::Open(loop_, datapath_->layout(),
                                        [this] { return node_ips_; }));
@@ -282,6 +278,16 @@ void Agent::SetNodePods() {
     node_pods_ = std::move(pods);
   } else {
     spdlog::error("msg=\"cannot tell the programs this node's pod ranges\" "
+                  "error=\"{}\"", status.ToString());
+  }
+}
+
+void Agent::SetServiceRanges() {
+  datapath::ServiceRanges ranges =
+      datapath::ChooseServiceRanges(config_->service_cidrs);
+  absl::Status status = datapath_->SetServiceRanges(ranges.used);
+  if (!status.ok()) {
+    spdlog::error("msg=\"cannot tell the programs the services' ranges\" "
                   "error=\"{}\"", status.ToString());
   }
 }

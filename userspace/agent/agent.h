@@ -84,6 +84,7 @@ class Agent {
   // Addresses or the Node changed.
   void RefreshNode();
   void SetNodePods();
+  void SetServiceRanges();
   void OnChange();
   void OnApplied(const reconcile::ApplyResult& result);
   void ReportProblems();

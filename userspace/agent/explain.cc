@@ -42,6 +42,8 @@ struct Case {
   std::optional<FrontendView> frontend;
   std::optional<model::ExplainedFrontend> model;
   std::vector<uint32_t> candidates;  // ids of backends that are ON
+  // That the destination is of, as the programs know it.
+  std::optional<IpPrefix> service_range;
 
   bool external() const { return !datapath::UsesInternal(client); }
   model::EndpointSet set() const {
@@ -316,11 +318,20 @@ std::string_view VerdictText(const TrialOutcome& outcome) {
                                                          : "forwarded";
 }
 
+// Which range it is, where that is why.
+std::string WithRange(const Agent& agent, const Case& found,
+                      std::string_view reason) {
+  if (!found.service_range.has_value() || AnswersOn(agent, found)) {
+    return std::string(reason);
+  }
+  return StrCat(reason, " (", found.service_range->ToString(), ")");
+}
+
 std::string ReasonText(const Agent& agent, const Case& found) {
   const uint32_t counter = DecisiveCounter(found.outcome);
   const IpAddress& address = found.packet.destination.address;
   if (counter != FL_COUNTER_NOT_OURS || !found.frontend.has_value()) {
-    return std::string(datapath::CounterText(counter));
+    return WithRange(agent, found, datapath::CounterText(counter));
   }
   if (found.frontend->address.address.is_unspecified() &&
       !TakesNodePorts(agent, address)) {
@@ -342,7 +353,7 @@ bool HasFrontends(const Agent& agent, const IpAddress& address) {
 }
 
 void FillSocketPath(const Agent& agent, const Case& found,
-                    const fl_config& config, v1::ExplainReply* reply) {
+                    v1::ExplainReply* reply) {
   // Nobody outside of this node has a socket on it.
   if (!agent.config().cgroup_root.has_value() || found.external()) return;
   const L4Address& destination = found.packet.destination;
@@ -356,16 +367,14 @@ void FillSocketPath(const Agent& agent, const Case& found,
       socket.any_backend_on |= IsOn(agent, id);
     }
   } else {
-    const fl_addr address = reconcile::ToAbi(destination.address);
-    socket.service_range =
-        datapath::PrefixContains(config.services4, address) ||
-        datapath::PrefixContains(config.services6, address);
+    socket.service_range = found.service_range.has_value();
     socket.other_frontends =
         socket.service_range && HasFrontends(agent, destination.address);
   }
   const SocketDecision decision = DecideSocket(socket);
   reply->mutable_socket_path()->set_decision(std::string(decision.decision));
-  reply->mutable_socket_path()->set_reason(std::string(decision.reason));
+  reply->mutable_socket_path()->set_reason(
+      WithRange(agent, found, decision.reason));
 }
 
 void FillVerdict(const Agent& agent, const Case& found,
@@ -408,6 +417,9 @@ absl::Status FillExplain(const Agent& agent, PacketTrial* trial,
                       trial->LiveFlow(found.packet));
   found.packet.opening = !live.has_value() || request.new_connection();
   found.frontend = FindFrontend(agent, found.packet.destination);
+  FL_ASSIGN_OR_RETURN(
+      found.service_range,
+      trial->ServiceRange(found.packet.destination.address));
   FindCandidates(agent, &found);
   FL_RETURN_IF_ERROR(RunTrials(trial, &found));
 
@@ -430,7 +442,7 @@ absl::Status FillExplain(const Agent& agent, PacketTrial* trial,
   }
   FillTranslations(agent, found, reply);
   FillChoice(agent, found, now_seconds, reply);
-  FillSocketPath(agent, found, trial->config(), reply);
+  FillSocketPath(agent, found, reply);
   FillVerdict(agent, found, reply);
   return absl::OkStatus();
 }

@@ -6,12 +6,10 @@
 #include <unistd.h>
 
 #include <cerrno>
-#include <cstring>
 
 #include "userspace/base/status.h"
 #include "userspace/base/strings.h"
 #include "userspace/datapath/requirements.h"
-#include "userspace/reconcile/plan.h"
 
 namespace fairlead::datapath {
 namespace {
@@ -152,13 +150,34 @@ absl::Status Datapath::TakeOver(const PinLayout& theirs,
   return status;
 }
 
+absl::StatusOr<fl_node> Datapath::Node() const {
+  FL_ASSIGN_OR_RETURN(std::optional<fl_node> node, node_.Lookup(0));
+  return node.value_or(fl_node{});
+}
+
 absl::Status Datapath::SetNodePods(const std::vector<IpPrefix>& ranges) {
-  fl_node node = {};
-  for (const IpPrefix& range : ranges) {
-    (range.family() == IpFamily::kIpv4 ? node.pods4 : node.pods6) =
-        ToPrefix(range);
-  }
+  FL_ASSIGN_OR_RETURN(fl_node node, Node());
+  PutNodePods(ranges, &node);
   return node_.Update(0, node);
+}
+
+// An update isn't atomic to programs that run: while the list is written, its
+// length is 0.
+absl::Status Datapath::SetServiceRanges(const std::vector<IpPrefix>& ranges) {
+  FL_ASSIGN_OR_RETURN(fl_node old, Node());
+  fl_node node = old;
+  PutServiceRanges(ranges, &node);
+  old.services4_count = old.services6_count = 0;
+  FL_RETURN_IF_ERROR(node_.Update(0, old));
+  fl_node hidden = node;
+  hidden.services4_count = hidden.services6_count = 0;
+  FL_RETURN_IF_ERROR(node_.Update(0, hidden));
+  return node_.Update(0, node);
+}
+
+absl::StatusOr<std::vector<IpPrefix>> Datapath::ServiceRanges() const {
+  FL_ASSIGN_OR_RETURN(fl_node node, Node());
+  return ServiceRangesOf(node);
 }
 
 absl::Status Datapath::SetPodDevice(int ifindex, bool pods) {
@@ -195,16 +214,6 @@ absl::Status Datapath::PruneDevices() {
 absl::StatusOr<std::unique_ptr<EventReader>> Datapath::ReadEvents(
     EventReader::Callback callback) const {
   return EventReader::Start(layout_, std::move(callback));
-}
-
-fl_prefix ToPrefix(const IpPrefix& range) {
-  fl_prefix result = {};
-  result.addr = reconcile::ToAbi(range.address());
-  const int bits = range.bits() + (range.family() == IpFamily::kIpv4 ? 96 : 0);
-  unsigned char mask[16] = {};
-  for (int i = 0; i < bits; ++i) mask[i / 8] |= 0x80 >> (i % 8);
-  std::memcpy(&result.mask, mask, sizeof mask);
-  return result;
 }
 
 absl::Status Cleanup(const std::string& pin_root) {

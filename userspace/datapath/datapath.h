@@ -24,6 +24,7 @@
 #include "userspace/datapath/inspect.h"
 #include "userspace/datapath/kernel_maps.h"
 #include "userspace/datapath/loader.h"
+#include "userspace/datapath/node_facts.h"
 #include "userspace/datapath/pin_layout.h"
 #include "userspace/datapath/predecessor.h"
 #include "userspace/datapath/typed_map.h"
@@ -73,6 +74,13 @@ class Datapath {
   // This node's own pod addresses, at most one range of each family: of the
   // cluster's other pods it is known then that they are on other nodes.
   [[nodiscard]] absl::Status SetNodePods(const std::vector<IpPrefix>& ranges);
+  // The ranges that ClusterIPs are from: a port that none of them has is
+  // refused there, an address that no Service has dropped. REQUIRES: they are
+  // ServiceRanges::used.
+  [[nodiscard]] absl::Status SetServiceRanges(
+      const std::vector<IpPrefix>& ranges);
+  // As they are now: after a restart, the last run's.
+  [[nodiscard]] absl::StatusOr<std::vector<IpPrefix>> ServiceRanges() const;
   // Whether what comes in through the device is from a pod (only asked with
   // FL_PODS_BY_DEVICE).
   [[nodiscard]] absl::Status SetPodDevice(int ifindex, bool pods);
@@ -99,6 +107,7 @@ class Datapath {
   absl::Status AttachAll(const Programs& programs,
                          const std::optional<std::string>& cgroup_root);
   absl::Status TakeOver(const PinLayout& theirs, const Options& options);
+  absl::StatusOr<fl_node> Node() const;
 
   PinLayout layout_;
   TcMode tc_mode_;
@@ -110,9 +119,6 @@ class Datapath {
   TypedMap<uint32_t, fl_device> devices_;
   std::unique_ptr<Inspector> inspector_;
 };
-
-// An all-zero fl_prefix matches nothing.
-fl_prefix ToPrefix(const IpPrefix& range);
 
 // Removes programs, maps and directories, of every version. OK if there is
 // nothing; can be repeated after a failure.

@@ -15,6 +15,7 @@
 #include "userspace/base/status.h"
 #include "userspace/base/strings.h"
 #include "userspace/datapath/kernel_maps.h"
+#include "userspace/datapath/node_facts.h"
 #include "userspace/datapath/trial_frame.h"
 #include "userspace/reconcile/plan.h"
 
@@ -192,6 +193,15 @@ absl::StatusOr<ClientKind> PacketTrial::Client(
       device.has_value() && (device->flags & FL_DEVICE_PODS) != 0;
   FL_ASSIGN_OR_RETURN(std::optional<fl_node> node, places_.node.Lookup(0));
   return ClientKindOf(facts, config_, node.value_or(fl_node{}));
+}
+
+absl::StatusOr<std::optional<IpPrefix>> PacketTrial::ServiceRange(
+    const IpAddress& address) const {
+  FL_ASSIGN_OR_RETURN(std::optional<fl_node> node, places_.node.Lookup(0));
+  for (const IpPrefix& range : ServiceRangesOf(node.value_or(fl_node{}))) {
+    if (range.Contains(address)) return range;
+  }
+  return std::nullopt;
 }
 
 absl::StatusOr<TrialOutcome> PacketTrial::Run(const TrialPacket& packet) {

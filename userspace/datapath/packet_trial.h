@@ -79,6 +79,10 @@ class PacketTrial {
   // Who the programs take the source for. `from_host` isn't looked at.
   [[nodiscard]] absl::StatusOr<ClientKind> Client(
       const TrialPacket& packet) const;
+  // The range that programs know only ClusterIPs to be from, if `address` is
+  // of one.
+  [[nodiscard]] absl::StatusOr<std::optional<IpPrefix>> ServiceRange(
+      const IpAddress& address) const;
   // REQUIRES: source and destination of one family.
   [[nodiscard]] absl::StatusOr<TrialOutcome> Run(const TrialPacket& packet);
   // The live entry of the packet's tuple at ingress.
