@@ -11,6 +11,7 @@ import http.client
 import json
 import pathlib
 import socket
+import ssl
 import subprocess
 import threading
 import time
@@ -21,15 +22,23 @@ def now():
 
 
 class Api:
-    """Requests to one server. Any thread; a connection a request."""
+    """Requests to one server. Any thread; a connection a request. `tls`: the
+    file of the authority that the server has to be of."""
 
-    def __init__(self, port, agent="conformance/1.0"):
+    def __init__(self, port, agent="conformance/1.0", tls=None):
         self.port, self.agent = port, agent
+        self.tls = tls and ssl.create_default_context(cafile=tls)
+
+    def _connection(self, timeout):
+        if self.tls:
+            return http.client.HTTPSConnection(
+                "127.0.0.1", self.port, timeout=timeout, context=self.tls)
+        return http.client.HTTPConnection("127.0.0.1", self.port,
+                                          timeout=timeout)
 
     def send(self, method, path, headers=None, body=b"", timeout=15):
         """(status, headers in lower case, body)"""
-        connection = http.client.HTTPConnection("127.0.0.1", self.port,
-                                                timeout=timeout)
+        connection = self._connection(timeout)
         try:
             sent = {"user-agent": self.agent, "accept-encoding": "identity"}
             sent.update(headers or {})
@@ -42,8 +51,7 @@ class Api:
 
     def watch(self, path, headers, seconds, enough):
         """As much as arrives in that time, or until enough(body)."""
-        connection = http.client.HTTPConnection("127.0.0.1", self.port,
-                                                timeout=seconds)
+        connection = self._connection(seconds)
         body = b""
         deadline = time.monotonic() + seconds
         try:
@@ -79,6 +87,12 @@ class Api:
         return (answer or {}).get("items") or []
 
 
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
 class Controller:
     """Started fresh in a folder; ends with close()."""
 
@@ -86,10 +100,11 @@ class Controller:
         self.folder = pathlib.Path(folder)
         kubeconfig = self.folder / "kubeconfig"
         self.log = open(self.folder / "controller.log", "wb")
+        tls_port = free_port()
         self.process = subprocess.Popen(
             # With TLS too: pods have their account's token then, as recorded.
             [program, "--listen", "127.0.0.1:0", "--listen",
-             "https://127.0.0.1:0", "--store",
+             f"https://127.0.0.1:{tls_port}", "--store",
              str(self.folder / "store.db"), "--service-cidr",
              "10.96.0.0/12,fd00:10:96::/108", "--cluster-cidr",
              "10.244.0.0/16,fd00:10:244::/56", "--write-kubeconfig",
@@ -106,6 +121,7 @@ class Controller:
             if "server:" in line:
                 self.port = int(line.rstrip('"/ ').rsplit(":", 1)[1])
         self.api = Api(self.port)
+        self.tls_api = Api(tls_port, tls=self.folder / "pki" / "ca.crt")
 
     def close(self):
         self.process.terminate()

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""Cuts data/ from a whole set of recordings: the commands and cases below.
+"""Cuts data/ from a whole set of recordings: what is named below.
 
 usage: cut.py RECORDINGS FOLDER
 
@@ -8,7 +8,9 @@ Afterwards data/expect.txt has to be written anew, by what is alike:
 conformance.py FOLDER --controller PROGRAM --write-expect FOLDER/expect.txt
 """
 
+import json
 import pathlib
+import re
 import shutil
 import sys
 
@@ -47,14 +49,25 @@ delete-pod-force delete-dry-run-server delete-by-label delete-not-found
 delete-ignore-not-found delete-namespace get-after-delete
 create-unknown-field-strict create-dry-run-client""".split()
 
-CASES = """already-exists bad-field-selector bad-label-selector bad-list-options
-cluster-ip-allocation conflict-stale-resource-version deployment-invalid
-dry-run finalizer generate-name headless immutable-field invalid-label
-invalid-name invalid-service-port malformed-json method-not-allowed
+CASES = """accept-variants already-exists bad-continue bad-field-selector
+bad-label-selector bad-list-options binding cluster-ip-allocation
+conflict-stale-resource-version defaults-created-objects delete-options
+deployment-invalid dry-run eviction field-manager-from-user-agent finalizer
+generate-name generation-rules gone-expired headless immutable-field
+invalid-label invalid-name invalid-service-fields invalid-service-port
+malformed-json method-not-allowed missing-required-field namespace-delete
 no-op-update node-port-allocation not-acceptable not-found patch-errors
-precondition-failed server-side-apply-lists service-type-changes
-status-subresource strategic-merge-lists unknown-field warnings
-wrong-content-type""".split()
+precondition-failed pretty-printing put-creates request-too-large
+resource-version-too-large server-side-apply-lists service-type-changes
+status-subresource strategic-merge-lists unauthorized-and-forbidden
+unknown-field warnings wrong-content-type
+wrong-kind-or-version""".split()
+
+# Tables of kinds that are served; a file that holds none of them is left out.
+TABLES = """configmaps controllerrevisions daemonsets deployments endpoints
+endpointslices events ipaddresses jobs leases namespaces nodes
+poddisruptionbudgets pod pods priorityclasses replicasets rolebindings roles
+secrets serviceaccounts servicecidrs services""".split()
 
 
 def main():
@@ -72,9 +85,27 @@ def main():
         if name in COMMANDS:
             order.append(line)
             shutil.copy(source / "kubectl-1.32" / f"{name}.out.txt", commands)
+            for packed in (source / "kubectl-1.32").glob(
+                    f"{name}.http.jsonl*"):
+                shutil.copy(packed, commands)
     (commands / "ORDER.txt").write_text("\n".join(order) + "\n")
     for name in CASES:
         shutil.copy(source / "errors" / f"{name}.json", target / "errors")
+    shutil.rmtree(target / "discovery", ignore_errors=True)
+    shutil.copytree(source / "discovery", target / "discovery")
+    cut_tables(source / "tables", target / "tables")
+
+
+def cut_tables(source, target):
+    shutil.rmtree(target, ignore_errors=True)
+    target.mkdir()
+    index = [entry for entry in json.loads(
+        (source / "index.json").read_text())
+        if re.match(r"(other-)?(" + "|".join(TABLES) + r")\b",
+                    entry["file"])]
+    (target / "index.json").write_text(json.dumps(index, indent=1) + "\n")
+    for entry in index:
+        shutil.copy(source / entry["file"], target)
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ import difflib
 import json
 import re
 
+import progress
 from volatile import blank, blank_text
 
 # Objects of kinds that Fairlead doesn't serve: their lines in lists are left
@@ -50,6 +51,35 @@ def _describe_node(text):
     return re.sub(r"^  (cpu|memory)  .*%\)$", r"  \1", text, flags=re.M)
 
 
+def _event_lines(text, command):
+    """Which events there were: how often and in which steps is a matter of
+    time (progress.event_sets), and so is what comes first."""
+    lines = [line for line in text.split("\n") if line]
+    titles = re.findall(r"\S+(?: \S+)*", lines[0]) if lines else []
+    if "MESSAGE" not in titles or "| head" in command:
+        return titles
+    starts = [lines[0].index(title) for title in titles] + [None]
+    cells = [{title: re.sub(r"\bnode-[123]\b", "NODE", blank_text(
+        line[starts[i]:starts[i + 1]].strip()))
+        for i, title in enumerate(titles)} for line in lines[1:]]
+    return titles + list(map(str, progress.event_sets(
+        [[cell[title] for title in ("TYPE", "REASON", "OBJECT", "MESSAGE")]
+         for cell in cells])))
+
+
+def _events_sorted(lines):
+    """Those of one second come in any order."""
+    out, events = [], []
+    for line in lines:
+        if re.match(r"  (Normal|Warning) ", line):
+            events.append(line)
+            continue
+        out += sorted(events)
+        events = []
+        out.append(line)
+    return out + sorted(events)
+
+
 def _get_all(text):
     """Blocks of kinds, without their column titles."""
     return "\n".join(line for line in text.split("\n")
@@ -66,6 +96,8 @@ def normal(command, text):
                               sort_keys=True).split("\n")
         except ValueError:
             pass
+    if re.search(r"kubectl (get )?events", command):
+        return _event_lines(text, command)
     text = blank_text(text)
     if "describe node" in command:
         text = _describe_node(text)
@@ -81,6 +113,8 @@ def normal(command, text):
         text = re.sub(r"\bnode-[123]\b", "NODE", text)
         text = re.sub(r"\bzone-[ab]\b", "ZONE", text)
     lines = _cells(text)
+    if "kubectl describe" in command:
+        return _events_sorted(lines)
     if " -w" in command or "--watch" in command or \
             "rollout status" in command:
         once = []
@@ -97,8 +131,9 @@ def normal(command, text):
         return lines
     if "drain" in command:
         # Which pods are on the node is drawn.
-        return sorted({re.sub(r"\bpod(/| default/)\S+", "pod POD", line)
-                       for line in lines})
+        return sorted({re.sub(r"; deleting Pods that declare no .*", "",
+                              re.sub(r"\bpod(/| default/)\S+", "pod POD",
+                                     line)) for line in lines})
     if _is_table(lines):
         return lines[:1] + sorted(lines[1:])
     if "drain" in command or "get all" in command or "jsonpath" in command:

@@ -8,6 +8,10 @@ objects give the same tree, which is all that is asked of it.
 
 import re
 
+import answers
+import progress
+import volatile
+
 MAGIC = b"k8s\0"
 
 
@@ -83,8 +87,7 @@ def blank_tree(value, blank_text):
         if set(value) <= {"1", "2"} and isinstance(
                 value.get("1", [""])[0], int) and value["1"][0] > 1.6e9:
             return "TIME"
-        return {k: [blank_tree(v, blank_text) for v in vs]
-                for k, vs in value.items()}
+        return {k: blank_tree(vs, blank_text) for k, vs in value.items()}
     if isinstance(value, list):
         return [blank_tree(v, blank_text) for v in value]
     if isinstance(value, str):
@@ -95,3 +98,127 @@ def blank_tree(value, blank_text):
             return "HASH"
         return "NUMBER" if text.isdigit() and len(text) > 1 else text
     return "NUMBER" if value > 30000 else value
+
+
+# Field numbers of the kinds whose status is a matter of time (progress.py):
+# ObjectMeta, then of the status.
+_STATUS = {
+    "Deployment": {"1": "observedGeneration", "2": "replicas",
+                   "4": "availableReplicas", "5": "unavailableReplicas",
+                   "7": "readyReplicas", "9": "terminatingReplicas"},
+    "ReplicaSet": {"1": "replicas", "3": "observedGeneration",
+                   "4": "readyReplicas", "5": "availableReplicas",
+                   "7": "terminatingReplicas"},
+    "DaemonSet": {"6": "observedGeneration"},
+    "Pod": {},
+}
+
+
+def _first(message, *numbers):
+    for number in numbers:
+        if not isinstance(message, dict):
+            return None
+        message = (message.get(number) or [None])[0]
+    return message
+
+
+def _json_view(kind, item):
+    """As much of the object as progress.align looks at, and the tree."""
+    status = item.get("3", [{}])[0]
+    status = status if isinstance(status, dict) else {}
+    view = {"kind": kind, "tree": item, "metadata": {
+        "generation": _first(item, "1", "7")},
+        "spec": {"replicas": _first(item, "2", "1")},
+        "status": {name: _first(status, number) or 0
+                   for number, name in _STATUS[kind].items()}}
+    if _first(item, "1", "9") is not None:
+        view["metadata"]["deletionTimestamp"] = "TIME"
+    if kind == "Pod":
+        view["status"]["conditions"] = [
+            {"type": _first(c, "1"), "status": _first(c, "2")}
+            for c in status.get("2", []) if isinstance(c, dict)]
+    return view
+
+
+def _owners(meta):
+    """managedFields by manager: they are ordered by their times."""
+    out = {}
+    for entry in meta.get("17", []):
+        key = " ".join(str(_first(entry, n) or "") for n in ("1", "2", "8"))
+        out[volatile.blank_text(key.strip())] = entry
+    return out
+
+
+def _normal(kind, item, moving):
+    item = dict(item)
+    meta = dict(_first(item, "1") or {})
+    owners = _owners(meta)
+    if moving:
+        item.pop("3", None)
+        owners = {k: v for k, v in owners.items()
+                  if not k.endswith(" status")}
+        for number in ("9", "10", "7", "14"):
+            meta.pop(number, None)
+    meta["17"] = [owners]
+    item["1"] = [meta]
+    return blank_tree(item, volatile.blank_text)
+
+
+def _item(kind, one, other):
+    moving = False
+    if kind in _STATUS:
+        views = _json_view(kind, one), _json_view(kind, other)
+        moving = progress.align("", *views) != views
+    return volatile.differences(_normal(kind, one, moving),
+                                _normal(kind, other, moving))
+
+
+def _events(items):
+    out = []
+    for item in items:
+        about = _first(item, "2")
+        out.append((_first(item, "9"), _first(item, "3"), volatile.blank_text(
+            f"{_first(about, '1')}/{_first(about, '3')}"),
+            volatile.blank_text(str(_first(item, "4")))))
+    return progress.event_sets(out)
+
+
+def names(listed):
+    """Of a list's objects."""
+    items = (_first(listed, "object") or {}).get("2", [])
+    return [_first(item, "1", "1") for item in items
+            if isinstance(item, dict)]
+
+
+def differences(one, other, pairs):
+    """Lines that say how two trees differ, names of objects in front."""
+    kinds = [str(_first(side["type"][0], "2")) for side in (one, other)]
+    a, b = _first(one, "object"), _first(other, "object")
+    if kinds[0] != kinds[1] or not isinstance(a, dict) or not isinstance(
+            b, dict):
+        return volatile.differences(blank_tree(one, volatile.blank_text),
+                                    blank_tree(other, volatile.blank_text))
+    kind = kinds[0]
+    if not kind.endswith("List"):
+        return _item(kind, a, b)
+    lists = [side.get("2", []) for side in (a, b)]
+    if kind == "EventList":
+        return volatile.differences(*map(_events, lists))
+    named = [[{"metadata": {"namespace": _first(i, "1", "3") or "",
+                            "name": _first(i, "1", "1")}, "tree": i}
+              for i in items if isinstance(i, dict)] for items in lists]
+    found, alone, more = answers.match(named[0], named[1], pairs)
+    out = []
+    for x, y in found:
+        pairs.learn_values({
+            _first(x["tree"], "1", n): _first(y["tree"], "1", n)
+            for n in ("1", "5", "6")})
+        out += [f"{x['metadata']['name']}: {line}" for line in _item(
+            kind[:-4], x["tree"], y["tree"])]
+    out += [f"{x['metadata']['name']}: recorded | absent" for x in alone
+            if not answers.printed.UNSERVED_ROW.search(
+                x["metadata"]["name"]) and
+            _first(x["tree"], "1", "9") is None]
+    out += [f"{x['metadata']['name']}: absent | ours" for x in more
+            if _first(x["tree"], "1", "9") is None]
+    return out[:12]

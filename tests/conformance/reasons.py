@@ -10,7 +10,7 @@ RECORDED_KINDS = set()
 # A kind's plural -> pattern over "NAME COMMAND" of what is about it. Counts
 # only while the server's discovery doesn't have the kind.
 ABOUT = {
-    "statefulsets": r"\bstatefulsets?\b",
+    "statefulsets": r"\bstatefulsets?\b|^create-misc ",
     "cronjobs": r"\bcronjobs?\b",
     "componentstatuses": r"\bcomponentstatuses\b",
     "networkpolicies": r"\bnetworkpolic",
@@ -18,7 +18,8 @@ ABOUT = {
     "horizontalpodautoscalers": r"\bhorizontalpodauto|\bhpa\b|\bautoscale\b",
     "roles": r"\broles?\b",
     "rolebindings": r"\brolebindings?\b",
-    "resourcequotas": r"\bresourcequotas?\b|\bquota\b|quota-and-limits",
+    "resourcequotas": r"\bresourcequotas?\b|\bquota\b|quota-and-limits|"
+                      r"^describe-namespace ",
     "daemonsets": r"\bdaemonsets?\b",
     "jobs": r"\bjobs?\b",
     "poddisruptionbudgets": r"\bpoddisruptionbudgets?\b|\bpdb\b",
@@ -53,6 +54,13 @@ def kind_of_path(path):
     return (match[1] or match[2], match[3]) if match else None
 
 
+def is_served(served, path):
+    """False: the path of a kind that the recorded server had, and ours
+    hasn't."""
+    kind = kind_of_path(path)
+    return not kind or kind in served or kind not in RECORDED_KINDS
+
+
 GROUP_PATH = re.compile(r"GET /apis/([^/]+)(?:/v\d\w*)?$")
 
 
@@ -63,8 +71,7 @@ def is_unserved(served, name, what):
         return True
     path = re.search(r"(?:GET|POST|PUT|PATCH|DELETE|HEAD|OPTIONS) (/\S+)",
                      what)
-    kind = kind_of_path(path[1]) if path else None
-    if kind and kind not in served and kind in RECORDED_KINDS:
+    if path and not is_served(served, path[1]):
         return True
     plurals = {plural for _, plural in served}
     return any(re.search(pattern, f"{name} {what}")
@@ -85,16 +92,6 @@ RECORDING = {
     "get-raw-healthz": "names the checks of the recorded build",
     "misc_readyz_verbose.txt": "names the checks of the recorded build",
     "misc_root.txt": "lists all paths of the recorded build",
-    "request-too-large/1": "the request's body isn't in the recordings",
-    "request-too-large/2": "the request's body isn't in the recordings",
-    "request-too-large/3": "the request's body isn't in the recordings",
-    "unauthorized-and-forbidden/1": "credentials aren't in the recordings",
-    "unauthorized-and-forbidden/2": "credentials aren't in the recordings",
-    "unauthorized-and-forbidden/3": "credentials aren't in the recordings",
-    "unauthorized-and-forbidden/4": "credentials aren't in the recordings",
-    "unauthorized-and-forbidden/6": "credentials aren't in the recordings",
-    "auth-can-i-as": "credentials aren't in the recordings",
-    "get-as-forbidden": "credentials aren't in the recordings",
     "gone-expired/1": "the recorder compacted the store before it",
     "gone-expired/3": "the recorder compacted the store before it",
     "gone-expired/5": "events of the recorded cluster",
@@ -111,21 +108,21 @@ RECORDING = {
     "events-includeObject-None.json": "events of the recorded cluster",
     "events-includeObject-Object.json": "events of the recorded cluster",
 }
-# get-as-forbidden and auth-can-i-as say who asks on the command line: only
-# their recorded requests lack it.
-PRINTED_ANYWAY = {"auth-can-i-as", "get-as-forbidden"}
 
 # Name -> reason, where ours is meant to differ or is known to.
-GENERATION = ("recorded: a server-side apply of what was there already raised "
-              "the generation")
-DRAWN = "events as they came, cut by head or gathered by their times"
+EPHEMERAL = "ephemeral containers aren't there"
+NO_PREEMPTION = "no preemption: the message ends after the reasons"
 REASONS = {
-    "get-deployments-o-json": GENERATION,
-    "get-deployments-o-yaml": GENERATION,
-    "patch-no-change": "recorded: an autoscaler had changed it in between",
-    "describe-namespace": "no quotas",
-    "create-misc": "holds kinds that aren't served",
-    "get-events": DRAWN, "events": DRAWN, "get-events-o-wide": DRAWN,
+    "debug-ephemeral": EPHEMERAL,
+    "describe-pod-unschedulable": NO_PREEMPTION,
+    "delete-options/10": NO_PREEMPTION,
+    "patch-no-change": "recorded: a rollout was on its way, so that the "
+                       "object wasn't the same before and after",
+    "bad-continue/6": "the token holds a recorded revision, at which ours had "
+                      "other objects",
+    "impersonation-and-misc/7": "lists what the recorded session had left",
+    "deployment-scale-as-table.json":
+        "no Deployments are made for the Tables: controllers would act on them",
     "immutable-field/19":
         "recorded: with a diff of the server's own structs behind the words",
     "patch-errors/10":
@@ -134,24 +131,21 @@ REASONS = {
     "api.legacy.pb": "the plain lists of groups come in JSON only",
     "apis.legacy.pb": "the plain lists of groups come in JSON only",
     "pods-v1beta1.json": "Tables are v1 only",
-    "quota-and-limits/4": "no quotas",
-    "quota-and-limits/5": "no quotas",
     "missing-required-field/5":
         "recorded: an address is allocated before the name is missed",
 }
 
 # (pattern over the differing lines, reason), where no name above has one.
 PATTERNS = [
-    (r"kubernetes  IPv4|kubernetes  198\.51",
-     "this server listens on loopback, which isn't an endpoint"),
-    (r"last-change-trigger-time",
-     "recorded after a change that no pod made, which takes it away"),
-    (r"metadata\.generation: .*\n?.*observedGeneration|\.generation: \d",
-     GENERATION),
-    (r"NewReplicaSetAvailable.*MinimumReplicas",
-     "a Deployment's conditions come in another order"),
-    (r"RegisteredNode|ScalingReplicaSet|SuccessfulCreate", DRAWN),
-    (r"ephemeral", "ephemeral containers aren't there"),
+    (r"ephemeral", EPHEMERAL),
+    (r"didn't match Po|Preemption is not helpful", NO_PREEMPTION),
+    (r"annotations: absent \| .*deprecated.daemonset.template.generation",
+     "recorded: a Table's DaemonSet is without this annotation"),
+    (r"x-kubernetes-unions", "unions are hints that no client reads"),
+    (r"selector.x-kubernetes-patch-strategy: \"replace\"",
+     "replace is what a patch does without the word"),
+    (r"properties.data.\$ref: .*RawExtension",
+     "raw JSON is said to be an object, which it is"),
     (r"PodAttachOptions|ServiceProxyOptions|NodeProxyOptions",
      "sub-resources that aren't served"),
 ]

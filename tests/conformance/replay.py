@@ -9,14 +9,20 @@ two answers are compared, and each request is rewritten by the pairs.
 import json
 import re
 import tempfile
+import threading
 import time
 
+import answers
 import cluster
 import kubectl
+import printed
+import progress
 import protobuf_tree
+import reasons
 import recordings
 import steps
 import volatile
+from answers import Pairs
 
 # Headers that clients act on.
 HEADERS = ("content-type", "warning", "retry-after", "cache-control", "allow",
@@ -24,115 +30,11 @@ HEADERS = ("content-type", "warning", "retry-after", "cache-control", "allow",
 # Not sent again: they belong to the recorded connection.
 DROPPED = {"host", "content-length", "connection", "accept-encoding",
            "transfer-encoding", "authorization"}
-PAIRED = ("uid", "resourceVersion", "name", "clusterIP", "continue",
-          "pod-template-hash")
-WATCH_SECONDS = 1.5
-
-
-class Pairs:
-    """Recorded value -> ours, learnt from answers."""
-
-    def __init__(self):
-        self.known = {}
-        self.pattern = None
-        self.etags = {}
-
-    def learn(self, recorded, ours):
-        if isinstance(recorded, dict) and isinstance(ours, dict):
-            for key in recorded.keys() & ours.keys():
-                one, other = recorded[key], ours[key]
-                if key in PAIRED and isinstance(one, str) and \
-                        isinstance(other, str) and len(one) > 2:
-                    if one != other and (key != "name" or volatile.blank_text(
-                            one) == volatile.blank_text(other)):
-                        self.known[one] = other
-                        self.pattern = None
-                else:
-                    self.learn(one, other)
-        elif isinstance(recorded, list) and isinstance(ours, list):
-            for one, other in zip(recorded, ours):
-                self.learn(one, other)
-
-    def rewrite(self, text):
-        if not self.known:
-            return text
-        if self.pattern is None:
-            self.pattern = re.compile(
-                r"(?<![\w.])(" + "|".join(re.escape(k) for k in sorted(
-                    self.known, key=len, reverse=True)) + r")(?![\w.])")
-        return self.pattern.sub(lambda m: self.known[m[1]], text)
-
-
-def parse(body, content_type, watch=False):
-    """("json", value), ("events", [values]), ("protobuf", tree),
-    ("text", str)"""
-    if body.startswith(protobuf_tree.MAGIC):
-        try:
-            return "protobuf", protobuf_tree.tree(body)
-        except ValueError:
-            return "text", body.hex()
-    text = body.decode(errors="replace")
-    if "json" in content_type:
-        try:
-            if not watch:
-                return "json", json.loads(text)
-        except ValueError:
-            pass
-        try:
-            return "events", [json.loads(line) for line in text.splitlines()
-                              if line]
-        except ValueError:
-            pass
-    return "text", text
-
-
-def _sorted_items(value):
-    """Lists by name: drawn names are in another order."""
-    if isinstance(value, dict):
-        for key in ("items", "rows"):
-            if isinstance(value.get(key), list):
-                value = dict(value)
-                value[key] = sorted(value[key], key=lambda v: json.dumps(
-                    v, sort_keys=True))
-    return value
-
-
-def _table_cells(value):
-    if isinstance(value, dict) and value.get("kind") == "Table":
-        for row in value.get("rows") or []:
-            row["cells"] = [volatile.blank_text(c) if isinstance(c, str)
-                            else c for c in row.get("cells", [])]
-    return value
-
-
-def compare_body(recorded, ours):
-    kind, one = recorded
-    other_kind, other = ours
-    if kind != other_kind:
-        return [f"body: {kind} | {other_kind} {str(other)[:80]}"]
-    if kind == "json":
-        return volatile.differences(
-            _sorted_items(_table_cells(volatile.blank(one))),
-            _sorted_items(_table_cells(volatile.blank(other))))
-    if kind == "protobuf":
-        return volatile.differences(
-            protobuf_tree.blank_tree(one, volatile.blank_text),
-            protobuf_tree.blank_tree(other, volatile.blank_text))
-    if kind == "events":
-        # How many events a change takes is a matter of timing; which types
-        # arrive isn't, nor what an event looks like.
-        def types(events):
-            return sorted({event.get("type") for event in events})
-        if types(one) != types(other):
-            return [f"event types: {types(one)} | {types(other)}"]
-        return []
-    one, other = volatile.blank_text(one), volatile.blank_text(other)
-    return [] if one == other else [f"body: {one[:120]!r} | {other[:120]!r}"]
 
 
 def send(api, exchange, pairs):
     headers = {key: value for key, value in exchange.request_headers.items()
-               if key not in DROPPED}
+               if key not in DROPPED or value == _BAD.get(key)}
     path = pairs.rewrite(exchange.path)
     if "if-none-match" in headers:
         for etag, ours in pairs.etags.items():
@@ -140,7 +42,7 @@ def send(api, exchange, pairs):
                 etag, ours)
     if exchange.pieces or "watch=" in path:
         events = exchange.body.count(b"\n")
-        return api.watch(path, headers, WATCH_SECONDS,
+        return api.watch(path, headers, exchange.seconds,
                          lambda body: body.count(b"\n") >= events)
     body = exchange.request_body
     if body and not body.startswith(protobuf_tree.MAGIC):
@@ -195,6 +97,8 @@ def hold(api, exchange, pairs, served=None, tables=False):
         status, headers, body = send(api, exchange, pairs)
     except (OSError, cluster.http.client.HTTPException) as error:
         return [f"no answer: {error!r}"]
+    if progress.gone_already(exchange, status):
+        return []
     out = []
     if status != exchange.status:
         out.append(f"status: {exchange.status} | {status}")
@@ -204,10 +108,10 @@ def hold(api, exchange, pairs, served=None, tables=False):
             out.append(f"{name}: {one!r} | {other!r}")
     watch = "watch=" in exchange.path and "stream" not in str(
         exchange.headers.get("content-type"))
-    recorded = parse(exchange.body, exchange.headers.get("content-type", ""),
-                     watch and exchange.status == 200)
-    ours = parse(body, headers.get("content-type", ""),
-                 watch and status == 200)
+    recorded = answers.parse(exchange.body, exchange.headers.get("content-type", ""),
+                             watch and exchange.status == 200)
+    ours = answers.parse(body, headers.get("content-type", ""),
+                         watch and status == 200)
     if recorded[0] == ours[0]:
         pairs.learn(recorded[1], ours[1])
     if exchange.method == "HEAD":
@@ -224,7 +128,25 @@ def hold(api, exchange, pairs, served=None, tables=False):
         pairs.etags[etag.strip('"')] = ours_etag.strip('"')
     elif etag:
         out.append(f"etag: {etag} | absent")
-    return out + compare_body(recorded, ours)
+    return out + answers.body(recorded, ours, pairs, exchange.path)
+
+
+# Whose request it was, where the recordings leave that out: without
+# credentials, with bad ones, or as a user who has no rights.
+_ANONYMOUS, _VIEWER = {}, {"impersonate-user": "viewer"}
+_BAD = {"authorization": "Bearer bad"}
+CREDENTIALS = {f"unauthorized-and-forbidden/{number}": who
+               for number, who in ((1, _ANONYMOUS), (2, _BAD), (3, _VIEWER),
+                                   (4, _VIEWER), (6, _ANONYMOUS))}
+
+
+def server_for(controller, name, exchange):
+    """As whom, and by which address, a case's request is sent."""
+    who = CREDENTIALS.get(name)
+    if who is None:
+        return controller.api
+    exchange.request_headers.update(who)
+    return controller.api if who is _VIEWER else controller.tls_api
 
 
 def hold_soon(api, exchange, pairs):
@@ -240,11 +162,41 @@ def hold_soon(api, exchange, pairs):
 
 
 def _discovery(path):
-    return re.match(r"/(api|apis|openapi/v[23])(\?|/?$)", path) or \
-        re.match(r"/openapi/", path)
+    return re.match(r"/(api|apis|api/v1|apis/[^/]+/v\w+|openapi/.*)(\?|/?$)",
+                    path)
 
 
-def replay_commands(options, results):
+def learn_pods_of_nodes(api, exchange, pairs):
+    """Which pods are on a node is drawn: those that a list of a node's pods
+    names stand for others of ours, wherever they are."""
+    if "spec.nodeName" not in exchange.path:
+        return
+    kind, listed = answers.parse(exchange.body,
+                                 exchange.headers.get("content-type", ""))
+    recorded = protobuf_tree.names(listed) if kind == "protobuf" else [
+        answers._name(i).split("/")[-1] for i in listed.get("items") or []]
+    free = {item["metadata"]["name"] for item in api.items("/api/v1/pods")
+            if "deletionTimestamp" not in item["metadata"]}
+    known = {name: pairs.known.get(name, name) for name in recorded}
+    free -= set(known.values())
+    for name in recorded:
+        if api.json("GET", "/api/v1/namespaces/default/pods/" + known[name]):
+            continue
+        for other in sorted(free):
+            if volatile.blank_text(other) == volatile.blank_text(name):
+                pairs.learn_values({name: other})
+                free.remove(other)
+                break
+
+
+def _run_all(shell, lines):
+    for line in lines:
+        shell.run(line)
+
+
+def replay_commands(options, results, version):
+    """kubectl-VERSION/: one controller, the commands in their order."""
+    folder = options.recordings / f"kubectl-{version}"
     with tempfile.TemporaryDirectory() as temp:
         controller = cluster.Controller(options.controller, temp)
         nodes = cluster.NodeScript(controller.port)
@@ -252,28 +204,42 @@ def replay_commands(options, results):
         shell = kubectl.Kubectl(options.recordings / "manifests",
                                 controller.kubeconfig, temp, options.kubectl)
         try:
-            for command in recordings.commands(
-                    options.recordings / "kubectl-1.32"):
+            for command in recordings.commands(folder):
                 if not any(word in command.line for word in steps.UNSETTLED):
                     cluster.settle(controller.api, 4)
                 lines = []
                 exchanges = command.exchanges()
                 if not exchanges:
                     continue  # only what it printed was recorded
-                for line in steps.BEFORE.get(command.name, []):
+                for line in steps.before(version, command.name):
                     shell.run(line)
-                for _, line in steps.DURING.get(command.name, []):
-                    shell.run(line)  # a watch of past changes is the same
+                during = [line for _, line in steps.DURING.get(command.name,
+                                                               [])]
                 for exchange in exchanges:
                     if exchange.status == 101:
                         continue  # an upgraded stream
                     if _discovery(exchange.path):
                         continue  # held by the parts discovery and openapi
+                    if len(exchanges) > 1 and not reasons.is_served(
+                            results.served, exchange.path):
+                        continue  # one kind of several
+                    if printed.UNSERVED_ROW.search(
+                            exchange.path.split("/pods/")[-1].split("/")[0]):
+                        continue  # a pod of such a kind
+                    if user := re.search(r"--as=(\S+)", command.line):
+                        # Left out of the recordings with the credentials.
+                        exchange.request_headers["impersonate-user"] = user[1]
+                    if during and "watch=" in exchange.path:
+                        exchange.seconds = 5
+                        threading.Thread(target=_run_all,
+                                         args=(shell, during)).start()
+                        during = []
+                    learn_pods_of_nodes(controller.api, exchange, pairs)
                     found = hold(controller.api, exchange, pairs)
                     if found:
                         lines.append(f"{exchange.method} {exchange.path}")
                         lines += ["  " + line for line in found]
-                results.add("replay", command.name, command.line, lines)
+                results.add(f"replay-{version}", command.name, command.line, lines)
         finally:
             nodes.close()
             controller.close()
@@ -294,7 +260,11 @@ def replay_cases(options, results):
                 for exchange in exchanges:
                     _namespace(controller.api, exchange.path, made)
                 for number, exchange in enumerate(exchanges, 1):
-                    found = hold_soon(controller.api, exchange, pairs)
+                    if exchange.method == "GET" and "pods" in exchange.path:
+                        cluster.settle(controller.api, 3)
+                    found = hold_soon(server_for(
+                        controller, f"{name}/{number}", exchange), exchange,
+                        pairs)
                     results.add("errors", f"{name}/{number}",
                                 f"{exchange.method} {exchange.path}"
                                 + (f" ({exchange.note})" if exchange.note
@@ -317,6 +287,7 @@ def _rows_in_both(recorded, ours):
     objects themselves: those were made by another client."""
     def cut(table, names):
         rows = [{"cells": row["cells"],
+                 "conditions": row.get("conditions"),
                  "object": row["object"] and {
                      "kind": row["object"].get("kind"),
                      "fields": sorted(set(row["object"]) - {"status"})}}
@@ -392,13 +363,3 @@ def _create_table_objects(options, api):
                          "application/merge-patch+json")
     for path in leaving:
         api.json("DELETE", path)
-
-
-def run(options, parts, results):
-    if "replay" in parts:
-        replay_commands(options, results)
-    if "errors" in parts and (options.recordings / "errors").exists():
-        replay_cases(options, results)
-    for part in ("tables", "discovery"):
-        if part in parts and (options.recordings / part).exists():
-            replay_index(options, results, part)

@@ -5,7 +5,7 @@ import collections
 import re
 import sys
 
-from reasons import PRINTED_ANYWAY, RECORDING, is_unserved, reason_of
+from reasons import RECORDING, is_unserved, reason_of
 
 ALIKE, DIFFERS, KIND, RECORDED = ("alike", "differs", "kind not served",
                                   "about the recorded machine")
@@ -20,8 +20,7 @@ class Results:
         verdict, reason = ALIKE, ""
         if lines:
             verdict, reason = DIFFERS, reason_of(name, lines)
-            if name in RECORDING and not (
-                    part == "kubectl" and name in PRINTED_ANYWAY):
+            if name in RECORDING:
                 verdict, reason = RECORDED, RECORDING[name]
             elif is_unserved(self.served, name, what):
                 verdict = KIND

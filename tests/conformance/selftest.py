@@ -6,7 +6,7 @@ import unittest
 
 import printed
 import protobuf_tree
-import replay
+import answers
 import volatile
 from recordings import Printed
 
@@ -62,7 +62,7 @@ class JsonTest(unittest.TestCase):
                 volatile.blank(one), volatile.blank(other))), count, other)
 
     def test_later_requests_hold_our_values(self):
-        pairs = replay.Pairs()
+        pairs = answers.Pairs()
         pairs.learn({"metadata": {"uid": "11-22", "resourceVersion": "31868",
                                   "name": "web-7cf86f795f-6q74l"}},
                     {"metadata": {"uid": "33-44", "resourceVersion": "91",
@@ -72,7 +72,84 @@ class JsonTest(unittest.TestCase):
             "/pods/web-5b5d648845-ccccc?resourceVersion=91")
 
 
+def _deployment(name, ready, **spec):
+    return {"kind": "Deployment", "metadata": {
+        "name": name, "namespace": "d", "generation": 1},
+        "spec": {"replicas": 2, **spec},
+        "status": {"observedGeneration": 1, "replicas": 2,
+                   "readyReplicas": ready, "availableReplicas": ready}}
+
+
+def _differ(one, other, path="/x"):
+    return answers.body(("json", one), ("json", other), answers.Pairs(), path)
+
+
+class AnswersTest(unittest.TestCase):
+    def test_on_its_way(self):
+        settled, moving = _deployment("w", 2), _deployment("w", 1)
+        self.assertFalse(_differ(moving, settled))
+        self.assertFalse(_differ(settled, moving))
+        # The spec counts all the while, and so does a settled status.
+        self.assertTrue(_differ(moving, _deployment("w", 2, paused=True)))
+        self.assertTrue(_differ(settled, dict(settled, status=dict(
+            settled["status"], collisionCount=1))))
+
+    def test_lists(self):
+        def names(*items):
+            return {"kind": "DeploymentList", "items": list(items)}
+        web = _deployment("web-7cf86f795f", 2)
+        twin = _deployment("web-5b5d648845", 2)
+        other = _deployment("web-65687f64bc", 2, paused=True)
+        self.assertFalse(_differ(names(web, other), names(
+            dict(other, metadata=dict(other["metadata"],
+                                      name="web-579d8d4b6d")), twin)))
+        self.assertTrue(_differ(names(web, other), names(twin, twin)))
+        self.assertTrue(_differ(names(web), names()))
+        self.assertTrue(_differ(names(), names(web)))
+
+    def test_events(self):
+        def events(*texts):
+            return {"kind": "EventList", "items": [
+                {"type": "Normal", "reason": "Scaled", "message": text,
+                 "involvedObject": {"kind": "Deployment", "name": "w"}}
+                for text in texts]}
+        path = "/api/v1/events?limit=5"
+        self.assertFalse(_differ(events("from 1 to 2", "from 2 to 3"),
+                                 events("from 1 to 3"), path))
+        self.assertTrue(_differ(events("from 1 to 2"), events("to 2"), path))
+        self.assertTrue(_differ(events("from 1 to 2"), events(), path))
+
+    def test_managers_and_conditions_in_any_order(self):
+        def of(managers, types):
+            return {"metadata": {"managedFields": [
+                {"manager": m, "operation": "Update"} for m in managers]},
+                "status": {"conditions": [{"type": t} for t in types]}}
+        one = of(["a", "kube-apiserver.new"], ["X", "Y"])
+        self.assertFalse(_differ(one, of(["kube-apiserver", "a"],
+                                         ["Y", "X"])))
+        self.assertTrue(_differ(one, of(["a"], ["X", "Y"])))
+        self.assertTrue(_differ(one, of(["a", "kube-apiserver"], ["X"])))
+
+
 class ProtobufTest(unittest.TestCase):
+    def test_differences(self):
+        def tree(kind, *items):
+            return {"type": [{"1": ["v1"], "2": [kind]}],
+                    "object": [{"1": [{}], "2": list(items)}]}
+
+        def item(name, value):
+            return {"1": [{"1": [name], "5": ["uid"]}], "2": [value]}
+        one = tree("ConfigMapList", item("a", 1), item("b", 2))
+        self.assertFalse(protobuf_tree.differences(
+            one, tree("ConfigMapList", item("b", 2), item("a", 1)),
+            answers.Pairs()))
+        for other in (tree("ConfigMapList", item("a", 1), item("b", 3)),
+                      tree("ConfigMapList", item("a", 1)),
+                      tree("SecretList", item("a", 1), item("b", 2))):
+            self.assertTrue(protobuf_tree.differences(one, other,
+                                                      answers.Pairs()))
+
+
     def test_tree(self):
         # Unknown {1: TypeMeta {1: "v1"}, 2: {1: {1: "n"}, 2: 7}}
         body = b"k8s\0\x0a\x04\x0a\x02v1\x12\x07\x0a\x03\x0a\x01n\x10\x07"

@@ -16,7 +16,9 @@ def _deployment(name):
 # Command's name -> shell commands before it.
 BEFORE = {
     "apply-server-side-conflict": ["kubectl scale deployment ssa --replicas=3"],
-    "logs-pod-not-scheduled": [f"echo '{UNBOUND}' | kubectl create -f -"],
+    # What it is told counts three nodes that are ready.
+    "logs-pod-not-scheduled": ["kubectl uncordon node-2",
+                               f"echo '{UNBOUND}' | kubectl apply -f -"],
     "delete-deployment-foreground": [_deployment("d1"), _deployment("d2"),
                                      _deployment("d3")],
     # Ran here as well, before it was recorded once more.
@@ -28,7 +30,25 @@ BEFORE = {
     "create-unknown-field-warn": [
         "kubectl delete deploy,svc,pod,cm --all --wait=false --now"],
     "describe-service": ["kubectl apply -f web.yaml"],
+    "patch-service-type": ["kubectl apply -f web.yaml"],
+    "delete-pod-force": ["kubectl create -f pod.yaml"],
 }
+
+# Where kubectl 1.36's session was another: its last commands weren't recorded
+# once more, and the cases of errors/ had run before it.
+BEFORE_1_36 = {
+    "create-unknown-field-warn": [],
+    "describe-service": [],
+    "get-namespaces": ["kubectl create namespace err"],
+}
+
+
+def before(version, name):
+    """The shell commands before this one."""
+    if version == "1.36" and name in BEFORE_1_36:
+        return BEFORE_1_36[name]
+    return BEFORE.get(name, [])
+
 
 # Command's name -> [(seconds after it began, shell command)].
 DURING = {

@@ -45,9 +45,12 @@ FIELDS = {
     "pod-template-hash": "hash of the Go server's own print of a template",
     "controller-revision-hash": "the same",
     "topology.kubernetes.io/zone": "follows the node drawn",
+    "zone": "follows the node drawn",
     "gitCommit": "the build", "gitVersion": "the build", "buildDate": "the build",
     "goVersion": "the build", "compiler": "the build",
     "serverAddressByClientCIDRs": "where the server listens",
+    "timeAdded": "the time of the run",
+    "ca.crt": "this cluster's own certificate",
 }
 
 # Values that are blanked only when they look like what the server draws:
@@ -87,6 +90,13 @@ TEXT = [
     (r"(LIVE|MERGED)-\d+/", r"\1/", "a temporary folder"),
     (r"\"\S*kubectl-edit-\d+\.yaml\"", '"EDIT.yaml"', "a temporary file"),
     (r"http://127\.0\.0\.1:\d+", "http://SERVER", "where the server listens"),
+    (r"\b198\.51\.100\.1\b", "SERVERIP", "where the server listens"),
+    (r"\bkube-apiserver\.new\b", "kube-apiserver",
+     "a manager is named by the file that runs, and the recorded one was so"),
+    (r"^(kubernetes +IPv4 +)\d+", r"\1PORT", "where the server listens"),
+    (r"SERVERIP:\d+", "SERVERIP:PORT", "where the server listens"),
+    (r"(?:PODIP:\d+,){2}PODIP:\d+(?= \+ \d+ more)", "PODIP:PORTS",
+     "ports of one address are ordered by a hash of the Go server's own print"),
     (r"(\"minor\": \"\d+)\+?(?=\")", r"\1", "the build of kubectl"),
     (r"(Client Version: )v\S+|(Server Version: )v\S+", r"\1\2VERSION",
      "the build"),
@@ -112,10 +122,20 @@ def blank(value, name=""):
                     for v in value]
         return value if value in KEPT_VALUES else "*"
     if name == "managedFields" and isinstance(value, list):
-        # By manager, so that a difference names it.
-        value = {" ".join(str(entry.get(k, "")) for k in (
-            "manager", "operation", "subresource")).strip(): entry
+        # By manager: entries are ordered by their times.
+        value = {blank_text(" ".join(str(entry.get(k, "")) for k in (
+            "manager", "operation", "subresource")).strip()): entry
             for entry in value if isinstance(entry, dict)}
+    if name == "conditions" and isinstance(value, list) and all(
+            isinstance(v, dict) and "type" in v for v in value):
+        # By type: the one that changed last is the last.
+        value = {entry["type"]: entry for entry in value}
+    if name == "values" and isinstance(value, list):
+        # A DaemonSet's pods are drawn names, each for a node of its own.
+        value = [re.sub("^node-[123]$", "NODE", v) if isinstance(v, str)
+                 else v for v in value]
+    if isinstance(value, dict) and _is_of_the_server(value):
+        value = _without_ports(value)
     if isinstance(value, dict):
         return {blank_text(k) if k.startswith(("k:", "v:")) else k:
                 blank(v, k) for k, v in value.items()}
@@ -126,6 +146,21 @@ def blank(value, name=""):
             return value
         return blank_text(value)
     return value
+
+
+def _is_of_the_server(value):
+    """The Service default/kubernetes, and what holds its endpoints."""
+    meta = value.get("metadata")
+    return isinstance(meta, dict) and meta.get("name") == "kubernetes" and (
+        "ports" in value or "subsets" in value or
+        isinstance(value.get("spec"), dict))
+
+
+def _without_ports(value):
+    """Its port is where the server listens."""
+    return json.loads(re.sub(
+        r'("(?:port|targetPort)": )(?!443\b)\d{4,5}\b', r'\1"PORT"',
+        json.dumps(value)))
 
 
 def differences(recorded, ours, path="", limit=12):

@@ -1,0 +1,91 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What of an answer is only a matter of when it was asked for.
+
+The recorder did not wait between its commands, and how fast a controller, a
+node or the garbage collector gets on isn't the API's to say. So where either
+side shows an object on its way, the parts that tell how far it was aren't
+compared; all else of it is.
+"""
+
+import copy
+import re
+
+# Kinds whose status follows their spec.
+_WORKLOADS = {"Deployment", "ReplicaSet", "DaemonSet", "Job"}
+
+
+def _counts(status):
+    return {key: value for key, value in status.items()
+            if isinstance(value, int) and key not in (
+                "observedGeneration", "collisionCount")}
+
+
+def _workload_moves(value):
+    status = value.get("status") or {}
+    wanted = (value.get("spec") or {}).get("replicas", 1)
+    if status.get("observedGeneration") != value["metadata"].get("generation"):
+        return True
+    if status.get("terminatingReplicas") or status.get("unavailableReplicas"):
+        return True
+    return any(status.get(key, 0) != wanted for key in (
+        "replicas", "readyReplicas", "availableReplicas"))
+
+
+def _kind(value, default=""):
+    kind = value.get("kind") or default
+    return kind[:-4] if kind.endswith("List") else kind
+
+
+def _moves(kind, value):
+    if kind == "Scale":
+        return (value.get("spec") or {}).get("replicas", 0) != (
+            value.get("status") or {}).get("replicas", 0)
+    if kind == "Pod":
+        status = value.get("status") or {}
+        ready = [c for c in status.get("conditions") or []
+                 if c.get("type") == "Ready" and c.get("status") == "True"]
+        return (not ready or "deletionTimestamp" in value["metadata"])
+    return kind in _WORKLOADS and _workload_moves(value)
+
+
+def _without_progress(value, deleted):
+    value = copy.deepcopy(value)
+    value.pop("status", None)
+    meta = value["metadata"]
+    meta["managedFields"] = [
+        entry for entry in meta.get("managedFields") or []
+        if entry.get("subresource") != "status"]
+    for field in ("deletionTimestamp", "deletionGracePeriodSeconds",
+                  "generation", "finalizers") if deleted else ():
+        meta.pop(field, None)
+    return value
+
+
+def align(kind, one, other):
+    """Two objects, without what differs only by the time of asking."""
+    kind = _kind(one, kind)
+    if kind != _kind(other, kind) or not all(
+            isinstance(side.get("metadata"), dict) for side in (one, other)):
+        return one, other
+    moves = _moves(kind, one), _moves(kind, other)
+    if not any(moves):
+        return one, other
+    deleted = ("deletionTimestamp" in one["metadata"]) != (
+        "deletionTimestamp" in other["metadata"])
+    return _without_progress(one, deleted), _without_progress(other, deleted)
+
+
+def gone_already(exchange, status):
+    """A wait for a deletion: ours was through with it."""
+    return (exchange.method == "GET" and exchange.status == 200 and
+            status == 404 and b"deletionTimestamp" in exchange.body)
+
+
+def event_sets(events):
+    """Which events there were; how often, and in which steps a rollout went,
+    is a matter of time, and so is which of them were put together."""
+    out = set()
+    for kind, reason, about, message in events:
+        message = message.replace("(combined from similar events): ", "")
+        out.add((kind, reason, about, re.sub(r"\b\d+\b", "N", message)))
+    return sorted(out)
