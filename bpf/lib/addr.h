@@ -37,6 +37,18 @@ static __always_inline __u32 fl_addr_is_loopback(const struct fl_addr *addr)
 	       addr->w[3] == bpf_htonl(1);
 }
 
+/* Who connects to the unspecified address means loopback, to the kernel. */
+static __always_inline struct fl_addr fl_addr_or_loopback(struct fl_addr addr)
+{
+	if (fl_likely(addr.w[3] | addr.w[0] | addr.w[1]))
+		return addr;
+	if (!addr.w[2])
+		addr.w[3] = bpf_htonl(1);
+	else if (addr.w[2] == FL_ADDR_V4_WORD)
+		addr.w[3] = bpf_htonl(0x7f000001);
+	return addr;
+}
+
 /* The wildcard of the same family: ::ffff:0.0.0.0 or ::. */
 static __always_inline struct fl_addr
 fl_addr_unspecified(const struct fl_addr *addr)

@@ -481,8 +481,12 @@ fl_ingress_flow(struct __sk_buff *ctx, struct fl_packet *pkt)
 	case FL_COUNTER_FORWARD_HIT:
 		if (pkt->masquerade)
 			ctx->mark |= fl_config.mark;
-		return fl_rewrite(ctx, pkt, FL_SIDE_DST) ?
-			       FL_COUNTER_DROP_REWRITE : verdict;
+		if (fl_likely(!fl_rewrite(ctx, pkt, FL_SIDE_DST)))
+			return verdict;
+		/* Nothing has been sent: that is no flow. */
+		if (verdict == FL_COUNTER_FORWARD_NEW)
+			fl_flow_forget(&pkt->tuple, &pkt->to, pkt->to_port);
+		return FL_COUNTER_DROP_REWRITE;
 	case FL_COUNTER_REPLY_HIT:
 		return fl_rewrite(ctx, pkt, FL_SIDE_DST) ?
 			       FL_COUNTER_DROP_REWRITE : verdict;

@@ -70,6 +70,14 @@ fl_service_find(const struct fl_addr *addr, __be16 port, __u8 proto)
 	return (struct fl_service *)bpf_map_lookup_elem(&fl_service, &key);
 }
 
+/* NodePorts' frontends are written with the unspecified address, where nobody
+ * is: who is sent there hasn't asked for them. */
+static __always_inline __u32
+fl_service_has_address(const struct fl_service *service)
+{
+	return fl_likely(!(service->flags & FL_SERVICE_NODE_PORT));
+}
+
 /* The frontend that addr:port belongs to, or null: not ours. */
 static __always_inline struct fl_service *
 fl_service_lookup(const struct fl_addr *addr, __be16 port, __u8 proto)
@@ -77,8 +85,10 @@ fl_service_lookup(const struct fl_addr *addr, __be16 port, __u8 proto)
 	struct fl_service *service = fl_service_find(addr, port, proto);
 	struct fl_addr any;
 
-	if (service || fl_likely(!fl_port_is_node_port(port)))
-		return service;
+	if (service)
+		return fl_service_has_address(service) ? service : 0;
+	if (fl_likely(!fl_port_is_node_port(port)))
+		return 0;
 	any = fl_addr_unspecified(addr);
 	service = fl_service_find(&any, port, proto);
 	if (!service || !(fl_node_addr_flags(addr) & FL_NODE_ADDR_NODE_PORT))
@@ -110,7 +120,7 @@ static __always_inline __u32 fl_service_copy(const struct fl_addr *addr,
 		*service = entry->service;
 		barrier();
 		if (fl_likely(*(volatile __u32 *)&entry->sequence == sequence))
-			return 1;
+			return fl_service_has_address(service);
 	}
 	found = fl_service_lookup(addr, port, proto);
 	if (!found)

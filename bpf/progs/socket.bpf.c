@@ -77,6 +77,25 @@ fl_socket_endpoint6(struct bpf_sock_addr *ctx)
 	return endpoint;
 }
 
+/* What a client has asked for, as the kernel understands it. */
+static __always_inline struct fl_endpoint
+fl_socket_asked4(struct bpf_sock_addr *ctx)
+{
+	struct fl_endpoint asked = fl_socket_endpoint4(ctx);
+
+	asked.addr = fl_addr_or_loopback(asked.addr);
+	return asked;
+}
+
+static __always_inline struct fl_endpoint
+fl_socket_asked6(struct bpf_sock_addr *ctx)
+{
+	struct fl_endpoint asked = fl_socket_endpoint6(ctx);
+
+	asked.addr = fl_addr_or_loopback(asked.addr);
+	return asked;
+}
+
 /* The source address isn't known yet, but who shares a network namespace
  * shares it. The first byte is that of a multicast address: no packet path
  * client can have it. */
@@ -323,7 +342,7 @@ static __always_inline int fl_socket_not_ours(void)
 SEC("cgroup/connect4")
 int fl_connect4(struct bpf_sock_addr *ctx)
 {
-	struct fl_endpoint asked = fl_socket_endpoint4(ctx);
+	struct fl_endpoint asked = fl_socket_asked4(ctx);
 	struct fl_socket_result result;
 
 	if (!fl_socket_protocol_ours(ctx))
@@ -337,7 +356,7 @@ int fl_connect4(struct bpf_sock_addr *ctx)
 SEC("cgroup/connect6")
 int fl_connect6(struct bpf_sock_addr *ctx)
 {
-	struct fl_endpoint asked = fl_socket_endpoint6(ctx);
+	struct fl_endpoint asked = fl_socket_asked6(ctx);
 	struct fl_socket_result result;
 
 	if (!fl_socket_protocol_ours(ctx))
@@ -351,7 +370,7 @@ int fl_connect6(struct bpf_sock_addr *ctx)
 SEC("cgroup/sendmsg4")
 int fl_sendmsg4(struct bpf_sock_addr *ctx)
 {
-	struct fl_endpoint asked = fl_socket_endpoint4(ctx);
+	struct fl_endpoint asked = fl_socket_asked4(ctx);
 	struct fl_socket_result result = fl_socket_sendmsg(ctx, &asked);
 
 	if (result.action == FL_SOCKET_REFUSE)
@@ -362,7 +381,7 @@ int fl_sendmsg4(struct bpf_sock_addr *ctx)
 SEC("cgroup/sendmsg6")
 int fl_sendmsg6(struct bpf_sock_addr *ctx)
 {
-	struct fl_endpoint asked = fl_socket_endpoint6(ctx);
+	struct fl_endpoint asked = fl_socket_asked6(ctx);
 	struct fl_socket_result result = fl_socket_sendmsg(ctx, &asked);
 
 	if (result.action == FL_SOCKET_REFUSE)

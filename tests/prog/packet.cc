@@ -51,16 +51,6 @@ uint16_t Checksum(const Bytes& bytes) {
   return ~sum;
 }
 
-// CRC32c, bit by bit (RFC 9260, appendix A).
-uint32_t Crc32c(const Bytes& bytes) {
-  uint32_t crc = ~0u;
-  for (uint8_t byte : bytes) {
-    crc ^= byte;
-    for (int i = 0; i < 8; i++) crc = crc >> 1 ^ (crc & 1 ? 0x82f63b78 : 0);
-  }
-  return ~crc;
-}
-
 // Of an SCTP packet, whose own field counts as zero; as the field has it.
 uint32_t SctpChecksum(Bytes packet) {
   std::fill(packet.begin() + 8, packet.begin() + 12, 0);
@@ -190,7 +180,7 @@ Bytes BuildLayer(const Sctp& sctp, const Around& around) {
   Put32(out, sctp.tag);
   Put32(out, 0);
   out.push_back(sctp.chunk);
-  out.push_back(0);
+  out.push_back(sctp.chunk_flags);
   Put16(out, 4 + around.below.size());
   Append(out, around.below);
   if (!sctp.checksum) return out;
@@ -531,6 +521,15 @@ Bytes Packet::Build(int limit) const {
 
 Packet operator/(Packet packet, const Packet& inner) {
   return std::move(packet) / Layer(Cut(inner, -1));
+}
+
+uint32_t Crc32c(const Bytes& bytes) {
+  uint32_t crc = ~0u;
+  for (uint8_t byte : bytes) {
+    crc ^= byte;
+    for (int i = 0; i < 8; i++) crc = crc >> 1 ^ (crc & 1 ? 0x82f63b78 : 0);
+  }
+  return ~crc;
 }
 
 Payload Cut(const Packet& packet, int bytes) {

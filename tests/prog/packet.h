@@ -102,6 +102,7 @@ struct Sctp {
   uint16_t dport = 80;
   uint32_t tag = 0x01020304;
   uint8_t chunk = 1;  // INIT; 0: DATA, 6: ABORT; the payload is its content
+  uint8_t chunk_flags = 0;
   bool checksum = true;  // false: 0
 };
 
@@ -154,6 +155,9 @@ Packet operator/(Packet a, A b) {
 
 // The first `bytes` bytes of a packet, as an opaque payload.
 Payload Cut(const Packet& packet, int bytes);
+
+// RFC 9260, appendix A, bit by bit.
+uint32_t Crc32c(const Bytes& bytes);
 
 // A frame in words, one line a layer, and what is wrong with it.
 struct Description {

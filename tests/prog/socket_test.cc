@@ -575,6 +575,40 @@ TEST_F(SocketWorldTest, NodePortOnLoopbackIsTheHostsAlone) {
   ASSERT_OK(world_->OpenDatapath());
 }
 
+// To the kernel the unspecified address means loopback. It isn't where the
+// NodePorts are, though their frontend is written with it.
+TEST_F(SocketWorldTest, TheUnspecifiedAddressIsLoopback) {
+  datapath::Options options = world_->options();
+  options.config.host_netns = *NetnsCookie();
+  ASSERT_OK(world_->OpenDatapath(options));
+  for (const char* loopback : {"127.0.0.1", "::1"}) {
+    SCOPED_TRACE(loopback);
+    std::vector<uint32_t> ids;
+    std::vector<Server> servers =
+        AddServers(1, Address(loopback), Protocol::kTcp, &ids);
+    const L4Address any{IpAddress::Unspecified(Address(loopback).family()),
+                        30080, Protocol::kTcp};
+    fl_service node_port = {};
+    node_port.flags = FL_SERVICE_NODE_PORT;
+    ASSERT_OK(world_->PutService(any, ids, node_port));
+    UniqueFd refused = OpenSocket(any, SocketFamily::kNative);
+    EXPECT_EQ(Connect(refused.get(), any, SocketFamily::kNative),
+              ECONNREFUSED);
+    fl_addr node;
+    memcpy(&node, Address(loopback).bytes().data(), sizeof(node));
+    ASSERT_OK(world_->maps().PutNodeAddress(
+        node, {FL_NODE_ADDR_NODE_PORT | FL_NODE_ADDR_LOCAL}));
+    UniqueFd client = OpenSocket(any, SocketFamily::kNative);
+    EXPECT_EQ(Connect(client.get(), any, SocketFamily::kNative), 0);
+    EXPECT_EQ(PeerName(client.get())->ToString(),
+              (L4Address{Address(loopback), 30080, Protocol::kTcp})
+                  .ToString());
+  }
+  EXPECT_EQ(Counters()["socket_translated"], 2u);
+  EXPECT_EQ(Counters()["not_ours"], 2u);
+  ASSERT_OK(world_->OpenDatapath());
+}
+
 // Source ranges are the packet path's business, but for this host's own
 // address, which is known when they are compiled.
 TEST_F(SocketWorldTest, SourceRangesThatHoldThisHost) {

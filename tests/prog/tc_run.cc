@@ -214,7 +214,8 @@ void TcRun::AddFrontend(const Frontend& frontend) {
   frontend_places_.push_back(fl_filter_bit(&key.addr, key.port, key.proto) %
                              FL_FRONTEND_ENTRIES);
   Set(skeleton_->maps.fl_frontend, frontend_places_.back(), copy);
-  // The address' mark, for packets without ports.
+  // The address' mark, for packets without ports. (NodePorts have none.)
+  if (frontend.flags & FL_SERVICE_NODE_PORT) return;
   key.port = 0;
   key.proto = 0;
   SetFilter(filter, key.addr, 0, 0);
@@ -340,6 +341,16 @@ int TcRun::FlowCount() const {
   absl::StatusOr<uint64_t> count = flows_.Count();
   if (!count.ok()) Die("count fl_flow");
   return static_cast<int>(*count);
+}
+
+void TcRun::ForEachFlow(
+    const std::function<void(const fl_flow_key&, const fl_flow&)>& fn) const {
+  const absl::Status walked =
+      flows_.ForEach([&](const fl_flow_key& key, const fl_flow& flow) {
+        fn(key, flow);
+        return true;
+      });
+  if (!walked.ok()) Die("walk fl_flow");
 }
 
 std::vector<fl_event> TcRun::Events() {

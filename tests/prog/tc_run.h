@@ -8,6 +8,7 @@
 #define FAIRLEAD_TESTS_PROG_TC_RUN_H_
 
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <memory>
 #include <optional>
@@ -96,6 +97,8 @@ class TcRun {
   std::optional<fl_flow> Flow(const fl_flow_key& key) const;
   void SetFlow(const fl_flow_key& key, const fl_flow& flow);
   int FlowCount() const;
+  void ForEachFlow(
+      const std::function<void(const fl_flow_key&, const fl_flow&)>& fn) const;
   int program_fd(Hook hook) const;
   ::tc* skeleton() { return skeleton_; }
   // Drop events since the last call.
