@@ -80,6 +80,14 @@ static __always_inline struct fl_addr fl_masquerade_addr(__u32 ipv6)
 	return addr;
 }
 
+/* A node without an address of a family can't be the source of its packets. */
+static __always_inline __u32 fl_has_masquerade_addr(__u32 ipv6)
+{
+	struct fl_addr own = fl_masquerade_addr(ipv6);
+
+	return own.w[0] | own.w[1] | own.w[2] | own.w[3];
+}
+
 static __always_inline __u32 fl_is_masquerade_addr(const struct fl_addr *addr,
 						   __u32 ipv6)
 {

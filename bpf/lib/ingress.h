@@ -220,6 +220,8 @@ __noinline int fl_flow_open(const struct fl_packet *pkt)
 	now = fl_now_seconds();
 	fl_flow_key_d(&key, &pkt->tuple, &pkt->to, pkt->to_port);
 	if (pkt->masquerade) {
+		if (fl_unlikely(!fl_has_masquerade_addr(pkt->ipv6)))
+			return FL_COUNTER_REJECT_NO_PORT;
 		fl_flow_touch(&key);
 		fl_flow_key_c(&key, pkt->ipv6, 0);
 		c = fl_masquerade_claim(&key, now, bpf_get_prandom_u32());

@@ -242,7 +242,24 @@ static __always_inline __u32 fl_icmp_is_error(__u32 ipv6, __u8 type)
 	return type == 3 || type == 11 || type == 12;
 }
 
-/* At the ICMP header: finds what the error is about. */
+/* Behind the ICMP header: whose packet the error is about. */
+static __always_inline enum fl_packet_kind
+fl_parse_icmp_quote(struct fl_cursor *cursor, struct fl_packet *pkt)
+{
+	enum fl_packet_kind kind;
+
+	pkt->inner_l3_off = cursor->off;
+	kind = fl_parse_ip(cursor, pkt);
+	pkt->inner_l4_off = cursor->off;
+	if (kind == FL_PACKET_TRUNCATED)
+		return kind;
+	if (kind != FL_PACKET_FLOW || !fl_has_ports(pkt->tuple.proto))
+		return FL_PACKET_OTHER;
+	return fl_parse_ports(cursor, pkt);
+}
+
+/* At the ICMP header. An error about nothing that is known is a packet to who
+ * it is addressed to, as any other, but nobody may answer it. */
 static __always_inline enum fl_packet_kind
 fl_parse_icmp_error(struct fl_cursor *cursor, struct fl_packet *pkt)
 {
@@ -255,18 +272,16 @@ fl_parse_icmp_error(struct fl_cursor *cursor, struct fl_packet *pkt)
 		return FL_PACKET_TRUNCATED;
 	if (!fl_icmp_is_error(pkt->ipv6, icmp[0]))
 		return FL_PACKET_OTHER;
-	pkt->inner_l3_off = cursor->off;
-	kind = fl_parse_ip(cursor, pkt);
-	pkt->inner_l4_off = cursor->off;
-	if (kind == FL_PACKET_TRUNCATED)
-		return kind;
-	if (kind != FL_PACKET_FLOW || !fl_has_ports(pkt->tuple.proto))
-		return FL_PACKET_OTHER;
-	if (fl_parse_ports(cursor, pkt) == FL_PACKET_TRUNCATED)
-		return FL_PACKET_TRUNCATED;
+	kind = fl_parse_icmp_quote(cursor, pkt);
 	/* An error goes to who sent what it is about, or it isn't one. */
-	if (!fl_addr_equal(&outer_dst, &pkt->tuple.src))
-		return FL_PACKET_OTHER;
+	if (kind == FL_PACKET_FLOW &&
+	    !fl_addr_equal(&outer_dst, &pkt->tuple.src))
+		kind = FL_PACKET_OTHER;
+	if (kind != FL_PACKET_FLOW) {
+		pkt->tuple.dst = outer_dst;
+		pkt->malformed = kind == FL_PACKET_OTHER;
+		return kind;
+	}
 	swap_addr = pkt->tuple.src;
 	pkt->tuple.src = pkt->tuple.dst;
 	pkt->tuple.dst = swap_addr;

@@ -13,6 +13,8 @@
 #include "bpf/lib/socket.h"
 
 #define FL_ECONNREFUSED 111
+/* A connected UDP socket's state, too. */
+#define FL_TCP_ESTABLISHED 1
 
 /* Return values of cgroup programs. */
 #define FL_CGROUP_REFUSE 0
@@ -244,6 +246,20 @@ fl_socket_known(__u64 cookie, const struct fl_endpoint *asked,
 	return choice;
 }
 
+/* Has this datagram's socket been connected, by us, to just this address? An IPv6
+ * socket with an IPv4 peer names it with every datagram, and it may be another
+ * frontend's, too: nothing is translated twice. */
+static __always_inline __u32
+fl_socket_is_connected_to(struct bpf_sock_addr *ctx, __u64 cookie,
+			  const struct fl_endpoint *asked)
+{
+	struct bpf_sock *sk = ctx->sk;
+
+	if (fl_likely(!sk || sk->state != FL_TCP_ESTABLISHED))
+		return 0;
+	return !!fl_peer_asked(cookie, asked).port;
+}
+
 static __always_inline struct fl_socket_result
 fl_socket_sendmsg(struct bpf_sock_addr *ctx, const struct fl_endpoint *asked)
 {
@@ -256,10 +272,12 @@ fl_socket_sendmsg(struct bpf_sock_addr *ctx, const struct fl_endpoint *asked)
 	if (fl_likely(!fl_service_read(&asked->addr, asked->port, asked->proto,
 				       &service)))
 		return fl_socket_stray(asked);
+	cookie = bpf_get_socket_cookie(ctx);
+	if (fl_unlikely(fl_socket_is_connected_to(ctx, cookie, asked)))
+		return fl_socket_result(FL_SOCKET_PASS, FL_COUNTER_NOT_OURS);
 	result = fl_socket_verdict(ctx, &asked->addr, &service);
 	if (result.action != FL_SOCKET_REWRITE)
 		return result;
-	cookie = bpf_get_socket_cookie(ctx);
 	choice = fl_socket_known(cookie, asked, &service);
 	if (choice.backend) {
 		fl_socket_set_backend(&result.to, choice.backend, asked->proto);
