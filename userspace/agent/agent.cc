@@ -16,6 +16,8 @@
 #include "userspace/base/status.h"
 #include "userspace/base/strings.h"
 #include "userspace/base/version.h"
+#include "userspace/datapath/flow_table.h"
+#include "userspace/datapath/masquerade.h"
 #include "userspace/kube/http_transport.h"
 
 namespace fairlead::agent {
@@ -292,6 +294,20 @@ void Agent::SetServiceRanges() {
   }
 }
 
+void Agent::EndOtherMasquerade() {
+  absl::StatusOr<uint64_t> removed = absl::OkStatus();
+  auto flows = datapath::FlowTable::Open(datapath_->layout());
+  removed = flows.ok() ? datapath::RemoveMasqueraded(&*flows, node_ips_)
+                       : flows.status();
+  if (removed.ok()) {
+    spdlog::info("msg=\"flows of the old addresses ended\" flows={}",
+                 *removed);
+  } else {
+    spdlog::error("msg=\"cannot end the flows of the old addresses\" "
+                  "error=\"{}\"", removed.status().ToString());
+  }
+}
+
 void Agent::RefreshNode() {
   SetNodePods();
   std::vector<IpAddress> node_ips = CurrentNodeIps();
@@ -305,6 +321,7 @@ void Agent::RefreshNode() {
     if (opened.ok()) {
       replaced_programs_ = *std::move(opened);
       devices_->AttachTo(replaced_programs_.get());
+      EndOtherMasquerade();
     } else {
       spdlog::error("msg=\"cannot replace the programs\" error=\"{}\"",
                     opened.status().ToString());

@@ -83,6 +83,8 @@ class Agent {
   void OpenModel();
   // Addresses or the Node changed.
   void RefreshNode();
+  // After the programs have got other masquerade addresses.
+  void EndOtherMasquerade();
   void SetNodePods();
   void SetServiceRanges();
   void OnChange();
