@@ -222,8 +222,11 @@ absl::Status Episode::SetNode(const reference::Node& node) {
   trace_.push_back(StrCat("node zone ", node.zone, " masquerade all ",
                           node.masquerade_all, " own pods known ",
                           !node.own_pods.empty(), " device has pods ",
-                          node.device_has_pods, ports, " services",
-                          ranges));
+                          node.device_has_pods, ports, " services", ranges,
+                          " masquerade ",
+                          node.masquerade.empty()
+                              ? "none"
+                              : node.masquerade.front().ToString()));
   return world_->SetNode(node);
 }
 
@@ -248,6 +251,7 @@ absl::Status Episode::Restart() {
   trace_.push_back("restart");
   changed_ = false;
   FL_RETURN_IF_ERROR(world_->Restart(state_));
+  state_.health.clear();
   flows_.StateChanged();
   return absl::OkStatus();
 }
@@ -349,6 +353,7 @@ absl::StatusOr<std::string> Episode::Compare(Direction direction,
                       world_->Run(direction, BuildFrame(wire), mark, own,
                                   wire.link != Link::kNone));
   ++tally_->packets;
+  CountRare(wire);
   for (uint32_t id : outcome->counted) ++tally_->counted[kCounterNames[id]];
   const bool ingress = direction == Direction::kIngress;
   std::string line = StrCat(ingress ? "in  " : "out ", Describe(wire),
@@ -399,6 +404,9 @@ absl::StatusOr<std::string> Episode::Travel(const Wire& wire) {
   const std::shared_ptr<reference::Flow> flow =
       flows_.IngressTook(wire.packet, *taken);
   tally_->flows += taken->opens;
+  if (taken->opens && taken->to.port == wire.packet.dst.port) {
+    ++tally_->drawn["endpoint at a service port"];
+  }
   if (taken->kind == Kind::kDrop || taken->kind == Kind::kReject) {
     return std::string();
   }
@@ -489,6 +497,8 @@ absl::StatusOr<std::string> Episode::Errors(Draw* draw) {
   draw->ChooseLink(&wire);
   if (wire.link == Link::kNone) wire.link = Link::kEthernet;
   if (draw->Chance(10)) ++wire.packet.dst.port;  // about nobody's packet
+  draw->ErrorVariety(&wire);
+  wire.packet.extended = false;
   return Travel(wire);
 }
 
@@ -545,7 +555,9 @@ absl::StatusOr<std::string> Episode::Step(uint64_t seed, int number) {
   if (what < 35) return OfKnownFlow(&draw, /*answer=*/false);
   if (what < 58) return OfKnownFlow(&draw, /*answer=*/true);
   if (what < 64) return Strangers(&draw);
-  if (what < 68) return Errors(&draw);
+  if (what < 69) return Errors(&draw);
+  if (what < 71) return Unhealthy(&draw);
+  if (what < 75) return Sockets(&draw);
   Wire wire = draw.Packet(state_);
   if (draw.Chance(6)) draw.Harm(&wire);
   if (MayBeInPieces(wire.packet) && draw.Chance(8)) {

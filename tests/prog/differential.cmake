@@ -3,7 +3,8 @@ set(reference ${PROJECT_SOURCE_DIR}/tests/reference)
 fl_library(reference SRCS ${reference}/state.cc ${reference}/policy.cc
   ${reference}/flows.cc DEPS base kube)
 fl_library(differential SRCS differential_world.cc differential_frame.cc
-  differential_draw.cc differential.cc
+  differential_draw.cc
+  differential_socket.cc differential_steps.cc differential.cc
   DEPS harness agent_parts datapath packet reference)
 fl_program(differential SRCS differential_main.cc DEPS fl_differential)
 fl_test(differential_test LABEL prog SRCS differential_test.cc

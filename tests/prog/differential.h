@@ -30,6 +30,9 @@ struct Tally {
   uint64_t packets = 0;  // runs of a program
   uint64_t states = 0;   // cluster states that packets met
   uint64_t flows = 0;
+  uint64_t calls = 0;    // of sockets
+  // Of packets: what they or their flows have that is rare.
+  std::map<std::string, uint64_t> drawn;
   std::map<std::string, uint64_t> counted;
 };
 
@@ -48,6 +51,8 @@ class Episode {
   absl::StatusOr<std::string> Step(uint64_t seed, int number);
   // A packet comes in and, if it may, goes out again.
   absl::StatusOr<std::string> Travel(const Wire& wire);
+  // A process of this node uses a socket.
+  absl::StatusOr<std::string> Call(const SocketCall& call);
   // An endpoint's packet of a flow back to the client.
   absl::StatusOr<std::string> Answer(const reference::Flow& flow, Wire wire);
 
@@ -60,6 +65,11 @@ class Episode {
   [[nodiscard]] absl::Status Publish();
   [[nodiscard]] absl::Status Age(uint32_t seconds);
   [[nodiscard]] absl::Status Restart();
+  // Until the next Recover() or Restart(). False: it has no backend that was
+  // better.
+  [[nodiscard]] absl::StatusOr<bool> Worsen(const L4Address& endpoint,
+                                            reference::Health health);
+  [[nodiscard]] absl::Status Recover();
 
   const reference::Flows& flows() const { return flows_; }
   const std::vector<std::string>& trace() const { return trace_; }
@@ -69,6 +79,9 @@ class Episode {
   absl::StatusOr<std::string> Fragments(Draw* draw, Wire wire);
   absl::StatusOr<std::string> OfKnownFlow(Draw* draw, bool answer);
   absl::StatusOr<std::string> Strangers(Draw* draw);
+  absl::StatusOr<std::string> Sockets(Draw* draw);
+  absl::StatusOr<std::string> Unhealthy(Draw* draw);
+  void CountRare(const Wire& wire);
   absl::StatusOr<std::string> Errors(Draw* draw);
   // Runs it and finds the alternative that it took.
   absl::StatusOr<std::string> Compare(

@@ -108,6 +108,50 @@ const std::vector<IpPrefix>& ServiceRanges() {
   return *ranges;
 }
 
+struct OwnAddresses {
+  std::vector<reference::Node::Address> addresses;
+  std::vector<IpAddress> masquerade;
+};
+
+// '!': takes NodePorts.
+OwnAddresses Own(std::vector<std::string_view> addresses,
+                 std::vector<std::string_view> masquerade) {
+  OwnAddresses own;
+  for (std::string_view text : addresses) {
+    const bool node_port = text.back() == '!';
+    if (node_port) text.remove_suffix(1);
+    own.addresses.push_back({*IpAddress::Parse(text), node_port});
+  }
+  own.masquerade = Addresses(std::move(masquerade));
+  return own;
+}
+
+// What the node may have: the first is DefaultNode()'s.
+const std::vector<OwnAddresses>& NodeAddresses() {
+  static const auto* all = new std::vector<OwnAddresses>{
+      Own({"203.0.113.7!", "203.0.113.8", "2001:db8:3::7!", "2001:db8:3::8"},
+          {"203.0.113.7", "2001:db8:3::7"}),
+      // A load balancer's address that is on the node, and NodePorts on its
+      // loopback.
+      Own({"203.0.113.7!", "192.0.2.201", "127.0.0.1!", "2001:db8:3::7!",
+           "2001:db8:1::201!"},
+          {"203.0.113.7", "2001:db8:3::7"}),
+      // The other ones are the only ones.
+      Own({"203.0.113.8!", "2001:db8:3::8!"},
+          {"203.0.113.8", "2001:db8:3::8"}),
+      // No IPv6.
+      Own({"203.0.113.7!", "203.0.113.8!"}, {"203.0.113.7"}),
+  };
+  return *all;
+}
+
+const std::vector<IpAddress>& EverOwn() {
+  static const auto* own = new std::vector<IpAddress>(
+      Addresses({"203.0.113.7", "203.0.113.7", "203.0.113.8",
+                 "2001:db8:3::7", "2001:db8:3::7", "2001:db8:3::8"}));
+  return *own;
+}
+
 std::string ServiceName(int number) { return StrCat("s", number); }
 
 }  // namespace
@@ -195,11 +239,13 @@ kube::EndpointSlice Draw::Slice(int service, int part) {
   slice.service_name = ServiceName(service);
   slice.family = part < 2 ? IpFamily::kIpv4 : IpFamily::kIpv6;
   if (Chance(2)) slice.family.reset();
-  const bool other_targets = Chance(30);
+  // The next port, or the Service's own: then an endpoint may be a frontend.
+  const uint32_t targets = Below(10);
   for (const kube::ServicePort& port : Ports()) {
     if (!Chance(90)) continue;
     Port target = TargetPort(port.protocol);
-    if (other_targets) ++target;
+    if (targets < 3) ++target;
+    if (targets == 9) target = port.port;
     slice.ports.push_back({port.name, port.protocol, target});
   }
   const IpFamily family = part < 2 ? IpFamily::kIpv4 : IpFamily::kIpv6;
@@ -238,13 +284,19 @@ void Draw::ChangeEndpoints(kube::EndpointSlice* slice) {
 }
 
 void Draw::ChangeNode(reference::Node* node) {
-  switch (Below(5)) {
-    case 4:
+  switch (Below(6)) {
+    case 5:
       node->service_cidrs.clear();
       for (uint32_t n = Below(4); n > 0; --n) {
         node->service_cidrs.push_back(Of(ServiceRanges()));
       }
       break;
+    case 4: {
+      const OwnAddresses& own = Of(NodeAddresses());
+      node->addresses = own.addresses;
+      node->masquerade = own.masquerade;
+      break;
+    }
     case 3:
       node->device_has_pods = Chance(60);
       node->own_pods.clear();
@@ -267,10 +319,7 @@ void Draw::ChangeNode(reference::Node* node) {
 
 L4Address Draw::Destination(const reference::State& state, Protocol protocol,
                             IpFamily family) {
-  std::vector<IpAddress> own;
-  for (const reference::Node::Address& a : state.node.addresses) {
-    if (a.address.family() == family) own.push_back(a.address);
-  }
+  const std::vector<IpAddress> own = OfFamily(EverOwn(), family);
   // Most often something that a Service has.
   std::vector<L4Address> had;
   for (const auto& [key, service] : state.services()) {
@@ -300,6 +349,38 @@ L4Address Draw::Destination(const reference::State& state, Protocol protocol,
   return out;
 }
 
+SocketCall Draw::Call(const reference::State& state) {
+  const IpFamily family = Chance(60) ? IpFamily::kIpv4 : IpFamily::kIpv6;
+  const Protocol protocol = Chance(50) ? Protocol::kTcp : Protocol::kUdp;
+  SocketCall call = {.to = Destination(state, protocol, family),
+                     .host = Chance(40),
+                     .mapped = family == IpFamily::kIpv4 && Chance(25),
+                     .connected = protocol == Protocol::kTcp || Chance(50)};
+  // An endpoint by its own address; the loopback.
+  if (Chance(8)) {
+    call.to = {Of(OfFamily(Endpoints(), family)), TargetPort(protocol),
+               protocol};
+  } else if (family == IpFamily::kIpv4 && Chance(8)) {
+    call.to.address = *IpAddress::Parse("127.0.0.1");
+  }
+  if (call.to.port == 0) call.to.port = 9;  // no system call takes 0
+  return call;
+}
+
+// Most often nobody's port; else one that a client serves on, too, one that
+// others serve on, a Service's, a NodePort, one of this node's for translated
+// sources.
+Port Draw::ClientPort(Protocol protocol) {
+  const uint32_t kind = Below(100);
+  if (kind < 1) return 0;
+  if (kind < 9) return TargetPort(protocol);
+  if (kind < 12) return static_cast<Port>(TargetPort(protocol) + 1);
+  if (kind < 16) return Of(Ports()).port;
+  if (kind < 19) return static_cast<Port>(kNodePortMin + Below(12));
+  if (kind < 21) return static_cast<Port>(61000 + Below(5));
+  return static_cast<Port>(40000 + Below(4));
+}
+
 Wire Draw::Packet(const reference::State& state) {
   const IpFamily family = Chance(60) ? IpFamily::kIpv4 : IpFamily::kIpv6;
   const Protocol protocol = Chance(45)   ? Protocol::kTcp
@@ -308,10 +389,7 @@ Wire Draw::Packet(const reference::State& state) {
   Wire wire;
   reference::Packet& p = wire.packet;
   p.src = {Of(OfFamily(Chance(35) ? Endpoints() : OtherClients(), family)),
-           static_cast<Port>(40000 + Below(4)), protocol};
-  if (Chance(1)) p.src.port = 0;
-  // A client that sends from the port that it serves on.
-  if (Chance(8)) p.src.port = TargetPort(protocol);
+           ClientPort(protocol), protocol};
   p.dst = Destination(state, protocol, family);
   p.syn = p.IsConnection();
   if (p.IsConnection() && Chance(12)) LaterFlags(&p);
@@ -339,7 +417,13 @@ void Draw::LaterFlags(reference::Packet* packet) {
 
 void Draw::Variety(Wire* wire) {
   wire->payload = static_cast<int>(Chance(80) ? Below(40) : Below(1200));
-  if (Chance(8)) wire->ip_options = static_cast<int>(1 + Below(3));
+  if (Chance(8)) {
+    if (wire->packet.src.address.is_v4()) {
+      wire->ip_options = static_cast<int>(1 + Below(3));
+    } else {
+      wire->extensions = Extensions(1 + Below(3));
+    }
+  }
   if (wire->packet.IsSctp()) {
     // As chunks are; a checksum that a device fills in is zero.
     wire->payload = wire->payload / 4 * 4;
@@ -347,7 +431,42 @@ void Draw::Variety(Wire* wire) {
   } else if (!wire->packet.IsTcp() && wire->packet.src.address.is_v4()) {
     wire->checksum = !Chance(15);
   }
+  wire->packet.extended = !wire->extensions.empty();
   ChooseLink(wire);
+}
+
+// Hop-by-hop options are the first ones or not at all (RFC 8200, 4.1).
+std::vector<Extension> Draw::Extensions(size_t count) {
+  std::vector<Extension> out;
+  for (size_t i = 0; i < count; ++i) {
+    const uint32_t kind = Below(i == 0 ? 3 : 2);
+    const uint8_t type = kind == 0 ? 43 : kind == 1 ? 60 : 0;
+    out.push_back({.type = type,
+                   .units = static_cast<uint8_t>(Chance(30) ? Below(4) : 0)});
+  }
+  return out;
+}
+
+void Draw::ErrorVariety(Wire* wire) {
+  reference::Packet& p = wire->packet;
+  const bool v4 = p.dst.address.is_v4();
+  if (Chance(60)) {
+    const std::vector<uint8_t> types =
+        v4 ? std::vector<uint8_t>{3, 11, 12} : std::vector<uint8_t>{1, 2, 3, 4};
+    wire->icmp_type = Of(types);
+    wire->icmp_code = static_cast<uint8_t>(Below(2));
+  }
+  if (!v4 && Chance(15)) wire->extensions = Extensions(1);
+  // RFC 792 wants eight bytes, and many routers send no more. (Half a checksum
+  // would be nobody's to mend.)
+  if (Chance(40)) wire->quoted = static_cast<int>(8 + 2 * Below(8));
+  if (Chance(85)) return;
+  wire->quote = static_cast<Quote>(1 + Below(3));
+  p.shape = Shape::kIcmpErrorOther;
+  if (wire->quote == Quote::kWithoutPorts) {
+    p.shape = Shape::kIcmpErrorCut;
+    wire->quoted = static_cast<int>(Below(8));
+  }
 }
 
 // The kernel takes a test's frame for Ethernet, and its 13th and 14th byte for
@@ -372,6 +491,8 @@ void Draw::Harm(Wire* wire) {
   if (wire->link == Link::kNone) wire->link = Link::kEthernet;
   reference::Packet& p = wire->packet;
   wire->ip_options = 0;
+  wire->extensions.clear();
+  p.extended = false;
   switch (Below(p.IsTcp() ? 6 : p.IsSctp() ? 5 : 4)) {
     case 0:
       p.shape = Shape::kCut;
@@ -382,6 +503,11 @@ void Draw::Harm(Wire* wire) {
       p.shape = wire->stranger >= Stranger::kArp ? Shape::kNotIp
                                                  : Shape::kOther;
       wire->payload = 40;
+      if (!p.src.address.is_v4() && Chance(20)) {
+        p.shape = Shape::kOther;
+        wire->stranger = Stranger::kHeaders;
+        wire->extensions = Extensions(kMaxExtensions + 1);
+      }
       break;
     case 2:
       p.shape = Shape::kMalformed;

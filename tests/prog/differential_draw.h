@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "tests/prog/differential_frame.h"
+#include "tests/prog/differential_socket.h"
 #include "tests/reference/state.h"
 #include "userspace/kube/objects.h"
 
@@ -43,10 +44,14 @@ class Draw {
 
   // Somebody's packet, most often a flow's first and to a frontend.
   Wire Packet(const reference::State& state);
+  // Somebody's connect() or datagram on this node.
+  SocketCall Call(const reference::State& state);
   // Flags of a packet in the middle of a connection.
   void LaterFlags(reference::Packet* packet);
   // Sizes, options, checksums; nothing that changes what becomes of it.
   void Variety(Wire* wire);
+  // Which ICMP error, and how much it quotes of what.
+  void ErrorVariety(Wire* wire);
   // A tag or two, or no link header where a frame without can be run.
   void ChooseLink(Wire* wire);
   // Something that makes it hostile.
@@ -54,6 +59,8 @@ class Draw {
 
  private:
   kube::Endpoint Endpoint(IpFamily family);
+  Port ClientPort(Protocol protocol);
+  std::vector<Extension> Extensions(size_t count);
   L4Address Destination(const reference::State& state, Protocol protocol,
                         IpFamily family);
 

@@ -22,6 +22,10 @@ bool IsFragment(const Wire& wire) {
   return wire.packet.shape == Shape::kFirstFragment ||
          wire.packet.shape == Shape::kLaterFragment;
 }
+bool IsError(Shape shape) {
+  return shape == Shape::kIcmpError || shape == Shape::kIcmpErrorCut ||
+         shape == Shape::kIcmpErrorOther;
+}
 uint8_t Number(const Wire& wire) {
   return static_cast<uint8_t>(wire.packet.src.protocol);
 }
@@ -47,9 +51,15 @@ Bytes Frame(const Wire& wire, Layers layers, int limit = -1) {
   return out;
 }
 
+int ExtensionsLength(const Wire& wire) {
+  int length = 0;
+  for (const Extension& e : wire.extensions) length += 8 + e.units * 8;
+  return length;
+}
+
 int IpHeaderLength(const Wire& wire) {
   if (IsV4(wire)) return 20 + wire.ip_options * 4;
-  return 40 + wire.ip_options * 8 + (IsFragment(wire) ? 8 : 0);
+  return 40 + ExtensionsLength(wire) + (IsFragment(wire) ? 8 : 0);
 }
 
 Layers Ipv4(const Wire& wire) {
@@ -82,7 +92,7 @@ Layers Ipv6(const Wire& wire) {
                     .dst = p.dst.address.ToString()};
   if (wire.damage == Damage::kLongerThanFrame) ip.payload_length = 1400;
   if (wire.damage == Damage::kShorterThanHeaders) {
-    ip.payload_length = static_cast<uint16_t>(wire.ip_options * 8 + 4);
+    ip.payload_length = static_cast<uint16_t>(ExtensionsLength(wire) + 4);
   }
   if (p.shape == Shape::kNotIp) ip.version = 5;
   if (p.shape == Shape::kOther && wire.stranger == Stranger::kGre) {
@@ -90,8 +100,8 @@ Layers Ipv6(const Wire& wire) {
   }
   Layers out = LinkLayers(wire);
   out.emplace_back(ip);
-  for (int i = 0; i < wire.ip_options; ++i) {
-    out.emplace_back(packet::Ext6{.type = 60});
+  for (const Extension& e : wire.extensions) {
+    out.emplace_back(packet::Ext6{.type = e.type, .units = e.units});
   }
   if (!IsFragment(wire)) return out;
   packet::Frag6 fragment = {.offset = wire.fragment_offset,
@@ -155,25 +165,47 @@ Layers Back(const Wire& wire) {
   return out;
 }
 
-// "Fragmentation needed", "packet too big".
-Bytes BuildError(const Wire& wire) {
-  Wire outer, inner;
-  outer.link = wire.link;
-  outer.packet.src.address = wire.router;
-  outer.packet.dst.address = wire.packet.dst.address;
+// What an ICMP error quotes of the packet that it is about, from the IP header.
+std::string QuoteOf(const Wire& wire) {
+  Wire inner;
   inner.packet = {.src = wire.packet.dst, .dst = wire.packet.src};
+  if (wire.quote == Quote::kOthersPacket) {
+    inner.packet.src.address = wire.router;
+  }
   inner.packet.ack = true;
   // A quote is too short to have SCTP's.
   inner.checksum = !wire.packet.IsSctp();
+  inner.extensions = wire.extensions;
+  const bool v4 = IsV4(wire);
+  Layers layers = v4 ? Ipv4(inner) : Ipv6(inner);
+  if (wire.quote == Quote::kEcho) {
+    const uint8_t echo = v4 ? 8 : 128;
+    layers.emplace_back(packet::Icmp{.type = echo});
+  } else {
+    layers.push_back(Transport(inner));
+  }
+  layers.emplace_back(packet::Payload{"quoted"});
+  Bytes quote = packet::Packet(std::move(layers)).Build(-1);
+  const int end = 14 + IpHeaderLength(inner) + wire.quoted;
+  if (wire.quoted >= 0) quote.resize(static_cast<size_t>(end));
+  return std::string(quote.begin() + 14, quote.end());
+}
+
+// "Fragmentation needed", "packet too big", unless the wire says another.
+Bytes BuildError(const Wire& wire) {
+  Wire outer;
+  outer.link = wire.link;
+  outer.packet.src.address = wire.router;
+  outer.packet.dst.address = wire.packet.dst.address;
   const bool v4 = IsV4(wire);
   Layers layers = v4 ? Ipv4(outer) : Ipv6(outer);
-  const uint8_t type = v4 ? 3 : 2, code = v4 ? 4 : 0;
-  layers.emplace_back(packet::Icmp{.type = type, .code = code, .rest = 1280});
-  Layers quoted = v4 ? Ipv4(inner) : Ipv6(inner);
-  quoted.push_back(Transport(inner));
-  quoted.emplace_back(packet::Payload{"quoted"});
-  // Without its Ethernet header.
-  layers.insert(layers.end(), quoted.begin() + 1, quoted.end());
+  const uint8_t too_big = v4 ? 3 : 2, code = v4 ? 4 : 0;
+  packet::Icmp icmp = {.type = too_big, .code = code, .rest = 1280};
+  if (wire.icmp_type != 0) {
+    icmp = {.type = wire.icmp_type, .code = wire.icmp_code, .rest = 0};
+  }
+  layers.emplace_back(icmp);
+  layers.emplace_back(packet::Payload{QuoteOf(wire)});
   return Frame(wire, std::move(layers));
 }
 
@@ -194,7 +226,7 @@ IpAddress ReadAddress(const Bytes& frame, size_t at, bool v4) {
 Bytes BuildFrame(const Wire& wire) {
   const reference::Packet& p = wire.packet;
   Layers layers;
-  if (p.shape == Shape::kIcmpError) return BuildError(wire);
+  if (IsError(p.shape)) return BuildError(wire);
   if (p.shape == Shape::kNotIp && wire.stranger == Stranger::kArp) {
     layers = LinkLayers(wire, {.type = 0x0806});
   } else {
@@ -282,7 +314,8 @@ std::string Describe(const Wire& wire) {
   constexpr const char* kShapes[] = {"",     " first-fragment",
                                      " later-fragment", " cut",
                                      " malformed", " other",
-                                     " not-IP", " icmp-error"};
+                                     " not-IP", " icmp-error",
+                                     " icmp-error-cut", " icmp-error-other"};
   std::string text = p.src.ToString() + " -> " + p.dst.ToString();
   if (p.IsConnection()) {
     text += std::string(" ") + (p.syn ? "S" : "") + (p.ack ? "A" : "") +
@@ -295,6 +328,14 @@ std::string Describe(const Wire& wire) {
   }
   if (wire.link != Link::kEthernet) {
     text += " link " + std::to_string(static_cast<int>(wire.link));
+  }
+  if (IsError(p.shape)) {
+    text += " type " + std::to_string(wire.icmp_type) + " quote " +
+            std::to_string(static_cast<int>(wire.quote)) + "/" +
+            std::to_string(wire.quoted);
+  }
+  for (const Extension& e : wire.extensions) {
+    text += " ext " + std::to_string(e.type) + "+" + std::to_string(e.units);
   }
   return text + " payload " + std::to_string(wire.payload) + " options " +
          std::to_string(wire.ip_options);

@@ -6,6 +6,7 @@
 
 #include <cstdint>
 #include <string>
+#include <vector>
 
 #include "tests/prog/packet.h"
 #include "tests/reference/flows.h"
@@ -22,8 +23,21 @@ enum class Damage {
   kShorterThanHeaders,  // kMalformed
 };
 
-// kOther: what is in the IP packet (the first two), kNotIp: or instead of it.
-enum class Stranger { kEcho, kGre, kArp, kVersion };
+// kOther: what is in the IP packet (the first two, and the last one, which has
+// too many extension headers), kNotIp: or instead of it.
+enum class Stranger { kEcho, kGre, kArp, kVersion, kHeaders };
+
+// Of an ICMP error. kAsIs: kIcmpError; the rest says why it is about nothing
+// that is known.
+enum class Quote { kAsIs, kWithoutPorts, kEcho, kOthersPacket };
+
+// An IPv6 extension header: hop-by-hop (0), routing (43), destination (60).
+struct Extension {
+  uint8_t type = 60;
+  uint8_t units = 0;  // of 8 bytes, beyond the first
+};
+// More of them than are walked make a packet nobody's.
+inline constexpr size_t kMaxExtensions = 6;
 
 // What is before the IP header. Of several tags the outermost one is in the
 // packet's metadata, not in the frame.
@@ -34,12 +48,17 @@ struct Wire {
   Damage damage = Damage::kNone;
   Stranger stranger = Stranger::kEcho;
   int payload = 12;      // bytes
-  int ip_options = 0;    // words; IPv6: that many extension headers
+  int ip_options = 0;    // words; IPv4
+  std::vector<Extension> extensions;  // IPv6
   bool checksum = true;  // false: UDP over IPv4 without one; SCTP
   Link link = Link::kEthernet;
   uint16_t fragment_offset = 0;  // bytes
   bool more_fragments = false;
-  IpAddress router;  // kIcmpError: whose
+  // ICMP errors:
+  IpAddress router;  // whose
+  uint8_t icmp_type = 0, icmp_code = 0;  // 0: "packet too big"
+  Quote quote = Quote::kAsIs;
+  int quoted = -1;  // bytes of the transport header and on; -1: all
 };
 
 packet::Bytes BuildFrame(const Wire& wire);
@@ -51,7 +70,7 @@ std::string FrameDiff(const packet::Bytes& expected,
                       const packet::Bytes& actual);
 
 // The transport addresses of a frame that BuildFrame() made, or a program of
-// that one. `ip_options` as in the Wire; later fragments have no ports.
+// that one. Headers are as in the Wire; later fragments have no ports.
 struct FrameAddresses {
   L4Address src;
   L4Address dst;

@@ -25,7 +25,9 @@ constexpr char kUsage[] =
     "Usage: differential [--seconds N] [--minutes N] [--seed S] [--one]\n"
     "                    [--pods address|node|device]\n"
     "                    [--flaw masquerade|terminating|source-range|reply|\n"
-    "                            hints|affinity|fragment|sctp]\n"
+    "                            hints|affinity|fragment|sctp|ranges|\n"
+    "                            health|stray-error|extensions|\n"
+    "                            node-address|decline]\n"
     "Compares the loaded programs with the reference on random cluster states\n"
     "and packets. --one runs the episode of --seed alone, again and again\n"
     "until it differs. Exits with 1 at a difference.\n";
@@ -33,7 +35,9 @@ constexpr char kUsage[] =
 bool ParseFlaw(const char* name, reference::Flaw* flaw) {
   constexpr const char* kNames[] = {"none", "masquerade", "terminating",
                                     "source-range", "reply", "hints",
-                                    "affinity", "fragment", "sctp"};
+                                    "affinity", "fragment", "sctp", "ranges",
+                                    "health", "stray-error", "extensions",
+                                    "node-address", "decline"};
   for (int i = 0; i < static_cast<int>(std::size(kNames)); ++i) {
     if (strcmp(name, kNames[i]) == 0) {
       *flaw = static_cast<reference::Flaw>(i);
@@ -85,9 +89,13 @@ int Print(const Tally& tally, double seconds) {
          static_cast<unsigned long long>(tally.flows), seconds,
          static_cast<double>(tally.packets) / seconds,
          static_cast<double>(tally.states) / seconds);
-  for (const auto& [name, count] : tally.counted) {
-    printf("  %-20s %llu\n", name.c_str(),
-           static_cast<unsigned long long>(count));
+  printf("%llu calls of sockets\n",
+         static_cast<unsigned long long>(tally.calls));
+  for (const auto* numbers : {&tally.counted, &tally.drawn}) {
+    for (const auto& [name, count] : *numbers) {
+      printf("  %-26s %llu\n", name.c_str(),
+             static_cast<unsigned long long>(count));
+    }
   }
   return 0;
 }

@@ -19,6 +19,7 @@ IpAddress Ip(std::string_view text) { return *IpAddress::Parse(text); }
 
 constexpr char kEndpoint[] = "10.1.2.2";
 constexpr char kOutside[] = "192.0.2.10";
+constexpr char kVipA[] = "198.51.100.1", kVipB[] = "198.51.100.2";
 
 // An episode told step by step. Remembers the first difference.
 class Story {
@@ -99,6 +100,26 @@ class Story {
     Note(episode_.Travel(wire));
   }
 
+  // A router says to `to` that something about `quote` is wrong.
+  void StrayError(const std::string& to, Quote quote) {
+    Wire wire;
+    // As an answer to what is quoted: from a Service that has this port.
+    wire.packet.src = {Ip(kVipA), 80, Protocol::kUdp};
+    wire.packet.dst = {Ip(to), 40000, Protocol::kUdp};
+    wire.packet.shape = quote == Quote::kWithoutPorts
+                            ? reference::Packet::Shape::kIcmpErrorCut
+                            : reference::Packet::Shape::kIcmpErrorOther;
+    wire.quote = quote;
+    if (quote == Quote::kWithoutPorts) wire.quoted = 4;
+    wire.router = Ip("192.0.2.254");
+    Note(episode_.Travel(wire));
+  }
+  void Call(const SocketCall& call) { Note(episode_.Call(call)); }
+  void SetNode(const reference::Node& node) {
+    Note(episode_.SetNode(node));
+    Publish();
+  }
+
   const std::string& difference() const { return difference_; }
 
  private:
@@ -125,7 +146,6 @@ class Story {
 };
 
 constexpr Protocol kTcp = Protocol::kTcp, kUdp = Protocol::kUdp;
-constexpr char kVipA[] = "198.51.100.1", kVipB[] = "198.51.100.2";
 
 struct Row {
   const char* name;
@@ -331,6 +351,75 @@ void AnErrorAboutTheAnswerOfAHairpin(Story* story) {
   story->ErrorAboutAnswer(0);
 }
 
+// An ICMP error was taken for what it quotes, if that has no ports, ends before
+// them or isn't the addressee's: one to a pod was dropped, or answered with an
+// error, and one to a Service passed.
+void AnErrorAboutAnEchoToAServiceIsAnswered(Story* story) {
+  story->TwoServices(kUdp);
+  story->StrayError("10.1.1.9", Quote::kEcho);
+}
+void AnErrorAboutOthersPacketsToAServiceIsPassed(Story* story) {
+  story->TwoServices(kUdp);
+  story->StrayError(kVipB, Quote::kOthersPacket);
+}
+void AShortErrorAboutAServiceIsDropped(Story* story) {
+  story->TwoServices(kUdp);
+  story->StrayError("10.1.1.9", Quote::kWithoutPorts);
+  story->StrayError(kVipB, Quote::kWithoutPorts);
+}
+
+reference::Node OtherNode() {
+  reference::Node node = DefaultNode();
+  node.addresses = {{Ip("203.0.113.8"), true}};
+  node.masquerade = {Ip("203.0.113.8")};
+  return node;
+}
+
+// Their answers would come to an address where nobody knows them, and their
+// source ports be given to others.
+void MasqueradedFlowsOutliveTheirAddress(Story* story) {
+  story->TwoServices(kTcp);
+  const reference::Node node = DefaultNode();
+  const Port ports = node.source_port_max - node.source_port_min + 1;
+  for (Port i = 0; i < ports; ++i) {
+    story->Send(kOutside, 40000 + i, kVipA, 80, kTcp);
+    story->Answer(i, "SA");
+  }
+  story->SetNode(OtherNode());
+  for (Port i = 0; i < ports; ++i) {
+    story->Send(kOutside, 40000 + i, kVipA, 80, kTcp, "A");
+    story->Send(kOutside, 41000 + i, kVipA, 80, kTcp);
+  }
+}
+
+// The source became "::".
+void MasqueradesWithoutAnAddress(Story* story) {
+  kube::Service service = Story::Service("a", kTcp);
+  service.cluster_ips = {Ip("2001:db8:2::1")};
+  kube::EndpointSlice slice = Story::Slice("a", kTcp, {"2001:db8:10:2::2"});
+  slice.family = IpFamily::kIpv6;
+  story->episode().PutService(service);
+  story->episode().PutSlice(slice);
+  story->SetNode(OtherNode());
+  story->Send("2001:db8:1::10", 40000, "2001:db8:2::1", 80, kTcp);
+}
+
+// An IPv6 socket that is connected to an IPv4 frontend names its endpoint with
+// each datagram, and that may be a frontend, too.
+void AMappedSocketsDatagramsAreTranslatedTwice(Story* story) {
+  kube::Service service = Story::Service("a", kUdp);
+  kube::EndpointSlice slice = Story::Slice("a", kUdp, {"203.0.113.7"});
+  slice.ports[0].port = 80;
+  story->episode().PutService(service);
+  story->episode().PutSlice(slice);
+  kube::Service other = Story::Service("b", kUdp);
+  other.external_ips = {Ip("203.0.113.7")};
+  story->episode().PutService(other);
+  story->episode().PutSlice(Story::Slice("b", kUdp, {}));
+  story->Publish();
+  story->Call({.to = {Ip(kVipA), 80, kUdp}, .mapped = true});
+}
+
 #define FL_ROW(name) Row{#name, name}
 const Row kRows[] = {
     FL_ROW(RestartMovesAContestedNodePort),
@@ -349,6 +438,12 @@ const Row kRows[] = {
     FL_ROW(PodsAreEachOthersTcpEndpoints),
     FL_ROW(APodAndANodeAreEachOthersEndpoints),
     FL_ROW(AnErrorAboutTheAnswerOfAHairpin),
+    FL_ROW(AnErrorAboutAnEchoToAServiceIsAnswered),
+    FL_ROW(AnErrorAboutOthersPacketsToAServiceIsPassed),
+    FL_ROW(AShortErrorAboutAServiceIsDropped),
+    FL_ROW(MasqueradedFlowsOutliveTheirAddress),
+    FL_ROW(MasqueradesWithoutAnAddress),
+    FL_ROW(AMappedSocketsDatagramsAreTranslatedTwice),
 };
 #undef FL_ROW
 

@@ -16,6 +16,8 @@
 #include "userspace/base/status.h"
 #include "userspace/base/strings.h"
 #include "userspace/datapath/datapath.h"
+#include "userspace/datapath/masquerade.h"
+#include "userspace/reconcile/plan.h"
 
 namespace fairlead::differential {
 namespace {
@@ -60,6 +62,11 @@ model::NodeConfig ToNodeConfig(const reference::Node& node) {
   config.detects_pods =
       node.detection != reference::Detection::kByAddress || !node.pods.empty();
   return config;
+}
+
+datapath::MapSizes Sizes() {
+  return {.services = 1024, .slots = 4096, .backends = 1024, .flows = 4096,
+          .sockets = 1024, .affinities = 16384, .source_ranges = 1024};
 }
 
 absl::Status Empty(int fd, std::string_view name) {
@@ -129,14 +136,16 @@ reference::Node DefaultNode() {
 }
 
 World& SharedWorld() {
-  static auto* world = [] {
-    auto made = World::Create(DefaultNode());
-    if (!made.ok()) {
-      fprintf(stderr, "%s\n", made.status().ToString().c_str());
-      abort();
-    }
-    return made->release();
-  }();
+  static World* world = nullptr;
+  if (world != nullptr) return *world;
+  auto made = World::Create(DefaultNode());
+  if (!made.ok()) {
+    fprintf(stderr, "%s\n", made.status().ToString().c_str());
+    abort();
+  }
+  world = made->release();
+  // Its cgroup would stay.
+  atexit([] { delete world; });
   return *world;
 }
 
@@ -147,13 +156,10 @@ absl::StatusOr<std::unique_ptr<World>> World::Create(
   datapath::PinLayout layout(bpffs.path() + "/fairlead");
   FL_RETURN_IF_ERROR(layout.CreateDirectories());
   std::unique_ptr<World> world(new World(std::move(bpffs), layout, node));
-  FL_ASSIGN_OR_RETURN(
-      world->programs_,
-      datapath::Programs::Load(layout, ToConfig(node),
-                               {.services = 1024, .slots = 4096,
-                                .backends = 1024, .flows = 4096,
-                                .sockets = 1024, .affinities = 16384,
-                                .source_ranges = 1024}));
+  FL_ASSIGN_OR_RETURN(world->sockets_, SocketBed::Create());
+  FL_RETURN_IF_ERROR(world->Masquerade(node.masquerade));
+  FL_RETURN_IF_ERROR(world->sockets_->Attach(
+      layout, *world->programs_[node.masquerade]));
   FL_RETURN_IF_ERROR(world->OpenMaps());
   FL_ASSIGN_OR_RETURN(world->udp_, datapath::UdpState::Open(layout));
   FL_RETURN_IF_ERROR(world->Reset(node));
@@ -163,7 +169,30 @@ absl::StatusOr<std::unique_ptr<World>> World::Create(
 World::~World() {
   reconciler_.reset();
   maps_.reset();
-  programs_.reset();
+  programs_.clear();
+}
+
+// Loaded when they are first asked for, which takes a second or two.
+absl::Status World::Masquerade(const std::vector<IpAddress>& addresses) {
+  std::unique_ptr<datapath::Programs>& programs = programs_[addresses];
+  if (!programs) {
+    reference::Node node = node_;
+    node.masquerade = addresses;
+    fl_config config = ToConfig(node);
+    config.host_netns = sockets_->host_netns();
+    FL_ASSIGN_OR_RETURN(programs,
+                        datapath::Programs::Load(layout_, config, Sizes()));
+  }
+  const char* names[2][2] = {{"fl_tc_ingress_l3", "fl_tc_ingress"},
+                             {"fl_tc_egress_l3", "fl_tc_egress"}};
+  for (int hook = 0; hook < 2; ++hook) {
+    for (int link = 0; link < 2; ++link) {
+      FL_ASSIGN_OR_RETURN(program_fd_[hook][link],
+                          programs->Fd(names[hook][link]));
+    }
+  }
+  masquerade_ = addresses;
+  return absl::OkStatus();
 }
 
 absl::Status World::OpenMaps() {
@@ -186,14 +215,6 @@ absl::Status World::OpenMaps() {
     FL_ASSIGN_OR_RETURN(const uint32_t entries, open(names[i], &fd));
     FL_ASSIGN_OR_RETURN(filters_[i], datapath::MmapArray<uint64_t>::Map(
                                          names[i], fd.get(), entries, true));
-  }
-  const char* programs[2][2] = {{"fl_tc_ingress_l3", "fl_tc_ingress"},
-                                {"fl_tc_egress_l3", "fl_tc_egress"}};
-  for (int hook = 0; hook < 2; ++hook) {
-    for (int link = 0; link < 2; ++link) {
-      FL_ASSIGN_OR_RETURN(program_fd_[hook][link],
-                          programs_->Fd(programs[hook][link]));
-    }
   }
   return absl::OkStatus();
 }
@@ -222,6 +243,9 @@ absl::Status World::Reset(const reference::Node& node) {
     for (uint32_t i = 0; i < filter.size(); ++i) filter[i] = 0;
   }
   aged_ = 0;
+  worsened_.clear();
+  FL_RETURN_IF_ERROR(sockets_->Enter());
+  FL_RETURN_IF_ERROR(Masquerade(node.masquerade));
   FL_RETURN_IF_ERROR(WriteNodeFacts(node));
   FL_ASSIGN_OR_RETURN(counters_, ReadCounters());
   return StartProcess(ToNodeConfig(node));
@@ -245,10 +269,11 @@ absl::Status World::CleanUpUdp(const std::vector<std::string>& services) {
   auto serves = [this](const L4Address& frontend, const L4Address& endpoint) {
     return agent::UdpServing::Serves(serving_.table(), frontend, endpoint);
   };
-  return udp_->RemoveFlows(serves, node_.masquerade).status();
+  return udp_->RemoveFlows(serves, masquerade_).status();
 }
 
 absl::Status World::Restart(const reference::State& objects) {
+  worsened_.clear();  // it is the new process' to find them
   FL_RETURN_IF_ERROR(StartProcess(cluster_->node()));
   for (const auto& [key, service] : objects.services()) {
     cluster_->PutService(service);
@@ -280,7 +305,40 @@ absl::Status World::WriteNodeFacts(const reference::Node& node) {
 
 absl::Status World::SetNode(const reference::Node& node) {
   cluster_->SetNode(ToNodeConfig(node));
+  if (node.masquerade != masquerade_) {
+    FL_RETURN_IF_ERROR(Masquerade(node.masquerade));
+    FL_RETURN_IF_ERROR(
+        datapath::RemoveMasqueraded(&flows_, masquerade_).status());
+  }
   return WriteNodeFacts(node);
+}
+
+absl::StatusOr<bool> World::Worsen(const L4Address& backend,
+                                   fl_backend_state state) {
+  const fl_service_key key = reconcile::ToServiceKey(backend);
+  std::vector<uint32_t> ids;
+  FL_RETURN_IF_ERROR(
+      maps_->ForEachBackend([&](uint32_t id, const fl_backend& entry) {
+        if (entry.state == FL_BACKEND_FREE || entry.state >= state ||
+            entry.port != key.port || entry.proto != key.proto ||
+            memcmp(&entry.addr, &key.addr, sizeof(key.addr)) != 0) {
+          return;
+        }
+        ids.push_back(id);
+        worsened_.try_emplace(id, entry.state);
+      }));
+  for (uint32_t id : ids) {
+    FL_RETURN_IF_ERROR(maps_->SetBackendState(id, state));
+  }
+  return !ids.empty();
+}
+
+absl::Status World::Recover() {
+  for (const auto& [id, state] : worsened_) {
+    FL_RETURN_IF_ERROR(maps_->SetBackendState(id, state));
+  }
+  worsened_.clear();
+  return absl::OkStatus();
 }
 
 absl::StatusOr<std::array<uint64_t, FL_COUNTER_MAX>> World::ReadCounters() {
@@ -326,14 +384,24 @@ absl::StatusOr<Outcome> World::Run(Direction direction,
   outcome.frame.resize(options.data_size_out);
   outcome.action = static_cast<int>(options.retval);
   outcome.mark = out.mark;
+  FL_ASSIGN_OR_RETURN(outcome.counted, Counted());
+  return outcome;
+}
+
+absl::StatusOr<std::vector<uint32_t>> World::Counted() {
+  std::vector<uint32_t> counted;
   FL_ASSIGN_OR_RETURN(const auto counters, ReadCounters());
   for (uint32_t id = 0; id < FL_COUNTER_MAX; ++id) {
     for (uint64_t i = counters_[id]; i < counters[id]; ++i) {
-      outcome.counted.push_back(id);
+      counted.push_back(id);
     }
   }
   counters_ = counters;
-  return outcome;
+  return counted;
+}
+
+absl::StatusOr<SocketOutcome> World::Try(const SocketCall& call) {
+  return sockets_->Try(call, [this] { return Counted(); });
 }
 
 absl::StatusOr<bool> World::Age(uint32_t seconds) {

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // The product, whole, as the differential test drives it: API objects through
 // model::Cluster and reconcile::Reconciler into pinned kernel maps, and frames
-// through the loaded programs (BPF_PROG_RUN). Attached to nothing.
+// through the loaded programs (BPF_PROG_RUN), which are attached to no device;
+// sockets are real ones (SocketBed).
 //
 // Threads: the test's main thread. What is pinned goes with the object.
 #ifndef FAIRLEAD_TESTS_PROG_DIFFERENTIAL_WORLD_H_
@@ -9,6 +10,7 @@
 
 #include <array>
 #include <cstdint>
+#include <map>
 #include <memory>
 #include <string>
 #include <vector>
@@ -17,6 +19,7 @@
 #include "absl/status/statusor.h"
 #include "bpf/abi/types.h"
 #include "tests/harness/scopes.h"
+#include "tests/prog/differential_socket.h"
 #include "tests/prog/packet.h"
 #include "tests/reference/state.h"
 #include "userspace/agent/udp_serving.h"
@@ -69,8 +72,15 @@ class World {
   [[nodiscard]] absl::Status Apply();
   // The agent's process is replaced; flows stay.
   [[nodiscard]] absl::Status Restart(const reference::State& objects);
-  // The node's addresses, zone and so on are now these.
+  // The node's addresses, zone and so on are now these; with other masquerade
+  // addresses, other programs go on with the same maps.
   [[nodiscard]] absl::Status SetNode(const reference::Node& node);
+  // Stores the state of the backend, as the reconciler does before all that
+  // follows from a change. False: there is none that was better before.
+  [[nodiscard]] absl::StatusOr<bool> Worsen(const L4Address& backend,
+                                            fl_backend_state state);
+  // They are what they were before the first Worsen().
+  [[nodiscard]] absl::Status Recover();
 
   // `own`, at egress: it did not come in through a device. `link_header`: of a
   // device that has one.
@@ -78,6 +88,8 @@ class World {
                                             const packet::Bytes& frame,
                                             uint32_t mark, bool own = false,
                                             bool link_header = true);
+  // What a process of this host, or of a pod, gets of a call.
+  [[nodiscard]] absl::StatusOr<SocketOutcome> Try(const SocketCall& call);
   // As if so much time had passed: times in the kernel's tables are set back,
   // the reconciler's clock goes on. False (and nothing done) if this machine
   // has not been up for so long.
@@ -93,13 +105,21 @@ class World {
   absl::Status CleanUpUdp(const std::vector<std::string>& services);
   absl::Status StartProcess(model::NodeConfig node);
   absl::StatusOr<std::array<uint64_t, FL_COUNTER_MAX>> ReadCounters();
+  // What has been counted since the last call.
+  absl::StatusOr<std::vector<uint32_t>> Counted();
+  absl::Status Masquerade(const std::vector<IpAddress>& addresses);
+  absl::Status WriteNodeFacts(const reference::Node& node);
 
   harness::BpffsScope bpffs_;
   datapath::PinLayout layout_;
   reference::Node node_;
-  std::unique_ptr<datapath::Programs> programs_;
+  std::unique_ptr<SocketBed> sockets_;
+  // By masquerade addresses; those of `masquerade_` run.
+  std::map<std::vector<IpAddress>, std::unique_ptr<datapath::Programs>>
+      programs_;
+  std::vector<IpAddress> masquerade_;
   std::unique_ptr<datapath::KernelMaps> maps_;
-  absl::Status WriteNodeFacts(const reference::Node& node);
+  std::map<uint32_t, uint8_t> worsened_;  // backend id -> state before
 
   UniqueFd counter_fd_, affinity_fd_, node_fd_, device_fd_;
   datapath::FlowTable flows_;

@@ -32,7 +32,8 @@ void Append(const Alternatives& more, Alternatives* out) {
 }
 
 bool HasNoPorts(Shape shape) {
-  return shape == Shape::kLaterFragment || shape == Shape::kCut;
+  return shape == Shape::kLaterFragment || shape == Shape::kCut ||
+         shape == Shape::kIcmpErrorCut;
 }
 
 std::string_view KindName(Kind kind) {
@@ -79,6 +80,14 @@ void Flows::StateChanged() {
                 state_->KeepersOf(port).contains(it->second.endpoint);
     it = keep ? std::next(it) : affinity_.erase(it);
   }
+  // A source that this node doesn't have can't be answered.
+  auto homeless = [this](const FlowPointer& flow) {
+    return flow->masquerade && state_->node.flaw != Flaw::kNodeAddress &&
+           flow->source.address !=
+               MasqueradeAddress(state_->node, flow->source.address.family());
+  };
+  std::erase_if(flows_, homeless);
+  std::erase_if(remains_, homeless);
   for (const FlowPointer& flow : flows_) flow->stale |= !IsServed(*flow);
   std::erase_if(flows_, [](const FlowPointer& flow) {
     return flow->stale && flow->client.protocol == Protocol::kUdp;
@@ -118,7 +127,8 @@ Flows::FlowPointer Flows::FindMasqueraded(const L4Address& endpoint,
                                           const L4Address& source) const {
   for (const FlowPointer& flow : flows_) {
     if (flow->masquerade && flow->endpoint == endpoint &&
-        flow->source == source && !flow->overtaken) {
+        flow->source == source && flow->source.port != 0 &&
+        !flow->overtaken) {
       return flow;
     }
   }
@@ -191,17 +201,37 @@ bool Flows::ServesAny(const L4Address& endpoint) const {
   return false;
 }
 
-IpAddress Flows::MasqueradeAddress(IpFamily family) const {
-  for (const IpAddress& ip : state_->node.masquerade) {
-    if (ip.family() == family) return ip;
+std::set<L4Address> Flows::Healthy(
+    const std::set<L4Address>& endpoints) const {
+  std::set<L4Address> out;
+  for (const L4Address& endpoint : endpoints) {
+    if (state_->HealthOf(endpoint) == Health::kOn) out.insert(endpoint);
   }
-  return {};
+  return out;
+}
+
+std::optional<L4Address> Flows::Remembered(
+    const ServicePortId& port, const IpAddress& client, uint32_t seconds,
+    const std::set<L4Address>& among) const {
+  auto it = affinity_.find({port, client});
+  if (seconds == 0 || it == affinity_.end() ||
+      now_ - it->second.used > seconds) {
+    return std::nullopt;
+  }
+  if (!among.contains(it->second.endpoint) &&
+      state_->node.flaw != Flaw::kAffinity) {
+    return std::nullopt;
+  }
+  return it->second.endpoint;
 }
 
 // ---- ingress ----
 
 Alternatives Flows::Ingress(const Packet& packet) const {
   if (packet.shape == Shape::kNotIp) return {Pass()};
+  if (packet.extended && state_->node.flaw == Flaw::kExtensions) {
+    return {Pass()};
+  }
   if (packet.shape == Shape::kOther) {
     const Ruling ruling = RuleOnStray(*state_, packet.dst.address);
     if (ruling.kind == Ruling::Kind::kDrop) return {Dropped(ruling.reason)};
@@ -209,6 +239,15 @@ Alternatives Flows::Ingress(const Packet& packet) const {
     return {Pass()};
   }
   if (packet.shape == Shape::kIcmpError) return IngressError(packet);
+  // RFC 1122, 3.2.2: nobody answers an error with an error.
+  if (packet.shape == Shape::kIcmpErrorOther) {
+    const Ruling ruling = RuleOnStray(*state_, packet.dst.address);
+    if (ruling.kind == Ruling::Kind::kNotOurs ||
+        state_->node.flaw == Flaw::kStrayError) {
+      return {Pass()};
+    }
+    return {Dropped(Reason::kNoService)};
+  }
   if (HasNoPorts(packet.shape)) return WithoutPorts(packet, false);
   const bool malformed = packet.shape == Shape::kMalformed;
   if (FlowPointer flow = FindMasqueraded(packet.src, packet.dst)) {
@@ -234,7 +273,8 @@ Alternatives Flows::Ingress(const Packet& packet) const {
 
 void Flows::AddRemains(const Packet& packet, Alternatives* out) const {
   for (const FlowPointer& flow : remains_) {
-    if (flow->endpoint == packet.src && flow->source == packet.dst) {
+    if (flow->endpoint == packet.src && flow->source == packet.dst &&
+        flow->source.port != 0) {
       out->push_back(
           {.kind = Kind::kReply, .to = flow->client, .flow = flow});
     }
@@ -269,13 +309,14 @@ Alternatives Flows::Continue(const Packet& packet,
     anew.push_back(known);
     return anew;
   }
+  const Health health = state_->HealthOf(flow->endpoint);
   if (!packet.IsConnection()) {
-    if (Silence(*flow) >= kUdpSilence) return anew;
+    if (Silence(*flow) >= kUdpSilence || health == Health::kOff) return anew;
     if (!flow->stale && !flow->doubtful) return {known};
     if (ServesAny(flow->endpoint)) anew.push_back(known);
     return anew;
   }
-  if (IsOver(*flow)) return anew;
+  if (IsOver(*flow) || health != Health::kOn) return anew;
   const Ruling ruling = RuleOnNewFlow(*state_, packet.src.address, packet.dst);
   if (ruling.kind == Ruling::Kind::kForward &&
       ruling.endpoints.contains(flow->endpoint) && !flow->stale &&
@@ -308,19 +349,17 @@ Alternatives Flows::Start(const Packet& packet, const Flow* instead_of) const {
   }
   if (ruling.kind == Ruling::Kind::kReject) return {Rejected(ruling.reason)};
 
+  const std::set<L4Address> healthy = Healthy(ruling.endpoints);
+  if (healthy.empty()) return {Rejected(Reason::kNoEndpoint)};
   Alternatives out;
-  if (ruling.affinity_seconds > 0) {
-    auto it = affinity_.find({ruling.port, packet.src.address});
-    if (it != affinity_.end() &&
-        now_ - it->second.used <= ruling.affinity_seconds &&
-        (ruling.endpoints.contains(it->second.endpoint) ||
-         state_->node.flaw == Flaw::kAffinity)) {
-      AddEndpoint(packet, ruling, it->second.endpoint, instead_of, &out);
-      // Unless its answers could not be told from another flow's.
-      if (out.front().kind == Kind::kForward) return out;
-    }
+  if (const auto remembered =
+          Remembered(ruling.port, packet.src.address, ruling.affinity_seconds,
+                     healthy)) {
+    AddEndpoint(packet, ruling, *remembered, instead_of, &out);
+    // Unless its answers could not be told from another flow's.
+    if (out.front().kind == Kind::kForward) return out;
   }
-  for (const L4Address& endpoint : ruling.endpoints) {
+  for (const L4Address& endpoint : healthy) {
     AddEndpoint(packet, ruling, endpoint, instead_of, &out);
   }
   const bool unsure = std::any_of(
@@ -358,6 +397,12 @@ void Flows::AddEndpoint(const Packet& packet, const Ruling& ruling,
       .opens = true,
       .affinity_seconds = ruling.affinity_seconds,
       .port = ruling.port};
+  if (forward.masquerade &&
+      MasqueradeAddress(state_->node, endpoint.address.family())
+          .is_unspecified()) {
+    out->push_back(Rejected(Reason::kNoSourcePort));
+    return;
+  }
   const int ports =
       state_->node.source_port_max - state_->node.source_port_min + 1;
   if (forward.masquerade && perhaps >= ports) {
@@ -380,8 +425,9 @@ Alternatives Flows::WithoutPorts(const Packet& packet, bool egress) const {
   // Where nobody but Services can be meant.
   if (!egress && state_->IsServiceAddress(packet.dst.address) &&
       !IsOwnAddress(state_->node, packet.dst.address)) {
-    return {Dropped(packet.shape == Shape::kCut ? Reason::kMalformed
-                                                : Reason::kFragment)};
+    return {Dropped(packet.shape == Shape::kLaterFragment
+                        ? Reason::kFragment
+                        : Reason::kMalformed)};
   }
   return {Pass()};
 }
@@ -391,7 +437,8 @@ Alternatives Flows::WithoutPorts(const Packet& packet, bool egress) const {
 Alternatives Flows::Egress(const Packet& packet, bool marked,
                            const FlowPointer& flow, bool own) const {
   if (packet.shape == Shape::kOther || packet.shape == Shape::kNotIp ||
-      packet.shape == Shape::kCut) {
+      packet.shape == Shape::kCut || packet.shape == Shape::kIcmpErrorCut ||
+      packet.shape == Shape::kIcmpErrorOther) {
     return {Pass()};
   }
   if (packet.shape == Shape::kIcmpError) return EgressError(packet, flow);
@@ -409,10 +456,7 @@ Alternatives Flows::Egress(const Packet& packet, bool marked,
     if (!flow->masquerade) {
       return {{.kind = Kind::kSource, .to = packet.src, .flow = flow}};
     }
-    L4Address source = flow->source;
-    source.address = MasqueradeAddress(packet.src.address.family());
-    source.protocol = packet.src.protocol;
-    return {{.kind = Kind::kSource, .to = source, .flow = flow}};
+    return {{.kind = Kind::kSource, .to = flow->source, .flow = flow}};
   }
   if (marked) return {Dropped(Reason::kNoFlow)};
   if (FlowPointer reply = FindReply(packet.src, packet.dst)) {
@@ -469,13 +513,44 @@ Alternatives Flows::EgressOwn(const Packet& packet) const {
   return {Pass()};
 }
 
+// ---- sockets ----
+
+namespace {
+
+// Clients of one network namespace share their affinity; nobody's address.
+IpAddress Namespace(bool host) {
+  return *IpAddress::Parse(host ? "ff00::1" : "ff00::2");
+}
+
+}  // namespace
+
+SocketRuling Flows::Socket(bool host, const L4Address& to) const {
+  SocketRuling ruling = RuleOnSocket(*state_, host, to);
+  if (ruling.kind != SocketRuling::Kind::kTranslate) return ruling;
+  ruling.endpoints = Healthy(ruling.endpoints);
+  if (ruling.endpoints.empty()) ruling.kind = SocketRuling::Kind::kRefuse;
+  if (const auto remembered = Remembered(ruling.port, Namespace(host),
+                                         ruling.affinity_seconds,
+                                         ruling.endpoints)) {
+    ruling.endpoints = {*remembered};
+  }
+  return ruling;
+}
+
+void Flows::SocketTook(bool host, const SocketRuling& ruling,
+                       const L4Address& endpoint) {
+  if (ruling.affinity_seconds == 0) return;
+  affinity_[{ruling.port, Namespace(host)}] = {endpoint, now_};
+}
+
 // ---- what was seen ----
 
 Flows::FlowPointer Flows::IngressTook(const Packet& packet,
                                       const Alternative& alternative) {
   if (HasNoPorts(packet.shape)) return alternative.flow;
   if (packet.shape == Shape::kMalformed || packet.shape == Shape::kOther ||
-      packet.shape == Shape::kNotIp || packet.shape == Shape::kIcmpError) {
+      packet.shape == Shape::kNotIp || packet.shape == Shape::kIcmpError ||
+      packet.shape == Shape::kIcmpErrorOther) {
     return nullptr;
   }
   FlowPointer flow = alternative.flow;
@@ -535,6 +610,9 @@ Flows::FlowPointer Flows::Open(const Packet& packet,
   flow->endpoint = alternative.to;
   flow->port = alternative.port;
   flow->masquerade = alternative.masquerade;
+  flow->source = {
+      MasqueradeAddress(state_->node, packet.src.address.family()), 0,
+      packet.src.protocol};
   flow->client_seen = flow->endpoint_seen = now_;
   const AffinityKey key = {alternative.port, packet.src.address};
   if (alternative.affinity_unsure) {

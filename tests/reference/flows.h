@@ -13,6 +13,8 @@
 #include <cstdint>
 #include <map>
 #include <memory>
+#include <optional>
+#include <set>
 #include <string>
 #include <tuple>
 #include <vector>
@@ -34,12 +36,18 @@ struct Packet {
     // An ICMP error; src and dst are those of an answer to the packet that it
     // is about.
     kIcmpError,
+    // One from src to dst that can't be told what it is about: its quote ends
+    // before the ports, or is of nothing that has ports, or of a packet that
+    // whom it goes to hasn't sent.
+    kIcmpErrorCut,
+    kIcmpErrorOther,
   };
   L4Address src;
   L4Address dst;
   bool syn = false, ack = false, fin = false, rst = false;
   Shape shape = Shape::kWhole;
   uint32_t fragment_id = 0;
+  bool extended = false;  // has IPv6 extension headers; changes nothing
 
   bool IsTcp() const { return src.protocol == Protocol::kTcp; }
   bool IsSctp() const { return src.protocol == Protocol::kSctp; }
@@ -56,7 +64,9 @@ struct Flow {
   L4Address endpoint;
   ServicePortId port;
   bool masquerade = false;
-  L4Address source;  // of a masqueraded one; port 0: not seen yet
+  // Of a masqueraded one: the address since it was opened, port 0 until it is
+  // seen.
+  L4Address source;
   int64_t client_seen = 0;    // seconds
   int64_t endpoint_seen = 0;
   bool client_fin = false, client_rst = false;
@@ -115,6 +125,11 @@ class Flows {
   // and did not come in.
   Alternatives Egress(const Packet& packet, bool marked,
                       const std::shared_ptr<Flow>& flow, bool own) const;
+
+  // A connect() or sendto(). Of kTranslate, one of `endpoints`.
+  SocketRuling Socket(bool host, const L4Address& to) const;
+  void SocketTook(bool host, const SocketRuling& ruling,
+                  const L4Address& endpoint);
 
   // What was seen. Returns the flow of the packet, if any.
   std::shared_ptr<Flow> IngressTook(const Packet& packet,
@@ -176,7 +191,12 @@ class Flows {
   void NoteFragment(const Packet& packet, bool egress,
                     const Alternative& alternative);
   static FragmentKey FragmentKeyOf(const Packet& packet, bool egress);
-  IpAddress MasqueradeAddress(IpFamily family) const;
+  std::set<L4Address> Healthy(const std::set<L4Address>& endpoints) const;
+  // Where affinity sends the client, if it still may.
+  std::optional<L4Address> Remembered(const ServicePortId& port,
+                                      const IpAddress& client,
+                                      uint32_t seconds,
+                                      const std::set<L4Address>& among) const;
 
   const State* state_;
   int64_t now_ = 1'000'000;

@@ -75,6 +75,28 @@ bool MayUseLoadBalancer(const State& state, const kube::Service& s,
   return !restricted || (holds_node && vip);
 }
 
+bool IsLoopback(const IpAddress& address) {
+  return IpPrefix::Parse("127.0.0.0/8")->Contains(address) ||
+         IpPrefix::Parse("::1/128")->Contains(address);
+}
+
+// A pod's address isn't known to the socket path; this host's own is the one
+// that it masquerades with.
+bool IsSurelyInRanges(const State& state, const ServicePortId& port,
+                      bool host) {
+  if (state.node.flaw == Flaw::kDecline) return true;
+  bool restricted = false;
+  const kube::Service& service = state.services().at(port.service);
+  const IpAddress own = MasqueradeAddress(state.node, port.family);
+  for (const IpPrefix& range : service.source_ranges) {
+    if (range.family() != port.family) continue;
+    if (range.bits() == 0) return true;
+    restricted = true;
+    if (host && range.Contains(own)) return true;
+  }
+  return !restricted;
+}
+
 // Section 6, without hairpins.
 bool TranslatesSource(const Node& node, FrontendKind kind,
                       bool external_local, Client client) {
@@ -110,6 +132,8 @@ bool IsNodePortAddress(const Node& node, const IpAddress& address) {
 
 std::optional<FrontendOwner> FindFrontend(const State& state,
                                           const L4Address& destination) {
+  // Where OwnerOf() has NodePorts, but nobody is.
+  if (destination.address.is_unspecified()) return std::nullopt;
   if (auto owner = state.OwnerOf(destination)) return owner;
   if (!IsNodePortAddress(state.node, destination.address)) return std::nullopt;
   return state.OwnerOf(
@@ -125,6 +149,13 @@ const kube::ServicePort& PortOf(const kube::Service& service,
 }
 
 }  // namespace
+
+IpAddress MasqueradeAddress(const Node& node, IpFamily family) {
+  for (const IpAddress& ip : node.masquerade) {
+    if (ip.family() == family) return ip;
+  }
+  return IpAddress::Unspecified(family);
+}
 
 bool DetectsPods(const Node& node) {
   return node.detection != Detection::kByAddress || !node.pods.empty();
@@ -200,38 +231,77 @@ EndpointSets SetsOf(const State& state, const ServicePortId& port) {
   return sets;
 }
 
-Ruling RuleOnNewFlow(const State& state, const IpAddress& client,
-                     const L4Address& destination,
-                     std::optional<Client> told) {
-  const std::optional<FrontendOwner> owner = FindFrontend(state, destination);
-  if (!owner) return RuleOnStray(state, destination.address);
-  const kube::Service& service = state.services().at(owner->port.service);
-  const Client kind = told.value_or(ClientKind(state.node, client));
-
+// Past the source ranges.
+Ruling RuleOnFrontend(const State& state, const FrontendOwner& owner,
+                      Client kind) {
+  const kube::Service& service = state.services().at(owner.port.service);
   Ruling ruling;
-  ruling.port = owner->port;
-  if (owner->kind == FrontendKind::kLoadBalancer &&
-      !MayUseLoadBalancer(state, service, client)) {
-    return Drop(ruling, Reason::kSourceRange);
-  }
+  ruling.port = owner.port;
   // Section 5. This cluster's own clients take the short circuit past
   // externalTrafficPolicy.
   const bool inside = kind == Client::kPod || kind == Client::kHost;
-  const bool local = owner->kind == FrontendKind::kClusterIp
+  const bool local = owner.kind == FrontendKind::kClusterIp
                          ? service.internal_local
                          : service.external_local && !inside;
-  const EndpointSets sets = SetsOf(state, owner->port);
+  const EndpointSets sets = SetsOf(state, owner.port);
   ruling.endpoints = local ? sets.local : sets.cluster;
   if (ruling.endpoints.empty()) {
     return sets.any ? Drop(ruling, Reason::kNoLocalEndpoint)
                     : Reject(ruling, Reason::kNoEndpoint);
   }
   ruling.kind = Ruling::Kind::kForward;
-  ruling.masquerade = TranslatesSource(state.node, owner->kind,
+  ruling.masquerade = TranslatesSource(state.node, owner.kind,
                                        service.external_local, kind);
   ruling.affinity_seconds =
       static_cast<uint32_t>(absl::ToInt64Seconds(service.affinity));
   return ruling;
+}
+
+Ruling RuleOnNewFlow(const State& state, const IpAddress& client,
+                     const L4Address& destination,
+                     std::optional<Client> told) {
+  const std::optional<FrontendOwner> owner = FindFrontend(state, destination);
+  if (!owner) return RuleOnStray(state, destination.address);
+  if (owner->kind == FrontendKind::kLoadBalancer &&
+      !MayUseLoadBalancer(state, state.services().at(owner->port.service),
+                          client)) {
+    Ruling ruling;
+    ruling.port = owner->port;
+    return Drop(ruling, Reason::kSourceRange);
+  }
+  return RuleOnFrontend(state, *owner,
+                        told.value_or(ClientKind(state.node, client)));
+}
+
+// docs/design/socket-path.md: what depends on an address that isn't chosen yet
+// is left to the packets.
+SocketRuling RuleOnSocket(const State& state, bool host,
+                          const L4Address& destination) {
+  using Kind = SocketRuling::Kind;
+  const std::optional<FrontendOwner> owner = FindFrontend(state, destination);
+  if (!owner) {
+    const Ruling stray = RuleOnStray(state, destination.address);
+    return {.kind = stray.kind == Ruling::Kind::kNotOurs  ? Kind::kPass
+                    : stray.kind == Ruling::Kind::kReject ? Kind::kRefuse
+                                                          : Kind::kDecline};
+  }
+  // A pod's loopback is its own.
+  if (owner->kind == FrontendKind::kNodePort && !host &&
+      IsLoopback(destination.address)) {
+    return {};
+  }
+  if (owner->kind == FrontendKind::kLoadBalancer &&
+      !IsSurelyInRanges(state, owner->port, host)) {
+    return {.kind = Kind::kDecline};
+  }
+  const Ruling ruling = RuleOnFrontend(state, *owner,
+                                       host ? Client::kHost : Client::kPod);
+  if (ruling.kind == Ruling::Kind::kDrop) return {.kind = Kind::kDecline};
+  if (ruling.kind == Ruling::Kind::kReject) return {.kind = Kind::kRefuse};
+  return {.kind = Kind::kTranslate,
+          .port = ruling.port,
+          .endpoints = ruling.endpoints,
+          .affinity_seconds = ruling.affinity_seconds};
 }
 
 }  // namespace fairlead::reference

@@ -46,6 +46,19 @@ Ruling RuleOnNewFlow(const State& state, const IpAddress& client,
                      const L4Address& destination,
                      std::optional<Client> kind = std::nullopt);
 
+// What becomes of a connect() to `destination`, or of a datagram that is sent
+// there: `host`, on this host, or in a pod.
+struct SocketRuling {
+  // kDecline: the packets will show.
+  enum class Kind { kPass, kTranslate, kRefuse, kDecline };
+  Kind kind = Kind::kPass;
+  ServicePortId port;             // kTranslate
+  std::set<L4Address> endpoints;  // kTranslate: one of these
+  uint32_t affinity_seconds = 0;
+};
+SocketRuling RuleOnSocket(const State& state, bool host,
+                          const L4Address& destination);
+
 // For what has no ports at all, and is addressed to `destination`.
 Ruling RuleOnStray(const State& state, const IpAddress& destination);
 
@@ -54,6 +67,10 @@ bool IsMasqueraded(const State& state, const Ruling& ruling,
                    const IpAddress& client, const IpAddress& endpoint);
 
 bool IsOwnAddress(const Node& node, const IpAddress& address);
+
+// What translated sources become; unspecified: the node has no address of that
+// family.
+IpAddress MasqueradeAddress(const Node& node, IpFamily family);
 
 // The two sets of endpoints of a service port on this node, each empty if the
 // port doesn't use it.

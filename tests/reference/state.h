@@ -32,7 +32,15 @@ enum class Flaw {
   kFragment,     // later fragments are nobody's
   kSctp,         // SCTP without a flow is answered
   kRanges,       // one range of ClusterIPs counts
+  kHealth,       // what is unhealthy gets new flows
+  kStrayError,   // ICMP errors about nothing that is known are passed
+  kExtensions,   // IPv6 packets with extension headers are nobody's
+  kNodeAddress,  // masqueraded flows outlive their address
+  kDecline,      // the socket path looks at no source ranges
 };
+
+// What is known of an endpoint beside its conditions, and before they change.
+enum class Health { kOn, kDrain, kOff };
 
 // How it is told that a client is a pod of the cluster's.
 enum class Detection {
@@ -94,6 +102,15 @@ struct Candidate {
 class State {
  public:
   Node node;
+  // Of those that aren't kOn: at most 7, as more in a row may not be stepped
+  // over (docs/semantics.md, limits).
+  std::map<L4Address, Health> health;
+
+  Health HealthOf(const L4Address& endpoint) const {
+    auto it = health.find(endpoint);
+    return it == health.end() || node.flaw == Flaw::kHealth ? Health::kOn
+                                                            : it->second;
+  }
 
   void PutService(const kube::Service& service);
   void DeleteService(const std::string& key);
