@@ -3,8 +3,9 @@
 
 Counts each GoogleTest case (from test-results/*.json) and each ctest that is
 not a GoogleTest binary (from ctest.xml). What failed at first and passed when
-it ran again (again.xml) counts as passed, and is named. Exits 1 when anything
-failed, when nothing ran, or, with CI=true, when anything was skipped.
+it ran again (again.xml) counts as passed, and is named. What tests have left in
+coverage/*.txt is printed first. Exits 1 when anything failed, when nothing ran,
+or, with CI=true, when anything was skipped.
 """
 
 import json
@@ -40,6 +41,8 @@ def passes(path):
 def main(folders):
     passed = failed = skipped = 0
     for folder in map(pathlib.Path, folders):
+        for table in sorted((folder / "coverage").glob("*.txt")):
+            print(f"-- {table}\n{table.read_text()}")
         again = passes(folder / "again.xml")
         for test, ok in passes(folder / "ctest.xml").items():
             name = test.split(".", 1)[-1]

@@ -16,6 +16,7 @@
 #include <sstream>
 #include <utility>
 
+#include "absl/strings/ascii.h"
 #include "absl/strings/str_join.h"
 #include "tests/netns/socket_address.h"
 #include "userspace/base/status.h"
@@ -47,8 +48,22 @@ std::string BothFamilies(int number, Way way) {
                      VipText(number, way, IpFamily::kIpv6)});
 }
 
+// `more`: further fields of each port.
+std::string PortList(const ServiceSpec& spec, Port port,
+                     const std::string& more) {
+  std::vector<std::string> protocols = {"TCP", "UDP"};
+  if (spec.sctp) protocols.push_back("SCTP");
+  std::vector<std::string> ports;
+  for (const std::string& protocol : protocols) {
+    ports.push_back(StrCat(R"({"name":)",
+                           Quoted(absl::AsciiStrToLower(protocol)),
+                           R"(,"protocol":)", Quoted(protocol),
+                           R"(,"port":)", port, more, "}"));
+  }
+  return StrCat("[", absl::StrJoin(ports, ","), "]");
+}
+
 std::string ServiceBody(const ServiceSpec& spec) {
-  const int node_port = kFirstNodePort + spec.number;
   std::string affinity;
   if (spec.affinity_seconds > 0) {
     affinity = StrCat(R"("sessionAffinity":"ClientIP",)"
@@ -65,11 +80,10 @@ std::string ServiceBody(const ServiceSpec& spec) {
       R"(,"externalTrafficPolicy":)",
       Quoted(spec.external_local ? "Local" : "Cluster"), ",", affinity,
       R"("loadBalancerSourceRanges":)", QuotedList(spec.source_ranges),
-      R"(,"ports":[{"name":"tcp","protocol":"TCP","port":)", kServicePort,
-      R"(,"nodePort":)", node_port,
-      R"(},{"name":"udp","protocol":"UDP","port":)", kServicePort,
-      R"(,"nodePort":)", node_port,
-      R"(}]},"status":{"loadBalancer":{"ingress":[{"ip":)",
+      R"(,"ports":)",
+      PortList(spec, kServicePort,
+               StrCat(R"(,"nodePort":)", kFirstNodePort + spec.number)),
+      R"(},"status":{"loadBalancer":{"ingress":[{"ip":)",
       Quoted(VipText(spec.number, Way::kLoadBalancer, IpFamily::kIpv4)),
       R"(},{"ip":)",
       Quoted(VipText(spec.number, Way::kLoadBalancer, IpFamily::kIpv6)),
@@ -101,10 +115,8 @@ std::string SliceBody(const Topology& net, const ServiceSpec& spec,
     endpoints.push_back(EndpointBody(net, word, family));
   }
   return StrCat(R"("addressType":)", Quoted(std::string(IpFamilyName(family))),
-                R"(,"ports":[{"name":"tcp","protocol":"TCP","port":)",
-                EndpointServer::kPort,
-                R"(},{"name":"udp","protocol":"UDP","port":)",
-                EndpointServer::kPort, R"(}],"endpoints":[)",
+                R"(,"ports":)", PortList(spec, EndpointServer::kPort, ""),
+                R"(,"endpoints":[)",
                 absl::StrJoin(endpoints, ","), "]");
 }
 
@@ -246,6 +258,11 @@ absl::Status ServiceBed::LaunchAgent(const std::vector<std::string>& flags) {
   }, absl::Seconds(30));
   if (!healthy) return absl::DeadlineExceededError("agent: " + Log());
   return absl::OkStatus();
+}
+
+void ServiceBed::PutNode() {
+  api_->Put("nodes", "node1", "",
+            R"("spec":{"podCIDRs":["10.244.1.0/24","fd44:1::/32"]})");
 }
 
 void ServiceBed::Put(const ServiceSpec& spec) {

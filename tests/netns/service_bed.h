@@ -25,10 +25,12 @@
 
 namespace fairlead::harness {
 
-// A Service with a port for TCP and one for UDP, of both families, reachable
-// in all four ways. `number` (1..250) gives all its addresses.
+// A Service with a port for TCP and one for UDP (and one for SCTP), of both
+// families, reachable in all four ways. `number` (1..250) gives all its
+// addresses.
 struct ServiceSpec {
   int number = 1;
+  bool sctp = false;
   bool internal_local = false;
   bool external_local = false;
   // Names of stations: "l1", "r1". Marked "l1:terminating" (still serving),
@@ -75,6 +77,8 @@ class ServiceBed {
     return {"--cluster-cidr", "10.244.0.0/16,fd44::/16"};
   }
 
+  // node1's Node, with the ranges of its pods.
+  void PutNode();
   void Put(const ServiceSpec& spec);
   // Puts and waits until the agent has taken note.
   [[nodiscard]] absl::Status Apply(const std::vector<ServiceSpec>& specs);
