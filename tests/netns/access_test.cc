@@ -87,22 +87,43 @@ class NodePortAddresses : public ServiceTest {
     ASSERT_OK(bed_->StartAgent(flags));
   }
 
-  // The name of who answers on this address of node1; the host itself refuses
-  // where the NodePort doesn't answer.
+  // Who answers on this address of node1 (of the pod itself, if it is a
+  // loopback address): the endpoint, or the host itself refuses where the
+  // NodePort doesn't answer.
   static void Check(const From& from, const std::string& address,
                     bool answers) {
+    const auto wanted =
+        std::map<std::string, int>{{answers ? "l1" : "refused", 3}};
     for (Protocol protocol : kProtocols) {
-      L4Address to = FrontendOf(kNumber, Way::kNodePort, IpFamily::kIpv4,
-                                protocol);
-      to.address = *IpAddress::Parse(address);
-      const auto wanted =
-          std::map<std::string, int>{{answers ? "l1" : "refused", 3}};
-      EXPECT_EQ(AskFrom(from, to, 3), wanted)
-          << from.ToString() << " -> " << to.ToString();
+      for (bool connected : {true, false}) {
+        if (protocol == Protocol::kTcp && !connected) continue;
+        Attempt attempt{.to = FrontendOf(kNumber, Way::kNodePort,
+                                         IpFamily::kIpv4, protocol),
+                        .connected = connected};
+        attempt.to.address = *IpAddress::Parse(address);
+        EXPECT_EQ(AskFrom(from, attempt, 3), wanted)
+            << from.ToString() << " -> " << attempt.to.ToString()
+            << (connected ? "" : " without connect()");
+      }
     }
   }
   static void CheckAll(const std::string& address, bool answers) {
     for (const From& from : kFroms) Check(from, address, answers);
+  }
+  // `host`: of node1. A pod's loopback is its own, and so is what is not in the
+  // agent's cgroup.
+  static void CheckLoopback(bool host) {
+    for (const char* address : {"127.0.0.1", "::1"}) {
+      Check({"node1", true}, address, host);
+      Check({"node1", false}, address, false);
+      Check({"a", true}, address, false);
+      Check({"a", false}, address, false);
+    }
+    // To the kernel these are loopback, too.
+    for (const char* address : {"0.0.0.0", "::"}) {
+      Check({"a", true}, address, false);
+      if (!host) Check({"node1", true}, address, false);
+    }
   }
 };
 
@@ -112,8 +133,7 @@ TEST_F(NodePortAddresses, OnlyThePrimaryOneByDefault) {
   CheckAll("fd31:1::2", true);
   CheckAll(Topology::kSecondV4, false);
   CheckAll(Topology::kSecondV6, false);
-  Check({"node1", true}, "127.0.0.1", false);
-  Check({"node1", true}, "::1", false);
+  CheckLoopback(false);
 }
 
 TEST_F(NodePortAddresses, AListOfRanges) {
@@ -122,8 +142,31 @@ TEST_F(NodePortAddresses, AListOfRanges) {
   CheckAll(Topology::kSecondV4, true);
   CheckAll("fd31:1::2", true);
   CheckAll(Topology::kSecondV6, true);
-  Check({"node1", true}, "127.0.0.1", false);
-  Check({"node1", true}, "::1", false);
+  CheckLoopback(false);
+}
+
+// For the processes of the host itself, through their sockets; nobody else
+// gains or loses anything.
+TEST_F(NodePortAddresses, Localhost) {
+  ASSERT_NO_FATAL_FAILURE(Start("localhost"));
+  CheckLoopback(true);
+  CheckAll("172.31.1.2", false);
+  CheckAll("fd31:1::2", false);
+  ASSERT_NO_FATAL_FAILURE(Start("primary,localhost"));
+  CheckLoopback(true);
+  CheckAll("172.31.1.2", true);
+  CheckAll("fd31:1::2", true);
+  CheckAll(Topology::kSecondV4, false);
+  CheckAll(Topology::kSecondV6, false);
+}
+
+TEST_F(NodePortAddresses, All) {
+  ASSERT_NO_FATAL_FAILURE(Start("all"));
+  CheckLoopback(true);
+  for (const char* address : {"172.31.1.2", "fd31:1::2", Topology::kSecondV4,
+                              Topology::kSecondV6}) {
+    CheckAll(address, true);
+  }
 }
 
 }  // namespace
