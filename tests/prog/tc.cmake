@@ -10,3 +10,4 @@ fl_test(hostile_test LABEL prog TIMEOUT 300 SRCS hostile_test.cc hostile_check.c
   DEPS tc_run)
 fl_test(tc_canary_test LABEL prog WILL_FAIL SRCS tc_canary_test.cc DEPS tc_run)
 fl_test(tc_netns_test LABEL netns TIMEOUT 300 SRCS tc_netns_test.cc DEPS tc_run harness)
+fl_test(tc_vlan_test LABEL netns SRCS tc_vlan_test.cc DEPS tc_run harness)
