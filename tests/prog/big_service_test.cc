@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 // A Service with 10,000 endpoints, from objects to the kernel's maps to real
-// sockets: all of a range of addresses is local, and one listener takes what
-// any of them gets.
+// sockets, on both paths: all of a range of addresses is local, and one
+// listener takes what any of them gets. The packet path's client is in a
+// namespace of its own, outside of the cgroup.
 #include <sys/socket.h>
 
 #include <cstdlib>
 #include <map>
+#include <optional>
 #include <set>
 
 #include "gtest/gtest.h"
@@ -29,8 +31,15 @@ using harness::SocketFamily;
 constexpr int kEndpoints = 10000;
 constexpr int kConnections = 2000;
 
-class BigServiceTest : public ::testing::Test {
+struct Path {
+  bool packets;
+  IpFamily family;
+};
+
+class BigServiceTest : public ::testing::TestWithParam<Path> {
  protected:
+  static bool v4() { return GetParam().family == IpFamily::kIpv4; }
+
   void SetUp() override {
     auto world = ServiceWorld::Create();
     ASSERT_TRUE(world.ok()) << world.status();
@@ -38,15 +47,49 @@ class BigServiceTest : public ::testing::Test {
     datapath::Options options = world_->options();
     options.sizes.slots = 4 * kEndpoints;
     options.sizes.backends = 2 * kEndpoints;
+    options.sizes.flows = 16384;
     ASSERT_TRUE(world_->OpenDatapath(options).ok());
-    ASSERT_EQ(system("ip route add local 10.128.0.0/16 dev lo"), 0);
-    auto server = OpenServer(*IpAddress::Parse("0.0.0.0"), Protocol::kTcp);
+    ASSERT_EQ(system(v4() ? "ip route add local 10.128.0.0/16 dev lo"
+                          : "ip route add local fd80::/64 dev lo"),
+              0);
+    auto server = OpenServer(IpAddress::Unspecified(GetParam().family),
+                             Protocol::kTcp);
     ASSERT_TRUE(server.ok()) << server.status();
     server_ = *std::move(server);
     ASSERT_EQ(listen(server_.fd.get(), 4096), 0);
     reconciler_ = std::make_unique<reconcile::Reconciler>(
         &world_->maps(), reconcile::ReconcilerOptions());
     ASSERT_TRUE(reconciler_->Restore().ok());
+    if (!GetParam().packets) return;
+    ASSERT_NO_FATAL_FAILURE(MakeClient());
+  }
+
+  // A host behind the device w0, which the programs are attached to.
+  void MakeClient() {
+    auto client = harness::NetnsScope::Create();
+    ASSERT_TRUE(client.ok()) << client.status();
+    client_.emplace(*std::move(client));
+    auto plain = harness::CgroupScope::Create();
+    ASSERT_TRUE(plain.ok()) << plain.status();
+    plain_.emplace(*std::move(plain));
+    ASSERT_TRUE(
+        AddVethPair(world_->netns(), "w0", *client_, "c0").ok());
+    auto add = [](const char* device, const char* v4, const char* v6) {
+      return StrCat("set -e; ip addr add ", v4, "/24 dev ", device,
+                    "; ip addr add ", v6, "/64 dev ", device, " nodad");
+    };
+    auto near = world_->netns().Command(add("w0", "192.0.2.1", "2001:db8::1"));
+    ASSERT_TRUE(near.ok()) << near.status();
+    auto far = client_->Command(
+        StrCat(add("c0", "192.0.2.10", "2001:db8::10"),
+               "; ip route add default via 192.0.2.1",
+               "; ip route add default via 2001:db8::1"));
+    ASSERT_TRUE(far.ok()) << far.status();
+    auto index = DeviceIndex(world_->netns(), "w0");
+    ASSERT_TRUE(index.ok()) << index.status();
+    absl::Status attached = world_->datapath().AttachDevice(*index);
+    ASSERT_TRUE(attached.ok()) << attached;
+    ASSERT_TRUE(plain_->Join().ok());
   }
 
   void PutService(absl::Duration affinity) {
@@ -64,7 +107,7 @@ class BigServiceTest : public ::testing::Test {
       kube::EndpointSlice s;
       s.meta = {"default", StrCat("big-", slice), "", ""};
       s.service_name = "big";
-      s.family = IpFamily::kIpv4;
+      s.family = GetParam().family;
       s.ports = {{"http", Protocol::kTcp, server_.address.port}};
       for (int i = slice * 1000; i < (slice + 1) * 1000; ++i) {
         if (i < from || i >= to) continue;
@@ -79,31 +122,58 @@ class BigServiceTest : public ::testing::Test {
     ASSERT_TRUE(result.ok()) << result.failures[0].status;
   }
 
+  // From 10.128.1.0 and fd80::100 on.
   static IpAddress AddressOf(int i) {
-    return IpAddress::V4(0x0a800000u + 256 + static_cast<uint32_t>(i));
+    if (v4()) {
+      return IpAddress::V4(0x0a800000u + 256 + static_cast<uint32_t>(i));
+    }
+    IpAddress::Bytes bytes = {0xfd, 0x80};
+    bytes[14] = static_cast<uint8_t>((i + 256) >> 8);
+    bytes[15] = static_cast<uint8_t>(i);
+    return IpAddress(bytes);
   }
   static int IndexOf(const IpAddress& address) {
-    return static_cast<int>(address.v4_host_order() - 0x0a800000u - 256);
+    return (address.bytes()[14] << 8 | address.bytes()[15]) - 256;
   }
 
   // The endpoint that a new connection reaches.
   int Reach() {
-    UniqueFd client = OpenSocket(frontend_, SocketFamily::kNative);
+    UniqueFd client;
+    if (client_.has_value()) {
+      EXPECT_TRUE(client_
+                      ->Run([&] {
+                        client = OpenSocket(frontend_, SocketFamily::kNative);
+                        return absl::OkStatus();
+                      })
+                      .ok());
+    } else {
+      client = OpenSocket(frontend_, SocketFamily::kNative);
+    }
     EXPECT_EQ(Connect(client.get(), frontend_, SocketFamily::kNative), 0);
     UniqueFd accepted = harness::Accept(server_.fd.get());
     auto name = LocalName(accepted.get());
     return name ? IndexOf(name->address) : -1;
   }
 
-  const L4Address frontend_ = {*IpAddress::Parse("10.96.0.1"), 80,
-                               Protocol::kTcp};
+  // What the path in question has counted; of the other one, nothing.
+  void ExpectOnlyThisPath() {
+    auto counters = world_->Counters();
+    ASSERT_TRUE(counters.ok()) << counters.status();
+    EXPECT_EQ((*counters)["forward_new"] > 0, GetParam().packets);
+    EXPECT_EQ((*counters)["socket_translated"] > 0, !GetParam().packets);
+  }
+
+  const L4Address frontend_ = {
+      *IpAddress::Parse(v4() ? "10.96.0.1" : "fd96::1"), 80, Protocol::kTcp};
   std::unique_ptr<ServiceWorld> world_;
+  std::optional<harness::NetnsScope> client_;
+  std::optional<harness::CgroupScope> plain_;
   Server server_;
   model::Cluster cluster_{model::NodeConfig{.name = "node-1"}};
   std::unique_ptr<reconcile::Reconciler> reconciler_;
 };
 
-TEST_F(BigServiceTest, IsSpreadOverAllAndFollowsItsEndpoints) {
+TEST_P(BigServiceTest, IsSpreadOverAllAndFollowsItsEndpoints) {
   PutService(absl::ZeroDuration());
   PutEndpoints(0, kEndpoints);
   std::map<int, int> seen;
@@ -121,9 +191,10 @@ TEST_F(BigServiceTest, IsSpreadOverAllAndFollowsItsEndpoints) {
 
   PutEndpoints(kEndpoints / 2, kEndpoints);
   for (int i = 0; i < 500; ++i) ASSERT_GE(Reach(), kEndpoints / 2);
+  ExpectOnlyThisPath();
 }
 
-TEST_F(BigServiceTest, AffinityOutlivesAChangeOfTheOthers) {
+TEST_P(BigServiceTest, AffinityOutlivesAChangeOfTheOthers) {
   PutService(absl::Hours(1));
   PutEndpoints(0, kEndpoints);
   const int first = Reach();
@@ -134,7 +205,17 @@ TEST_F(BigServiceTest, AffinityOutlivesAChangeOfTheOthers) {
   if (first + 1 == kEndpoints) return;  // none would be left
   PutEndpoints(first + 1, kEndpoints);
   EXPECT_GT(Reach(), first);
+  ExpectOnlyThisPath();
 }
+
+INSTANTIATE_TEST_SUITE_P(
+    Paths, BigServiceTest,
+    testing::Values(Path{false, IpFamily::kIpv4}, Path{false, IpFamily::kIpv6},
+                    Path{true, IpFamily::kIpv4}, Path{true, IpFamily::kIpv6}),
+    [](const auto& info) {
+      return std::string(info.param.packets ? "Packets" : "Sockets") +
+             (info.param.family == IpFamily::kIpv4 ? "V4" : "V6");
+    });
 
 }  // namespace
 }  // namespace fairlead
