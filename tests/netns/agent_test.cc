@@ -162,6 +162,7 @@ conntrack: {maxPerCore: 32768}
   EXPECT_THAT(Get(10249, "/flagz"), HasSubstr("\nmasquerade-bit=21\n"));
   EXPECT_THAT(Get(10249, "/statusz"), HasSubstr("\nUp: "));
   EXPECT_THAT(Get(10249, "/livez"), HasSubstr("\"healthy\":true"));
+  EXPECT_THAT(Get(10249, "/debug/pprof/"), HasSubstr(" 404 "));
 }
 
 TEST_F(AgentTest, RefusesABadKubeProxyFile) {

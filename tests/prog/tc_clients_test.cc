@@ -302,6 +302,17 @@ TEST_P(TcClients, ADirectConnectionSurvivesAFlowWithItsTuple) {
   EXPECT_EQ(run().FlowCount(), 0);
 }
 
+// Nothing says at egress that it did not come in by the flow's source port
+// (docs/design/packet-path.md, known gaps).
+TEST_P(TcClients, BetweenTheEndsOfAMasqueradedFlowItIsTakenForAnAnswer) {
+  OneBackend(FL_SERVICE_MASQ_OUTSIDE);
+  (void)Run(Hook::kIngress, Flow(w().client, kPort, w().vip, 80));
+  Expect(Run(Hook::kEgress,
+             Flow(w().backend1, 8080, w().client, kPort, kAck)),
+         "REPLY_HIT", TC_ACT_UNSPEC,
+         Flow(w().vip, 80, w().client, kPort, kAck));
+}
+
 // ---- tags ----
 
 TEST_P(TcClients, ATaggedFrameIsTranslated) {

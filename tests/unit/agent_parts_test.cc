@@ -240,10 +240,11 @@ TEST(HttpServer, Answers) {
       });
   ASSERT_TRUE(server.ok()) << server.status();
   Port port = (*server)->port();
-  std::string good, query, post, garbage, huge;
+  std::string good, query, head, post, garbage, huge;
   std::thread client([&] {
     good = Ask(port, "GET /x HTTP/1.1\r\nHost: a\r\n\r\n");
     query = Ask(port, "GET /y?z=1 HTTP/1.0\r\n\r\n");
+    head = Ask(port, "HEAD /x HTTP/1.1\r\n\r\n");
     post = Ask(port, "POST /x HTTP/1.1\r\n\r\n");
     garbage = Ask(port, "\r\n\r\n");
     huge = Ask(port, std::string(20000, 'x'));
@@ -256,6 +257,8 @@ TEST(HttpServer, Answers) {
   EXPECT_THAT(good, HasSubstr("\r\n\r\n/x"));
   EXPECT_THAT(query, HasSubstr("503 Service Unavailable"));
   EXPECT_THAT(query, HasSubstr("\r\n\r\n/y"));
+  EXPECT_THAT(head, HasSubstr("200 OK"));
+  EXPECT_THAT(head, ::testing::EndsWith("\r\n\r\n"));
   EXPECT_THAT(post, HasSubstr("405"));
   EXPECT_EQ(garbage, "");
   EXPECT_EQ(huge, "");
