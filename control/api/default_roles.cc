@@ -101,6 +101,7 @@ std::vector<RoleRow> ComponentRoles() {
        {{"list watch", "core", "endpoints services"},
         {kRead, "core", "nodes"},
         {"list watch", "discovery.k8s.io", "endpointslices"},
+        {"list watch", "networking.k8s.io", "servicecidrs"},
         {"create patch update", "core events.k8s.io", "events"}}},
       {"system:kube-scheduler",
        {{"create patch update", "core events.k8s.io", "events"},

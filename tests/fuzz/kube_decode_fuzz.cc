@@ -7,6 +7,7 @@
 #include <string_view>
 
 #include "userspace/kube/objects.h"
+#include "userspace/kube/service_cidr.h"
 #include "userspace/kube/wire.h"
 
 using namespace fairlead;  // NOLINT: a fuzz target
@@ -24,6 +25,7 @@ static void Objects(std::string_view text) {
     }
   }
   (void)kube::DecodeNode(text);
+  (void)kube::DecodeServiceCidr(text);
   (void)kube::EndpointSliceServiceName(text);
 }
 

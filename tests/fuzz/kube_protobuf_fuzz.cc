@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "userspace/kube/objects.h"
+#include "userspace/kube/service_cidr.h"
 #include "userspace/kube/wire.h"
 
 using namespace fairlead;  // NOLINT: a fuzz target
@@ -27,6 +28,7 @@ static void Objects(std::string_view bytes) {
     }
   }
   (void)kube::DecodeNode(object);
+  (void)kube::DecodeServiceCidr(object);
   (void)kube::DecodeMeta(object);
   (void)kube::EndpointSliceServiceName(object);
 }

@@ -33,6 +33,9 @@ std::string Chunk(const std::string& body) {
 
 // Of the kinds that an agent watches.
 std::string TypeMeta(const std::string& resource) {
+  if (resource == "servicecidrs") {
+    return R"("kind":"ServiceCIDR","apiVersion":"networking.k8s.io/v1",)";
+  }
   if (resource == "endpointslices") {
     return R"("kind":"EndpointSlice","apiVersion":"discovery.k8s.io/v1",)";
   }
@@ -143,6 +146,17 @@ std::string StubApi::LastHead() {
   return last_head_;
 }
 
+void StubApi::Refuse(const std::string& resource, int status) {
+  std::lock_guard<std::mutex> lock(mutex_);
+  refused_[resource] = status;
+}
+
+int StubApi::Refusal(const std::string& resource) {
+  std::lock_guard<std::mutex> lock(mutex_);
+  auto it = refused_.find(resource);
+  return it == refused_.end() ? 0 : it->second;
+}
+
 void StubApi::Accept(int listener) {
   for (;;) {
     int fd = accept4(listener, nullptr, nullptr, SOCK_CLOEXEC);
@@ -202,6 +216,10 @@ bool StubApi::Answer(int fd, const std::string& head,
   std::string target = head.substr(begin, head.find(' ', begin) - begin);
   std::string path = target.substr(0, target.find('?'));
   std::string resource = path.substr(path.rfind('/') + 1);
+  if (const int status = Refusal(resource); status != 0) {
+    return SendJson(fd, status, StrCat(R"({"kind":"Status","code":)", status,
+                                       "}"));
+  }
   if (target.find("watch=true") != target.npos) {
     const bool from_list =
         target.find("sendInitialEvents=true") != target.npos;

@@ -52,6 +52,10 @@ class StubApi {
   // Off: events.k8s.io is 404, core events are taken.
   void ServeEventsGroup(bool on) { serves_events_group_ = on; }
 
+  // What is asked of this resource is answered with this HTTP status from now
+  // on; 0: as ever.
+  void Refuse(const std::string& resource, int status);
+
   // `resource`: "services". `body`: the object without resourceVersion, its
   // metadata first and beginning with "name".
   void Put(const std::string& resource, const std::string& name,
@@ -81,6 +85,7 @@ class StubApi {
   void Accept(int listener);
   void Connection(int fd);
   bool Answer(int fd, const std::string& head, const std::string& body);
+  int Refusal(const std::string& resource);
   bool Watch(int fd, const std::string& resource, uint64_t version,
              bool from_list);
   std::string Frame(std::string_view type, const std::string& object) const;
@@ -96,6 +101,7 @@ class StubApi {
   Encoder encoder_;
   std::atomic<bool> streams_lists_ = true;
   std::atomic<bool> serves_events_group_ = true;
+  std::map<std::string, int> refused_;
   std::vector<Event> events_;
   std::vector<std::string> created_;
   std::vector<std::string> requests_;

@@ -126,6 +126,10 @@ class RecordedApi {
       std::lock_guard<std::mutex> lock(mutex_);
       requests_.push_back(target);
     }
+    if (absl::StrContains(target, "/servicecidrs?")) {  // not recorded
+      return SendWhole(fd, 404, "application/json",
+                       R"({"kind":"Status","code":404})");
+    }
     const bool services = absl::StartsWith(target, "/api/v1/services?");
     if (absl::StrContains(target, "sendInitialEvents=true")) {
       if (!services) return SendWhole(fd, 422, "application/json", kRefusal);

@@ -157,6 +157,7 @@ TEST_F(BoxIdentityTest, AnAgentReadsServicesAndNoMore) {
   ExpectMay("agent", "auth can-i --list", "endpointslices.discovery.k8s.io");
   ExpectMay("agent", "get services -A", "kubernetes");
   ExpectMay("agent", "get endpointslices -A", "kubernetes");
+  ExpectMay("agent", "get servicecidrs", "kubernetes");
   ExpectForbidden("agent", "get pods -A",
                   "User \"system:kube-proxy\" cannot list resource \"pods\"");
   ExpectForbidden("agent", "delete service kubernetes", "services");

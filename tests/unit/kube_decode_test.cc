@@ -12,6 +12,7 @@
 #include "userspace/base/strings.h"
 #include "userspace/kube/kubeconfig.h"
 #include "userspace/kube/objects.h"
+#include "userspace/kube/service_cidr.h"
 #include "userspace/kube/resource.h"
 #include "userspace/kube/wire.h"
 
@@ -92,6 +93,25 @@ TEST(DecodeNode, SignsOfItsEnd) {
   ASSERT_TRUE(node.ok()) << node.status();
   EXPECT_FALSE(node->being_deleted);
   EXPECT_TRUE(node->taints.empty());
+}
+
+// One that is being deleted says the same.
+TEST(DecodeServiceCidr, Ranges) {
+  auto ranges = DecodeServiceCidr(R"({"metadata":{"name":"kubernetes",
+    "deletionTimestamp":"2026-01-01T00:00:00Z",
+    "finalizers":["networking.k8s.io/service-cidr-finalizer"]},
+    "spec":{"cidrs":["10.96.0.0/12","fd00:10:96::/108"]},
+    "status":{"conditions":[{"type":"Ready","status":"False"}]}})");
+  ASSERT_TRUE(ranges.ok()) << ranges.status();
+  EXPECT_EQ(ranges->meta.name, "kubernetes");
+  EXPECT_THAT(ranges->cidrs,
+              ElementsAre(*IpPrefix::Parse("10.96.0.0/12"),
+                          *IpPrefix::Parse("fd00:10:96::/108")));
+  ranges = DecodeServiceCidr(R"({"metadata":{"name":"n"},"spec":{}})");
+  ASSERT_TRUE(ranges.ok()) << ranges.status();
+  EXPECT_TRUE(ranges->cidrs.empty());
+  EXPECT_FALSE(DecodeServiceCidr(R"({"metadata":{"name":"n"},
+    "spec":{"cidrs":["10.96.0.0/33"]}})").ok());
 }
 
 TEST(DecodeService, HeadlessAndNulls) {

@@ -16,6 +16,7 @@
 #include "userspace/base/strings.h"
 #include "userspace/kube/client.h"
 #include "userspace/kube/objects.h"
+#include "userspace/kube/service_cidr.h"
 #include "userspace/kube/reflector.h"
 #include "userspace/kube/wire.h"
 
@@ -129,9 +130,24 @@ class BothEncodings : public ::testing::Test {
                  [](const EncodedObject& o) { return DecodeNode(o); });
   }
 
+  std::string AgreeServiceCidr(const std::string& rest) {
+    return Agree(StrCat(R"({"kind":"ServiceCIDR","apiVersion":)",
+                        R"("networking.k8s.io/v1",)", rest, "}"),
+                 [](const EncodedObject& o) { return DecodeServiceCidr(o); });
+  }
+
   api::KindTable kinds_ = api::MakeKindTable();
   api::ProtobufObjects objects_{&kinds_};
 };
+
+TEST_F(BothEncodings, ServiceCidr) {
+  EXPECT_EQ(AgreeServiceCidr(R"("metadata":{"name":"kubernetes"},
+      "spec":{"cidrs":["10.96.0.0/12","fd00:10:96::/108"]})"), "");
+  EXPECT_EQ(AgreeServiceCidr(R"("metadata":{"name":"n"})"), "");
+  EXPECT_THAT(AgreeServiceCidr(R"("metadata":{"name":"n"},
+      "spec":{"cidrs":["10.96.0.0/12","10.96.0.0"]})"),
+              HasSubstr("spec.cidrs"));
+}
 
 TEST_F(BothEncodings, EveryFieldThatAProxyReads) {
   EXPECT_EQ(AgreeService(R"("metadata":{"namespace":"d","name":"w",

@@ -56,10 +56,11 @@ std::vector<IpAddress> NodePortAddresses(const model::NodeConfig& node) {
   return result;
 }
 
-std::string Join(const std::vector<IpAddress>& addresses) {
+template <typename T>
+std::string Join(const std::vector<T>& values) {
   std::string text;
-  for (const IpAddress& address : addresses) {
-    StrAppend(&text, text.empty() ? "" : ",", address.ToString());
+  for (const T& value : values) {
+    StrAppend(&text, text.empty() ? "" : ",", value.ToString());
   }
   return text;
 }
@@ -206,6 +207,10 @@ void Agent::OpenModel() {
     node_ = found;
     RefreshNode();
   };
+  callbacks.on_service_cidrs = [this](std::vector<IpPrefix> ranges) {
+    service_cidrs_ = std::move(ranges);
+    SetServiceRanges();
+  };
   callbacks.on_connection = [](const absl::Status& status) {
     if (status.ok()) {
       spdlog::info("msg=\"connected to the API server\"");
@@ -284,14 +289,45 @@ void Agent::SetNodePods() {
   }
 }
 
+// The objects say it, as to kube-proxy; the flag where there are none. Until one
+// or the other is known, what the last run knew.
+absl::StatusOr<std::vector<IpPrefix>> Agent::WantedServiceRanges() const {
+  if (!service_cidrs_.has_value()) {
+    FL_ASSIGN_OR_RETURN(std::vector<IpPrefix> last, datapath_->ServiceRanges());
+    if (!last.empty()) return last;
+  } else if (!service_cidrs_->empty()) {
+    return *service_cidrs_;
+  }
+  return config_->service_cidrs;
+}
+
 void Agent::SetServiceRanges() {
-  datapath::ServiceRanges ranges =
-      datapath::ChooseServiceRanges(config_->service_cidrs);
-  absl::Status status = datapath_->SetServiceRanges(ranges.used);
+  absl::StatusOr<std::vector<IpPrefix>> wanted = WantedServiceRanges();
+  absl::Status status = wanted.status();
+  if (status.ok()) {
+    datapath::ServiceRanges ranges =
+        datapath::ChooseServiceRanges(*std::move(wanted));
+    status = datapath_->SetServiceRanges(ranges.used);
+    if (status.ok()) ReportServiceRanges(std::move(ranges));
+  }
   if (!status.ok()) {
     spdlog::error("msg=\"cannot tell the programs the services' ranges\" "
                   "error=\"{}\"", status.ToString());
   }
+}
+
+void Agent::ReportServiceRanges(datapath::ServiceRanges now) {
+  if (now.used != service_ranges_.used) {
+    spdlog::info("msg=\"service ranges\" before={} now={}",
+                 Join(service_ranges_.used), Join(now.used));
+  }
+  if (!now.left_out.empty() && now.left_out != service_ranges_.left_out) {
+    spdlog::warn("msg=\"more ServiceCIDRs than programs have room for: strays "
+                 "in some are neither refused nor dropped\" most={} "
+                 "left_out={}",
+                 FL_SERVICE_RANGES, Join(now.left_out));
+  }
+  service_ranges_ = std::move(now);
 }
 
 void Agent::EndOtherMasquerade() {

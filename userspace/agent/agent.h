@@ -86,7 +86,9 @@ class Agent {
   // After the programs have got other masquerade addresses.
   void EndOtherMasquerade();
   void SetNodePods();
+  absl::StatusOr<std::vector<IpPrefix>> WantedServiceRanges() const;
   void SetServiceRanges();
+  void ReportServiceRanges(datapath::ServiceRanges now);
   void OnChange();
   void OnApplied(const reconcile::ApplyResult& result);
   void ReportProblems();
@@ -144,6 +146,10 @@ class Agent {
   std::vector<IpAddress> node_ips_;
   // As the programs know them; nullopt: what the last run has left.
   std::optional<std::vector<IpPrefix>> node_pods_;
+  // What the ServiceCIDR objects say; nullopt: not known yet.
+  std::optional<std::vector<IpPrefix>> service_cidrs_;
+  // As the programs know them.
+  datapath::ServiceRanges service_ranges_;
   std::map<std::string, absl::Time> problem_times_;
   uint64_t problems_seen_ = 0;
 };

@@ -245,6 +245,12 @@ HttpReply Agent::Metrics() const {
   text.Gauge("fl_health_check_listeners_missing",
              "Health-check listeners that could not be opened.", "",
              static_cast<double>(checks.missing));
+  text.Gauge("fl_service_ranges",
+             "Ranges of ClusterIPs that the programs know.", "",
+             static_cast<double>(service_ranges_.used.size()));
+  text.Gauge("fl_service_ranges_left_out",
+             "Ranges of ServiceCIDRs that they have no room for.", "",
+             static_cast<double>(service_ranges_.left_out.size()));
   text.Gauge("fl_devices_attached", "Devices that carry the programs.", "",
              static_cast<double>(devices_->attached().size()));
   text.Counter("fl_device_attach_failures_total", "Attachments that failed.",

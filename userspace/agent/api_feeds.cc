@@ -3,9 +3,12 @@
 
 #include <spdlog/spdlog.h>
 
+#include <map>
 #include <utility>
 
 #include "userspace/base/strings.h"
+#include "userspace/kube/control_resources.h"
+#include "userspace/kube/service_cidr.h"
 
 namespace fairlead::agent {
 namespace {
@@ -28,14 +31,18 @@ class ApiFeeds::Impl {
         services_(this),
         slices_(this),
         node_(this),
+        service_cidrs_(this),
         service_feed_(loop, transport, ServiceOptions(), &services_),
         slice_feed_(loop, transport, SliceOptions(), &slices_),
-        node_feed_(loop, transport, NodeOptions(node_name), &node_) {}
+        node_feed_(loop, transport, NodeOptions(node_name), &node_),
+        service_cidr_feed_(loop, transport, Base(kube::ServiceCidrs()),
+                           &service_cidrs_) {}
 
   void Start() {
     service_feed_.Start();
     slice_feed_.Start();
     node_feed_.Start();
+    service_cidr_feed_.Start();
   }
 
   std::vector<Watch> watches() const {
@@ -49,7 +56,9 @@ class ApiFeeds::Impl {
                   services_),
             watch("endpointslices", slice_feed_, cluster_->slice_count(),
                   slices_),
-            watch("nodes", node_feed_, node_.found ? 1 : 0, node_)};
+            watch("nodes", node_feed_, node_.found ? 1 : 0, node_),
+            watch("servicecidrs", service_cidr_feed_,
+                  service_cidrs_.objects.size(), service_cidrs_)};
   }
 
   uint64_t service_changes() const { return services_.changes; }
@@ -203,6 +212,71 @@ class ApiFeeds::Impl {
     std::optional<kube::Node> listed_;
   };
 
+  class ServiceCidrSink : public Sink {
+   public:
+    using Sink::Sink;
+    void ReplaceBegin() override { listed_.clear(); }
+    void OnListed(const kube::EncodedObject& object) override {
+      ++changes;
+      Put(object, &listed_);
+    }
+    void ReplaceEnd(std::string_view) override {
+      objects = std::move(listed_);
+      Tell();
+    }
+    void ReplaceAbort() override { listed_.clear(); }
+    void OnEvent(WatchEvent event, const kube::EncodedObject& object) override {
+      ++changes;
+      if (event == WatchEvent::kDeleted) {
+        objects.erase(Key(object));
+      } else {
+        Put(object, &objects);
+      }
+      Tell();
+    }
+    // Older servers have none, and a role may not be as wide. That is said
+    // once; what was known stays.
+    void OnState(const absl::Status& status) override {
+      if (!absl::IsNotFound(status) && !absl::IsPermissionDenied(status)) {
+        return;
+      }
+      if (!std::exchange(refused_, true)) {
+        spdlog::warn("msg=\"cannot read ServiceCIDRs, --service-cidr counts "
+                     "instead\" error=\"{}\"", status.ToString());
+      }
+      if (!told_) Tell();
+    }
+    std::map<std::string, std::vector<IpPrefix>> objects;
+
+   private:
+    void Put(const kube::EncodedObject& object,
+             std::map<std::string, std::vector<IpPrefix>>* to) {
+      auto ranges = kube::DecodeServiceCidr(object);
+      if (ranges.ok()) {
+        (*to)[KeyOf(ranges->meta)] = std::move(ranges->cidrs);
+        return;
+      }
+      const std::string key = Key(object);
+      spdlog::warn("msg=\"ServiceCIDR not usable\" object={} error=\"{}\"", key,
+                   ranges.status().ToString());
+      // As it was.
+      auto it = objects.find(key);
+      if (it != objects.end()) (*to)[key] = it->second;
+    }
+    void Tell() {
+      told_ = true;
+      std::vector<IpPrefix> all;
+      for (const auto& [key, ranges] : objects) {
+        all.insert(all.end(), ranges.begin(), ranges.end());
+      }
+      impl_->callbacks_.on_service_cidrs(std::move(all));
+    }
+
+    std::map<std::string, std::vector<IpPrefix>> listed_;
+    bool told_ = false;
+    bool refused_ = false;
+  };
+
   static kube::ReflectorOptions Base(const kube::Resource& resource) {
     kube::ReflectorOptions options;
     options.resource = resource;
@@ -254,9 +328,11 @@ class ApiFeeds::Impl {
   ServiceSink services_;
   SliceSink slices_;
   NodeSink node_;
+  ServiceCidrSink service_cidrs_;
   kube::Reflector service_feed_;
   kube::Reflector slice_feed_;
   kube::Reflector node_feed_;
+  kube::Reflector service_cidr_feed_;
 };
 
 ApiFeeds::ApiFeeds(EventLoop* loop, kube::Transport* transport,

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // Follows Services, EndpointSlices and the own Node, and puts them into the
-// model. An object that can't be decoded becomes the model's Problem.
+// model. An object that can't be decoded becomes the model's Problem. Follows
+// ServiceCIDRs, too, if there are any: nothing waits for them, and a server
+// without them, or that won't show them, isn't taken for unreachable.
 //
 // Threads: the event loop's only, callbacks too. The pointers outlive this.
 #ifndef FAIRLEAD_USERSPACE_AGENT_API_FEEDS_H_
@@ -29,6 +31,10 @@ struct ApiFeedsCallbacks {
   std::function<void(absl::Time)> on_endpoints_changed;
   // nullopt: there is no such Node.
   std::function<void(const std::optional<kube::Node>&)> on_node;
+  // What the ServiceCIDR objects say now, one that is being deleted included;
+  // empty: there are none, or the server hasn't them or won't show them. Not
+  // before one of these is known.
+  std::function<void(std::vector<IpPrefix>)> on_service_cidrs;
   // Connected (OK), or why not; only when it changes.
   std::function<void(const absl::Status&)> on_connection;
 };
@@ -44,7 +50,7 @@ class ApiFeeds {
   // Services and EndpointSlices have each been listed whole.
   bool synced() const;
   bool node_synced() const;
-  // OK when all three watches are.
+  // OK when the watches of Services, EndpointSlices and the Node are.
   const absl::Status& connection() const;
 
   struct Watch {

@@ -58,9 +58,10 @@ void AddNetworkFlags(CLI::App* app, Flags* flags) {
                   "Pod addresses of the cluster, one range of each family; "
                   "without it ClusterIP traffic is never masqueraded");
   app->add_option("--service-cidr", flags->service_cidrs,
-                  "Ranges that ClusterIPs are taken from, one of each family: "
-                  "a port that no Service has is refused there, an address "
-                  "that none has is dropped");
+                  "Ranges that ClusterIPs are taken from, one of each family, "
+                  "for an API server without ServiceCIDR objects, or that "
+                  "won't show them: a port that no Service has is refused "
+                  "there, an address that none has is dropped");
   app->add_option("--node-pod-cidr", flags->node_pod_cidrs,
                   "Addresses of this node's pods, or \"auto\" for its Node's "
                   "spec.podCIDRs: pods of other nodes then use this node's "

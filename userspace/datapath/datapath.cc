@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <cstring>
 
 #include "userspace/base/status.h"
 #include "userspace/base/strings.h"
@@ -167,6 +168,7 @@ absl::Status Datapath::SetServiceRanges(const std::vector<IpPrefix>& ranges) {
   FL_ASSIGN_OR_RETURN(fl_node old, Node());
   fl_node node = old;
   PutServiceRanges(ranges, &node);
+  if (std::memcmp(&node, &old, sizeof node) == 0) return absl::OkStatus();
   old.services4_count = old.services6_count = 0;
   FL_RETURN_IF_ERROR(node_.Update(0, old));
   fl_node hidden = node;

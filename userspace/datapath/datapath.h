@@ -76,7 +76,7 @@ class Datapath {
   [[nodiscard]] absl::Status SetNodePods(const std::vector<IpPrefix>& ranges);
   // The ranges that ClusterIPs are from: a port that none of them has is
   // refused there, an address that no Service has dropped. REQUIRES: they are
-  // ServiceRanges::used.
+  // ServiceRanges::used. Writes nothing if they are there already.
   [[nodiscard]] absl::Status SetServiceRanges(
       const std::vector<IpPrefix>& ranges);
   // As they are now: after a restart, the last run's.

@@ -9,6 +9,7 @@
 #include "userspace/base/status.h"
 #include "userspace/base/strings.h"
 #include "userspace/kube/object_fields.h"
+#include "userspace/kube/service_cidr.h"
 
 namespace fairlead::kube {
 namespace {
@@ -376,6 +377,21 @@ absl::StatusOr<Node> DecodeNode(std::string_view json) {
             continue;
           }
           node->pod_cidrs.push_back(*prefix);
+        }
+      });
+}
+
+absl::StatusOr<ServiceCidr> DecodeServiceCidr(std::string_view json) {
+  return Decode<ServiceCidr>(
+      json, [](const Reader& root, const Reader&, ServiceCidr* ranges) {
+        Reader spec = root.Object("spec");
+        for (const std::string& text : spec.Texts("cidrs")) {
+          auto prefix = IpPrefix::Parse(text, /*mask_host_bits=*/true);
+          if (!prefix.ok()) {
+            spec.Fail("cidrs", prefix.status().message());
+            continue;
+          }
+          ranges->cidrs.push_back(*prefix);
         }
       });
 }

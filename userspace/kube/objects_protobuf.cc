@@ -11,6 +11,7 @@
 #include "userspace/base/strings.h"
 #include "userspace/kube/object_fields.h"
 #include "userspace/kube/objects.h"
+#include "userspace/kube/service_cidr.h"
 
 namespace fairlead::kube {
 namespace {
@@ -288,6 +289,18 @@ void FillNode(const pb::Node& from, Node* node, Faults* faults) {
   }
 }
 
+void FillServiceCidr(const pb::ServiceCIDR& from, ServiceCidr* ranges,
+                     Faults* faults) {
+  for (const std::string& text : from.spec().cidrs()) {
+    auto prefix = IpPrefix::Parse(text, /*mask_host_bits=*/true);
+    if (prefix.ok()) {
+      ranges->cidrs.push_back(*prefix);
+    } else {
+      faults->Add("spec.cidrs", Std(prefix.status().message()));
+    }
+  }
+}
+
 }  // namespace
 
 absl::StatusOr<Service> DecodeService(const EncodedObject& from) {
@@ -303,6 +316,11 @@ absl::StatusOr<EndpointSlice> DecodeEndpointSlice(const EncodedObject& from) {
 absl::StatusOr<Node> DecodeNode(const EncodedObject& from) {
   if (from.encoding == Encoding::kJson) return DecodeNode(from.bytes);
   return Decode<pb::Node, Node>(from.bytes, FillNode);
+}
+
+absl::StatusOr<ServiceCidr> DecodeServiceCidr(const EncodedObject& from) {
+  if (from.encoding == Encoding::kJson) return DecodeServiceCidr(from.bytes);
+  return Decode<pb::ServiceCIDR, ServiceCidr>(from.bytes, FillServiceCidr);
 }
 
 absl::StatusOr<ObjectMeta> DecodeMeta(const EncodedObject& from) {
