@@ -67,6 +67,9 @@ void PrepareJob(WriteVerb verb, Json& object, const Json* before) {
 
 
 void DefaultDaemonSet(Json& object) {
+  // A default, so that it is owned by who made the object.
+  SetIfNull(Sub(Sub(object, "metadata"), "annotations"), kTemplateGeneration,
+            "1");
   Json& spec = Sub(object, "spec");
   SetIfNull(spec, "revisionHistoryLimit", 10);
   Json& strategy = Sub(spec, "updateStrategy");

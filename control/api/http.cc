@@ -9,6 +9,7 @@
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_split.h"
 #include "control/api/api_status.h"
+#include "control/api/json_access.h"
 #include "userspace/base/status.h"
 #include "userspace/base/strings.h"
 
@@ -262,8 +263,11 @@ kube::Response ErrorResponse(const absl::Status& status, bool pretty) {
   ApiStatus api = ApiStatusOf(status);
   kube::Response response =
       JsonResponse(api.code, StatusObject(api), pretty);
-  if (api.code == 429 || api.code == 503 || api.code == 504) {
-    response.headers.emplace_back("Retry-After", "1");
+  Json details = Json::parse(api.details, nullptr, false);
+  int64_t seconds = Int(details, "retryAfterSeconds");
+  if (seconds == 0 && api.code == 503) seconds = 1;
+  if (seconds > 0) {
+    response.headers.emplace_back("Retry-After", StrCat(seconds));
   }
   return response;
 }

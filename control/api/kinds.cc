@@ -183,6 +183,15 @@ Kind EventRow(const Schemas& schemas) {
   return kind;
 }
 
+// Only for what it is called and made of: its requests are core/v1's.
+Kind NewerEventRow(const Schemas& schemas) {
+  Kind kind = Row(schemas, kube::EventsV1(), "io.k8s.api.events.v1.Event",
+                  {EventPrinter(), nullptr, nullptr, ValidateEvent});
+  kind.short_names = {"ev"};
+  kind.put_creates = true;
+  return kind;
+}
+
 Kind SecretRow(const Schemas& schemas) {
   Kind kind = Row(schemas, kube::Secrets(), "io.k8s.api.core.v1.Secret",
                   {SecretPrinter(), nullptr, DefaultSecret, ValidateSecret});
@@ -336,6 +345,7 @@ KindTable MakeKindTable() {
                       "io.k8s.api.apps.v1.ControllerRevision",
                       {ControllerRevisionPrinter(), nullptr, nullptr,
                        ValidateControllerRevision}));
+  kinds.push_back(NewerEventRow(schemas));
   kinds.push_back(DaemonSetRow(schemas));
   kinds.push_back(DeploymentRow(schemas));
   kinds.push_back(ReplicaSetRow(schemas));

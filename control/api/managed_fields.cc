@@ -457,11 +457,14 @@ Json TrackUpdate(const Kind& kind, const Json& before, const Json& after,
     });
   }
   if (!changes.changed.empty()) {
+    // What comes by way of a Scale has no time: recorded so.
     Entry own{manager.name, kUpdate, kind.resource.ApiVersion(),
-              manager.subresource, now, std::move(changes.changed)};
+              manager.subresource,
+              manager.subresource == "scale" ? std::string() : now,
+              std::move(changes.changed)};
     if (Entry* former = FindEntry(entries, own)) {
       AddFields(former->fields, own.fields);
-      former->time = now;
+      former->time = own.time;
     } else {
       entries.push_back(std::move(own));
     }

@@ -398,11 +398,21 @@ void Paths::AddSubresources(const Kind& kind, const Json& gvk) {
     if (!sub.version.empty()) {
       sub_gvk["group"] = sub.group;
       sub_gvk["version"] = sub.version;
-      package = StrCat("io.k8s.api.", sub.group, ".", sub.version, ".");
+      // "authentication.k8s.io" is the package authentication.
+      package = StrCat("io.k8s.api.",
+                       std::string_view(sub.group).substr(
+                           0, sub.group.find('.')),
+                       ".", sub.version, ".");
     }
+    // A stream: there is no body that could have a type.
+    if (sub.kind.ends_with("Options")) continue;
     std::string type = package + sub.kind;
     Json& path = paths_[StrCat(Base(kind), "/{name}/", sub.name)];
     for (const std::string& verb : sub.verbs) {
+      if (verb == "get") {
+        path["get"] = Operation("get", sub_gvk, Responses(type, {"200"}));
+        continue;
+      }
       const char* method = verb == "create" ? "post" : "put";
       path[method] = WriteOperation(method, sub_gvk, type, {"200", "201"});
     }
@@ -415,10 +425,34 @@ void Paths::AddKind(const Kind& kind) {
   Json gvk = Gvk(kind);
   components_->Use(kind.schema->name);
   components_->SetGvk(kind.schema->name, Json::array({gvk}));
+  if (kind.review) {
+    paths_[Base(kind)]["post"] = WriteOperation("post", gvk, kind.schema->name,
+                                                {"200", "201", "202"});
+    return;
+  }
   components_->AddList(kind);
   AddCollection(kind, gvk);
   AddObject(kind, gvk);
   AddSubresources(kind, gvk);
+}
+
+// What a DELETE takes, and what it and every error answer.
+void AddDeletion(std::string_view group, std::string_view version,
+                 Components* components) {
+  std::string status = StrCat(kMeta, "Status");
+  components->Use(status);
+  components->SetGvk(status, Json::array({{{"group", ""},
+                                           {"version", "v1"},
+                                           {"kind", "Status"}}}));
+  std::string options = StrCat(kMeta, "DeleteOptions");
+  Json options_gvks = Json::array(
+      {{{"group", ""}, {"version", "v1"}, {"kind", "DeleteOptions"}}});
+  if (!group.empty()) {
+    options_gvks.push_back(
+        {{"group", group}, {"version", version}, {"kind", "DeleteOptions"}});
+  }
+  components->Use(options);
+  components->SetGvk(options, options_gvks);
 }
 
 }  // namespace
@@ -441,25 +475,14 @@ std::string OpenApiDocument(const KindTable& kinds, std::string_view group,
   std::string prefix = group.empty() ? StrCat("/api/", version)
                                      : StrCat("/apis/", group, "/", version);
   Paths paths(prefix, &components);
+  bool has_objects = false;  // more than questions
   for (const Kind& kind : kinds.kinds()) {
     if (kind.resource.group == group && kind.resource.version == version) {
       paths.AddKind(kind);
+      has_objects |= !kind.review;
     }
   }
-  std::string status = StrCat(kMeta, "Status");
-  components.Use(status);
-  components.SetGvk(status, Json::array({{{"group", ""},
-                                          {"version", "v1"},
-                                          {"kind", "Status"}}}));
-  std::string options = StrCat(kMeta, "DeleteOptions");
-  Json options_gvks = Json::array(
-      {{{"group", ""}, {"version", "v1"}, {"kind", "DeleteOptions"}}});
-  if (!group.empty()) {
-    options_gvks.push_back(
-        {{"group", group}, {"version", version}, {"kind", "DeleteOptions"}});
-  }
-  components.Use(options);
-  components.SetGvk(options, options_gvks);
+  if (has_objects) AddDeletion(group, version, &components);
   Json document = {{"openapi", "3.0.0"},
                    {"info", {{"title", "Kubernetes"}, {"version", "1.36"}}},
                    {"paths", paths.Take()},

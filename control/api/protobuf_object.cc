@@ -8,6 +8,7 @@
 #include "absl/strings/escaping.h"
 #include "absl/strings/match.h"
 #include "control/api/api_status.h"
+#include "control/api/forwarding_responder.h"
 #include "control/api/json_access.h"
 #include "control/api/protobuf.h"
 #include "control/api/schema_set.h"
@@ -112,10 +113,10 @@ std::string Excerpt(std::string_view body) {
   return body.size() > kMost ? StrCat(hex, " ...") : hex;
 }
 
-class Transcoder : public Responder {
+class Transcoder : public ForwardingResponder {
  public:
   Transcoder(const ProtobufObjects* objects, ResponderRef inner)
-      : objects_(*objects), inner_(std::move(inner)) {}
+      : ForwardingResponder(std::move(inner)), objects_(*objects) {}
 
   void Send(kube::Response response) override {
     for (auto& [name, value] : response.headers) {
@@ -127,22 +128,11 @@ class Transcoder : public Responder {
       }
       break;
     }
-    inner_->Send(std::move(response));
-  }
-  void Begin(kube::Response head) override { inner_->Begin(std::move(head)); }
-  void Write(std::shared_ptr<const std::string> piece) override {
-    inner_->Write(std::move(piece));
-  }
-  void End() override { inner_->End(); }
-  size_t queued_bytes() const override { return inner_->queued_bytes(); }
-  void Abort() override { inner_->Abort(); }
-  void OnClosed(std::function<void()> fn) override {
-    inner_->OnClosed(std::move(fn));
+    ForwardingResponder::Send(std::move(response));
   }
 
  private:
   const ProtobufObjects& objects_;
-  ResponderRef inner_;
 };
 
 }  // namespace

@@ -75,6 +75,18 @@ bool SpecDiffers(const Json& a, const Json& b) {
   return false;
 }
 
+// Whether an update is one that metadata.generation counts. Of Deployments
+// annotations count, too; of no other kind.
+bool RaisesGeneration(const Kind& kind, const Json& before,
+                      const Json& object) {
+  if (!kind.has_generation) return false;
+  if (SpecDiffers(object, before)) return true;
+  return kind.resource.group == "apps" &&
+         kind.resource.plural == "deployments" &&
+         Map(Get(object, {"metadata", "annotations"})) !=
+             Map(Get(before, {"metadata", "annotations"}));
+}
+
 // Whether nothing but times of managedFields differs; those of `before` are
 // then the object's.
 bool IsNoOp(const Json& before, Json& object) {
@@ -331,8 +343,17 @@ absl::Status Registry::Complete(Operation& op) {
   Json owners = Get(object, {"metadata", "managedFields"});
   FL_RETURN_IF_ERROR(SetMetadata(op));
   // Owned is what the writer asked for, with its defaults; what the server
-  // makes of it from here on is nobody's.
+  // makes of it from here on is nobody's. A list that was sent empty is, too,
+  // though it is kept as null.
+  std::vector<std::string> empty_lists;
+  for (const auto& [key, value] : object.items()) {
+    if (value.is_array() && value.empty()) empty_lists.push_back(key);
+  }
   if (kind.set_defaults) kind.set_defaults(object);
+  for (const std::string& key : empty_lists) {
+    auto list = object.find(key);
+    if (list != object.end() && list->is_null()) *list = Json::array();
+  }
   owners = Track(op, owners);
   if (kind.prepare) kind.prepare(op.plan.verb, object, before);
   if (kind.set_defaults) kind.set_defaults(object);
@@ -342,8 +363,8 @@ absl::Status Registry::Complete(Operation& op) {
     if (!errors.empty()) return InvalidObject(kind, op.name, errors);
   }
   if (kind.warnings) op.warnings = kind.warnings(object, before);
-  if (kind.has_generation && before != nullptr &&
-      op.plan.verb == WriteVerb::kUpdate && SpecDiffers(object, *before)) {
+  if (before != nullptr && op.plan.verb == WriteVerb::kUpdate &&
+      RaisesGeneration(kind, *before, object)) {
     object["metadata"]["generation"] =
         Int(Get(*before, {"metadata", "generation"})) + 1;
   }

@@ -126,6 +126,26 @@ Json PartialMetadata(const Json& object) {
           {"metadata", Map(object, "metadata")}};
 }
 
+namespace {
+
+// By which clients show that a pod's work is done.
+Json RowConditions(const Kind& kind, const Json& object) {
+  std::string_view phase = Text(object, {"status", "phase"});
+  if (kind.resource.plural != "pods" ||
+      (phase != "Succeeded" && phase != "Failed")) {
+    return Json::array();
+  }
+  return Json::array(
+      {{{"type", "Completed"},
+        {"status", "True"},
+        {"reason", phase},
+        {"message", phase == "Failed"
+                        ? "The pod failed."
+                        : "The pod has completed successfully."}}});
+}
+
+}  // namespace
+
 Json TableRow(const Kind& kind, const Json& object,
               std::string_view include_object, absl::Time now) {
   Json cells = Json::array();
@@ -136,6 +156,9 @@ Json TableRow(const Kind& kind, const Json& object,
              Get(object, {"metadata", "creationTimestamp"})};
   }
   Json row = {{"cells", std::move(cells)}, {"object", Json()}};
+  if (Json conditions = RowConditions(kind, object); !conditions.empty()) {
+    row["conditions"] = std::move(conditions);
+  }
   if (include_object == "Object") {
     row["object"] = object;
   } else if (include_object != "None") {

@@ -20,6 +20,9 @@ constexpr char kMeta[] =
 constexpr char kCore[] =
 #include "control/api/schemas/core_v1.fls"
     ;
+constexpr char kEvents[] =
+#include "control/api/schemas/events_v1.fls"
+    ;
 constexpr char kApps[] =
 #include "control/api/schemas/apps_v1.fls"
     ;
@@ -132,7 +135,7 @@ absl::Status OrderByNumber(Type* type) {
 }  // namespace
 
 std::vector<std::string_view> EmbeddedSchemas() {
-  return {kMeta, kCore, kApps, kDiscovery, kCoordination, kAutoscaling,
+  return {kMeta, kCore, kEvents, kApps, kDiscovery, kCoordination, kAutoscaling,
           kPolicy, kBatch, kScheduling, kNetworking, kAuthorization,
           kAuthentication, kRbac};
 }

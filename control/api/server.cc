@@ -10,8 +10,11 @@
 #include "control/api/authentication.h"
 #include "control/api/authorization.h"
 #include "control/api/discovery.h"
+#include "control/api/event_versions.h"
+#include "control/api/forwarding_responder.h"
 #include "control/api/http.h"
 #include "control/api/http_server.h"
+#include "control/api/ip_address_view.h"
 #include "control/api/json_access.h"
 #include "control/api/identity.h"
 #include "control/api/kubelet_proxy.h"
@@ -23,10 +26,12 @@
 #include "control/api/registry.h"
 #include "control/api/route.h"
 #include "control/api/service_account_tokens.h"
+#include "control/api/validation.h"
 #include "control/api/verbs.h"
 #include "control/api/watch.h"
 #include "userspace/base/status.h"
 #include "userspace/base/strings.h"
+#include "userspace/kube/control_resources.h"
 
 namespace fairlead::api {
 namespace {
@@ -219,6 +224,8 @@ class ApiServer::Impl {
     }
     api->representation = *std::move(how);
     api->query = std::move(query);
+    responder = Warned(*api, request.method, std::move(responder));
+    const bool newer_event = IsNewerEvent(api->kind());
     if (api->representation.protobuf) {
       responder = ProtobufResponder(&protobuf_, std::move(responder));
     }
@@ -228,9 +235,34 @@ class ApiServer::Impl {
       status = ProtobufRequest(protobuf_, BodyKind(*api, request.method),
                                &request);
     }
+    if (newer_event) {
+      if (status.ok()) status = TranslateEventRequest(api->kind(), &request);
+      // From here on it is one about core/v1, whose answers are JSON.
+      api->served = registry_.Find(kube::Events().group, "v1", "events");
+      responder =
+          NewerEventResponder(api->representation, std::move(responder));
+      api->representation.protobuf = api->representation.yaml = false;
+    }
     api->http = std::move(request);
     if (status.ok()) status = Dispatch(api, responder);
     if (!status.ok()) SendError(*api, *responder, status);
+  }
+
+  // A kind that is on its way out says so in every answer; writes carry their
+  // own warnings.
+  static ResponderRef Warned(const ApiRequest& request,
+                             const std::string& method,
+                             ResponderRef responder) {
+    const kube::Resource& resource = request.kind().resource;
+    if (!resource.group.empty() || resource.plural != "endpoints" ||
+        (method != "GET" && method != "DELETE")) {
+      return responder;
+    }
+    for (const std::string& text : EndpointsWarnings(Json(), nullptr)) {
+      responder = WithHeader({"Warning", StrCat("299 - ", Quote(text))},
+                             std::move(responder));
+    }
+    return responder;
   }
 
   // What is not an object: health, metrics. False: not one of these.
@@ -323,6 +355,10 @@ class ApiServer::Impl {
       return DispatchSubresource(request, responder);
     }
     const std::string& method = request->http.method;
+    if (request->kind().resource.plural == kube::IpAddresses().plural) {
+      if (method != "GET") return MethodNotAllowed();
+      addresses_.Open();
+    }
     if (request->kind().review) {
       if (method != "POST" || !request->name.empty()) {
         return MethodNotAllowed();
@@ -433,6 +469,7 @@ class ApiServer::Impl {
   Authentication authentication_;
   ProtobufObjects protobuf_;
   Verbs verbs_;
+  IpAddressView addresses_{&registry_};
   Watches watches_;
   KubeletProxy kubelets_;
   HttpServer http_;

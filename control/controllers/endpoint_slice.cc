@@ -16,8 +16,6 @@ namespace {
 constexpr char kManagedBy[] = "endpointslice.kubernetes.io/managed-by";
 constexpr char kManager[] = "endpointslice-controller.k8s.io";
 constexpr char kHeadless[] = "service.kubernetes.io/headless";
-constexpr char kTriggerTime[] =
-    "endpoints.kubernetes.io/last-change-trigger-time";
 constexpr char kZone[] = "topology.kubernetes.io/zone";
 
 // --- from pods to endpoints
@@ -362,6 +360,14 @@ class SlicePlanner {
   Plan plan_;
 };
 
+// When the object was made. Its own time has whole seconds only, so `now` for
+// one that has just come.
+absl::Time MadeAt(const Json& object, absl::Time now) {
+  absl::Time made =
+      TimeOf(Text(object, {"metadata", "creationTimestamp"})).value_or(now);
+  return now - made < absl::Seconds(2) ? now : made;
+}
+
 bool SelectsPods(const Json& service) {
   const Json& selector = Get(service, {"spec", "selector"});
   return selector.is_object() && !selector.empty();
@@ -382,6 +388,15 @@ Json NormalPorts(const Json& ports) {
     result.push_back(std::move(entry));
   }
   return result;
+}
+
+bool ReadinessChanged(const Object& before, const Object& after) {
+  auto since = [](const Object& pod) {
+    const Json* ready = pod == nullptr ? nullptr : Condition(*pod, "Ready");
+    return ready == nullptr ? std::string_view()
+                            : Text(*ready, {"lastTransitionTime"});
+  };
+  return since(before) != since(after);
 }
 
 Plan PlanEndpointSlices(const EndpointSliceFacts& facts) {
@@ -405,7 +420,11 @@ EndpointSliceController::EndpointSliceController(const Context& context)
   Informers& informers = *context.informers;
   informers.Of(kube::Services())
       .Subscribe([this](const Object& before, const Object& after) {
-        Add(after != nullptr ? after : before);
+        std::optional<absl::Time> trigger;
+        if (before == nullptr) {
+          trigger = MadeAt(*after, context_.clock->Now());
+        }
+        Add(after != nullptr ? after : before, trigger);
       });
   informers.Of(kube::Pods())
       .Subscribe([this](const Object& before, const Object& after) {
@@ -442,9 +461,10 @@ EndpointSliceFacts EndpointSliceController::Facts(const std::string& key,
   return facts;
 }
 
-void EndpointSliceController::Add(const Object& service) {
+void EndpointSliceController::Add(const Object& service,
+                                  std::optional<absl::Time> trigger) {
   std::string key = kube::KeyOf(*service);
-  triggers_.try_emplace(key, context_.clock->Now());
+  if (trigger.has_value()) triggers_.try_emplace(key, *trigger);
   shell_.Add(std::move(key));
 }
 
@@ -452,11 +472,17 @@ void EndpointSliceController::PodChanged(const Object& before,
                                          const Object& after) {
   Informers& informers = *context_.informers;
   if (before != nullptr) {
-    for (const Object& service : informers.ServicesOf(*before)) Add(service);
+    for (const Object& service : informers.ServicesOf(*before)) {
+      Add(service, std::nullopt);
+    }
   }
   if (after == nullptr) return;
+  std::optional<absl::Time> trigger;
+  if (ReadinessChanged(before, after)) trigger = context_.clock->Now();
   // Mostly the same ones: to add a key twice is to add it.
-  for (const Object& service : informers.ServicesOf(*after)) Add(service);
+  for (const Object& service : informers.ServicesOf(*after)) {
+    Add(service, trigger);
+  }
 }
 
 // Somebody else touched a slice of ours; the echo of an own write plans

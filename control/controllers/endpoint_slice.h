@@ -18,12 +18,18 @@ namespace fairlead::controllers {
 // The label of a slice that names its Service.
 inline constexpr char kServiceName[] = "kubernetes.io/service-name";
 
+// An annotation of slices and of Endpoints: EndpointSliceFacts::trigger.
+inline constexpr char kTriggerTime[] =
+    "endpoints.kubernetes.io/last-change-trigger-time";
+
 struct EndpointSliceFacts {
   Object service;
   std::vector<Object> pods;    // of its namespace
   std::vector<Object> slices;  // labelled with its name, whoever manages them
   absl::flat_hash_map<std::string, Object> nodes;  // by name
-  // When the change happened that this plan answers to.
+  // When the change happened that this plan answers to: a Service that was
+  // made, a pod that became ready or ceased to be. Others leave no trace of
+  // their time, as in Kubernetes: nobody measures how long they take.
   std::optional<absl::Time> trigger;
   int max_endpoints = 100;
 };
@@ -31,6 +37,9 @@ struct EndpointSliceFacts {
 // Endpoints that stay keep their slice and place, so that a change of one pod
 // is a change of one slice.
 Plan PlanEndpointSlices(const EndpointSliceFacts& facts);
+
+// A change of a pod that EndpointSliceFacts::trigger counts. Either may be null.
+bool ReadinessChanged(const Object& before, const Object& after);
 
 // The ports of a slice, or of a subset of Endpoints, with their defaults
 // filled in: equal when they mean the same.
@@ -43,13 +52,13 @@ class EndpointSliceController {
 
  private:
   EndpointSliceFacts Facts(const std::string& key, const Object& service);
-  void Add(const Object& service);
+  void Add(const Object& service, std::optional<absl::Time> trigger);
   void PodChanged(const Object& before, const Object& after);
   void SliceChanged(const Object& before, const Object& after);
   void NodeChanged(const Object& before, const Object& after);
 
   Context context_;
-  // When the oldest change came in that has not been planned for.
+  // When the oldest such change came in that has not been planned for.
   absl::flat_hash_map<std::string, absl::Time> triggers_;
   Shell shell_;
 };

@@ -100,13 +100,30 @@ Json WantedSubsets(const EndpointsFacts& facts, bool* truncated) {
   return result;
 }
 
+// When the change happened that brought this about: as the slices say, the
+// earliest of them.
+void SetTrigger(const EndpointsFacts& facts, Json& object) {
+  std::string first;
+  for (const Object& slice : facts.slices) {
+    std::string_view at = Annotation(*slice, kTriggerTime);
+    if (!at.empty() && (first.empty() || at < first)) first = at;
+  }
+  Json& metadata = object["metadata"];
+  if (!first.empty()) {
+    metadata["annotations"][kTriggerTime] = first;
+  } else if (metadata.contains("annotations")) {
+    metadata["annotations"].erase(kTriggerTime);
+  }
+}
+
 }  // namespace
 
 Plan PlanEndpoints(const EndpointsFacts& facts) {
   Plan plan;
   bool ours = facts.endpoints != nullptr &&
               Label(*facts.endpoints, kManagedBy) == kManager;
-  if (facts.service == nullptr || IsTerminating(*facts.service)) {
+  if (facts.service == nullptr || IsTerminating(*facts.service) ||
+      Text(*facts.service, {"spec", "type"}) == "ExternalName") {
     if (ours) {
       plan.writes.push_back(DeleteOf(kube::Endpoints(), *facts.endpoints));
     }
@@ -138,8 +155,10 @@ Plan PlanEndpoints(const EndpointsFacts& facts) {
     wanted["subsets"] = std::move(subsets);
   }
   if (facts.endpoints == nullptr) {
+    SetTrigger(facts, wanted);
     plan.writes.push_back(CreateOf(kube::Endpoints(), std::move(wanted)));
   } else if (wanted != *facts.endpoints) {
+    SetTrigger(facts, wanted);
     plan.writes.push_back(UpdateOf(kube::Endpoints(), std::move(wanted)));
   }
   return plan;

@@ -113,9 +113,7 @@ Json TaintsFor(const Json& node, absl::Time now) {
     result.push_back(taint);
   }
   for (Json& taint : wanted) {
-    if (Text(taint, {"effect"}) == "NoExecute") {
-      taint["timeAdded"] = Timestamp(now);
-    }
+    taint["timeAdded"] = Timestamp(now);
     result.push_back(std::move(taint));
   }
   return result;
@@ -198,6 +196,13 @@ Plan PlanNodeLifecycle(const NodeFacts& facts,
                        const NodeLifecycleOptions& options, absl::Time now) {
   const Json& node = *facts.node;
   Plan plan;
+  if (facts.is_new) {
+    plan.announcements.push_back(
+        Announce(kube::Nodes(), node, kube::EventType::kNormal,
+                 "RegisteredNode",
+                 StrCat("Node ", Name(node), " event: Registered Node ",
+                        Name(node), " in Controller")));
+  }
   if (facts.silent_for < options.grace_period) {
     plan.again = options.grace_period - facts.silent_for;
   } else if (auto updated = WithUnknownConditions(node, now)) {
@@ -274,7 +279,8 @@ Plan NodeLifecycleController::Make(const std::string& name) {
   NodeFacts facts{
       .node = node,
       .pods = context_.informers->Of(kube::Pods()).ByIndex("node", name),
-      .silent_for = context_.clock->Monotonic() - heartbeat->second.heard};
+      .silent_for = context_.clock->Monotonic() - heartbeat->second.heard,
+      .is_new = !std::exchange(heartbeat->second.announced, true)};
   return PlanNodeLifecycle(facts, options_, context_.clock->Now());
 }
 

@@ -28,6 +28,7 @@ struct NodeFacts {
   std::vector<Object> pods;  // bound to it
   // Since its lease or its status last changed, by this process' own clock.
   absl::Duration silent_for;
+  bool is_new = false;  // seen for the first time by this process
 };
 
 Plan PlanNodeLifecycle(const NodeFacts& facts,
@@ -44,6 +45,7 @@ class NodeLifecycleController {
     std::string renewed;  // the lease's renewTime
     std::string posted;   // the Ready condition's lastHeartbeatTime
     absl::Duration heard;  // monotonic
+    bool announced = false;
   };
   Plan Make(const std::string& name);
   void Hear(const std::string& name, std::string Heartbeat::*which,

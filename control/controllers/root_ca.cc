@@ -12,8 +12,10 @@ namespace {
 constexpr char kName[] = "kube-root-ca.crt";
 constexpr char kAnnotation[] = "kubernetes.io/description";
 constexpr char kAbout[] =
-    "The certificate authority by which pods know the API server at its "
-    "addresses inside the cluster, such as kubernetes.default.svc.";
+    "Contains a CA bundle that can be used to verify the kube-apiserver when "
+    "using internal endpoints such as the internal service IP or "
+    "kubernetes.default.svc. No other usage is guaranteed across "
+    "distributions of Kubernetes clusters.";
 
 }  // namespace
 

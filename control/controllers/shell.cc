@@ -47,6 +47,14 @@ Expectation ExpectationOf(const Write& write, const Json& answer) {
   return e;
 }
 
+// By which managedFields name the writer: what every cluster has is the API
+// server's own, all else the controller manager's.
+std::string UserAgent(std::string_view controller) {
+  return controller == "kube-apiserver"
+             ? "kube-apiserver/fairlead"
+             : StrCat("kube-controller-manager/fairlead-", controller);
+}
+
 }  // namespace
 
 class Shell::Impl : public std::enable_shared_from_this<Impl> {
@@ -55,8 +63,7 @@ class Shell::Impl : public std::enable_shared_from_this<Impl> {
       : context_(context),
         name_(std::move(name)),
         plan_(std::move(plan)),
-        client_(context.transport,
-                StrCat("kube-controller-manager/fairlead-", name_)),
+        client_(context.transport, UserAgent(name_)),
         recorder_(context.loop, &client_, name_, "",
                   kube::EventApi::kCore, *context.clock) {}
 

@@ -2,6 +2,7 @@
 #include "control/scheduler/scheduler.h"
 
 #include <spdlog/spdlog.h>
+#include <unistd.h>
 
 #include <list>
 #include <nlohmann/json.hpp>
@@ -47,6 +48,15 @@ bool LooksDifferent(const Json& a, const Json& b) {
          Get(a, {"status", "capacity"}) != Get(b, {"status", "capacity"});
 }
 
+// The reportingInstance of its Events.
+std::string Instance() {
+  char host[256] = {};
+  if (gethostname(host, sizeof host - 1) != 0 || *host == '\0') {
+    return "default-scheduler";
+  }
+  return StrCat("default-scheduler-", host);
+}
+
 }  // namespace
 
 class Scheduler::Impl {
@@ -54,8 +64,8 @@ class Scheduler::Impl {
   explicit Impl(const Context& context)
       : context_(context),
         client_(context.transport, "kube-scheduler/fairlead"),
-        recorder_(context.loop, &client_, "default-scheduler", "",
-                  kube::EventApi::kCore, *context.clock),
+        recorder_(context.loop, &client_, "default-scheduler", Instance(),
+                  kube::EventApi::kEvents, *context.clock),
         queue_(
             context.loop, "scheduler",
             [this](const std::string& key, Done done) {
@@ -175,7 +185,8 @@ class Scheduler::Impl {
           kube::ReferenceTo(kube::Pods(), pod), kube::EventType::kNormal,
           "Scheduled",
           StrCat("Successfully assigned ", controllers::Namespace(pod), "/",
-                 controllers::Name(pod), " to ", node));
+                 controllers::Name(pod), " to ", node),
+          "Binding");
       return status;
     }
     cache_.Forget(std::string(controllers::Uid(pod)));
@@ -192,7 +203,8 @@ class Scheduler::Impl {
 
   void Refuse(const Json& pod, const std::string& message, Done done) {
     recorder_.Record(kube::ReferenceTo(kube::Pods(), pod),
-                     kube::EventType::kWarning, "FailedScheduling", message);
+                     kube::EventType::kWarning, "FailedScheduling", message,
+                     "Scheduling");
     const Json* before = controllers::Condition(pod, "PodScheduled");
     if (before != nullptr && Text(*before, {"message"}) == message &&
         Text(*before, {"status"}) == "False") {
@@ -205,6 +217,8 @@ class Scheduler::Impl {
     Json patch = {{"status",
                    {{"conditions",
                      Json::array({{{"type", "PodScheduled"},
+                                   {"observedGeneration",
+                                    controllers::Generation(pod)},
                                    {"status", "False"},
                                    {"lastProbeTime", nullptr},
                                    {"lastTransitionTime", since},

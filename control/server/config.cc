@@ -164,6 +164,17 @@ absl::StatusOr<ControllerConfig> ParseConfig(const Flags& flags) {
       config.tls_names.push_back(name);
     }
   }
+  if (!flags.advertise_address.empty()) {
+    auto address = IpAddress::Parse(flags.advertise_address);
+    if (!address.ok() || address->is_loopback() ||
+        address->is_unspecified()) {
+      problems.Add("advertise-address", flags.advertise_address,
+                   "not an address that pods could reach");
+    } else {
+      config.advertise = *address;
+      config.tls_addresses.push_back(*address);
+    }
+  }
   if (auto status = problems.ToStatus(); !status.ok()) return status;
   return config;
 }

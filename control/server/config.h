@@ -31,6 +31,7 @@ struct Flags {
   std::string write_kubeconfig;
   std::string cert_dir;
   std::vector<std::string> tls_sans;
+  std::string advertise_address;
   std::string kubelet_client_certificate;
   std::string kubelet_client_key;
   std::string kubelet_certificate_authority;
@@ -60,6 +61,9 @@ struct ControllerConfig {
   // Names and addresses that the serving certificate is for, besides its own.
   std::vector<std::string> tls_names;
   std::vector<IpAddress> tls_addresses;
+  // What pods reach this server by; unset: the first of `listen` that is no
+  // loopback.
+  std::optional<IpAddress> advertise;
 
   KubeletClientOptions kubelet_client;
 

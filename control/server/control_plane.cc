@@ -160,8 +160,8 @@ class ControlPlaneImpl : public ControlPlane {
     informers_->Start();
   }
 
-  // The API server as pods reach it: its first address that is no loopback
-  // and, if there is TLS, speaks it.
+  // The API server as pods reach it: where it is told to be or its first
+  // address that is no loopback and, if there is TLS, speaks it.
   controllers::EssentialsOptions Essentials() const {
     controllers::EssentialsOptions essentials;
     essentials.service_cidrs = config_.service_cidrs;
@@ -169,9 +169,12 @@ class ControlPlaneImpl : public ControlPlane {
     essentials.port = ports.empty() ? Port{0} : ports[0];
     for (size_t i = 0; i < ports.size(); ++i) {
       const IpAddress& address = config_.listen[i].address;
-      if (address.is_loopback() || address.is_unspecified()) continue;
       if (config_.serves_tls() && !config_.listen[i].tls) continue;
-      essentials.advertise = address;
+      if (!config_.advertise.has_value() &&
+          (address.is_loopback() || address.is_unspecified())) {
+        continue;
+      }
+      essentials.advertise = config_.advertise.value_or(address);
       essentials.port = ports[i];
       break;
     }

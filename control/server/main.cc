@@ -97,6 +97,9 @@ void AddFlags(CLI::App* app, Flags* flags) {
   app->add_option("--tls-san", flags->tls_sans,
                   "A further name or address that clients know this server "
                   "by (repeatable)");
+  app->add_option("--advertise-address", flags->advertise_address,
+                  "The endpoint of the Service default/kubernetes (default: "
+                  "the first --listen address that isn't loopback)");
   app->add_option("--kubelet-client-certificate",
                   flags->kubelet_client_certificate,
                   "PEM file: what is shown to kubelets (default: a certificate "

@@ -56,7 +56,9 @@ class Pairs:
             return text
         if self.pattern is None:
             self.pattern = re.compile(
-                r"(?<![\w.])(" + "|".join(re.escape(k) for k in sorted(
+                # Behind "=", "," and "/" as a path has them, too.
+                r"(?:(?<![\w.])|(?<=%3D)|(?<=%2C)|(?<=%2F))(" +
+                "|".join(re.escape(k) for k in sorted(
                     self.known, key=len, reverse=True)) + r")(?![\w.])")
         return self.pattern.sub(lambda m: self.known[m[1]], text)
 

@@ -17,6 +17,9 @@ import threading
 import time
 
 
+ADVERTISED = "198.51.100.1"  # as recorded
+
+
 def now():
     return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
 
@@ -104,7 +107,8 @@ class Controller:
         self.process = subprocess.Popen(
             # With TLS too: pods have their account's token then, as recorded.
             [program, "--listen", "127.0.0.1:0", "--listen",
-             f"https://127.0.0.1:{tls_port}", "--store",
+             f"https://127.0.0.1:{tls_port}", "--advertise-address",
+             ADVERTISED, "--store",
              str(self.folder / "store.db"), "--service-cidr",
              "10.96.0.0/12,fd00:10:96::/108", "--cluster-cidr",
              "10.244.0.0/16,fd00:10:244::/56", "--write-kubeconfig",

@@ -226,7 +226,8 @@ TEST_F(DiscoveryTest, OpenApiIsWhole) {
     EXPECT_EQ(again->status, 304);
     json document = json::parse(response->body);
     ExpectRefsResolve(document, document["components"]["schemas"]);
-    EXPECT_GE(document["paths"].size(), 2u);
+    // A group of questions (authentication.k8s.io) has one, to post to.
+    EXPECT_GE(document["paths"].size(), 1u);
   }
 }
 

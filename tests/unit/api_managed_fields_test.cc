@@ -165,9 +165,29 @@ TEST(TrackUpdateTest, AScaleToZeroIsNobodys) {
     return Shown(TrackUpdate(Deployments(), before, after, nullptr,
                              {"kubectl", "scale"}, kNow));
   };
-  EXPECT_EQ(scaled(2), (Lines{"m Update .spec.paused",
-                              "kubectl Update .spec.replicas"}));
+  EXPECT_EQ(scaled(2), (Lines{"kubectl Update .spec.replicas",
+                              "m Update .spec.paused"}));
   EXPECT_EQ(scaled(0), (Lines{"m Update .spec.paused"}));
+}
+
+// As the answers after `kubectl scale deployment/web --replicas=5` were
+// recorded.
+TEST(TrackUpdateTest, AScaleHasNoTimeAndComesFirst) {
+  Json before = {{"metadata", {{"name", "web"}, {"uid", "u"}}},
+                 {"spec", {{"replicas", 3}, {"paused", true}}}};
+  before["metadata"]["managedFields"] = Json::array({Owner(
+      "kubectl-set", "Update",
+      Json::parse(R"({"f:spec":{"f:paused":{},"f:replicas":{}}})"))});
+  Json after = before;
+  after["metadata"].erase("managedFields");
+  after["spec"]["replicas"] = 5;
+  Json owners = TrackUpdate(Deployments(), before, after, nullptr,
+                            {"kubectl", "scale"}, kNow);
+  ASSERT_EQ(owners.size(), 2u);
+  EXPECT_EQ(owners[0], Json::parse(R"({"manager":"kubectl",
+      "operation":"Update","apiVersion":"apps/v1","fieldsType":"FieldsV1",
+      "fieldsV1":{"f:spec":{"f:replicas":{}}},"subresource":"scale"})"));
+  EXPECT_TRUE(owners[1].contains("time"));
 }
 
 TEST(TrackUpdateTest, ResetAndReplacedByTheBody) {

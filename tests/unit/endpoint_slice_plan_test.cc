@@ -104,6 +104,41 @@ TEST_F(SlicesTest, DescribesAPod) {
   EXPECT_THAT(Sync(), ElementsAre());
 }
 
+// Recorded: a slice written for another reason than a new Service or a pod's
+// readiness has no trigger time, and loses the one that it had.
+TEST_F(SlicesTest, TheTriggerTimeGoesWithTheNextChange) {
+  AddPod(0);
+  Sync();
+  SetService(R"({"metadata": {"labels": {"app": "other"}}})");
+  EndpointSliceFacts facts{
+      .service = cluster_.Get(kube::Services(), "default/web"),
+      .pods = cluster_.List(kube::Pods()),
+      .slices = cluster_.List(kube::EndpointSlices())};
+  facts.nodes["n1"] = cluster_.Get(kube::Nodes(), "n1");
+  Plan plan = PlanEndpointSlices(facts);
+  ASSERT_EQ(plan.writes.size(), 1u);
+  EXPECT_EQ(Annotation(plan.writes[0].body, "endpoints.kubernetes.io/"
+                                            "last-change-trigger-time"),
+            "");
+
+  auto pod = [](const char* status) {
+    return std::make_shared<const Json>(
+        Json{{"status", Json::parse(status)}});
+  };
+  Object fresh = pod("{}");
+  Object started = pod(R"({"phase": "Pending", "podIP": "10.244.0.9"})");
+  Object ready = pod(R"({"conditions": [{"type": "Ready", "status": "True",
+      "lastTransitionTime": "2026-11-22T15:18:49Z"}]})");
+  Object probed = pod(R"({"podIP": "10.244.0.9", "conditions": [
+      {"type": "Ready", "status": "True",
+       "lastTransitionTime": "2026-11-22T15:18:49Z"}]})");
+  EXPECT_FALSE(ReadinessChanged(nullptr, fresh));
+  EXPECT_FALSE(ReadinessChanged(fresh, started));
+  EXPECT_TRUE(ReadinessChanged(started, ready));
+  EXPECT_FALSE(ReadinessChanged(ready, probed));
+  EXPECT_TRUE(ReadinessChanged(nullptr, ready));
+}
+
 struct ConditionRow {
   const char* pod;
   const char* service;

@@ -94,6 +94,18 @@ TEST(NodeLifecycle, ASilentNodeIsUnknownAndItsPodsNotReadyAtOnce) {
   EXPECT_FALSE(IsPodReady(plan.writes[1].body));
 }
 
+// In the recorded words; said once for each node.
+TEST(NodeLifecycle, ANewNodeIsAnnounced) {
+  NodeFacts facts{.node = Share(NodeOf("True")), .is_new = true};
+  Plan plan = PlanNodeLifecycle(facts, {}, kNow);
+  ASSERT_EQ(plan.announcements.size(), 1u);
+  EXPECT_EQ(plan.announcements[0].reason, "RegisteredNode");
+  EXPECT_EQ(plan.announcements[0].message,
+            "Node n1 event: Registered Node n1 in Controller");
+  facts.is_new = false;
+  EXPECT_THAT(PlanNodeLifecycle(facts, {}, kNow).announcements, IsEmpty());
+}
+
 std::string TaintsAfter(const Json& node, absl::Duration silent) {
   Plan plan = PlanNodeLifecycle(
       {.node = Share(node), .silent_for = silent}, {}, kNow);
@@ -103,6 +115,8 @@ std::string TaintsAfter(const Json& node, absl::Duration silent) {
     const Json& taints = Get(w.body, {"spec", "taints"});
     if (taints.is_null()) text += "none";
     for (const Json& t : taints) {
+      // Recorded: of both effects.
+      EXPECT_EQ(t.contains("timeAdded"), Text(t, {"key"}) != "dedicated");
       StrAppend(&text, Text(t, {"key"}), ":", Text(t, {"effect"}), " ");
     }
   }

@@ -482,7 +482,11 @@ TEST(Endpoints, AreTheSlicesInTheOtherForm) {
                  {{"ready", ready}, {"terminating", terminating}}},
                 {"nodeName", "n1"}};
   };
-  Json slice = {{"addressType", "IPv4"},
+  const std::string trigger = "endpoints.kubernetes.io/"
+                              "last-change-trigger-time";
+  Json slice = {{"metadata",
+                 {{"annotations", {{trigger, "2026-11-22T15:18:51Z"}}}}},
+                {"addressType", "IPv4"},
                 {"ports", Json::array({{{"name", "http"}, {"port", 80}}})},
                 {"endpoints",
                  Json::array({endpoint("10.0.0.1", true, false),
@@ -503,7 +507,15 @@ TEST(Endpoints, AreTheSlicesInTheOtherForm) {
                 "nodeName": "n1"}], "notReadyAddresses": [{"ip": "10.0.0.2",
                 "nodeName": "n1"}], "ports": [{"name": "http",
                 "port": 80}]}])"));
+  // Recorded: with the trigger of their slices.
+  EXPECT_EQ(Annotation(*made, trigger.c_str()), "2026-11-22T15:18:51Z");
   EXPECT_THAT(plan(service).writes, IsEmpty());
+  // Recorded: none for a name elsewhere.
+  Json external = *service;
+  external["spec"]["type"] = "ExternalName";
+  Plan gone = plan(std::make_shared<const Json>(external));
+  ASSERT_EQ(gone.writes.size(), 1u);
+  EXPECT_EQ(gone.writes[0].verb, Verb::kDelete);
   EXPECT_EQ(cluster.Apply(plan(nullptr)), 1);
   EXPECT_EQ(cluster.Get(kube::Endpoints(), "d/s"), nullptr);
 }
