@@ -189,8 +189,12 @@ void Check(Hook hook, const Packet& packet, const std::string& counter,
   exit(1);
 }
 
-void BM_NotOurs(benchmark::State& state, bool ingress, bool ipv6) {
+void BM_NotOurs(benchmark::State& state, bool ingress, bool ipv6,
+                bool many_ranges) {
   const Family& f = kFamilies[ipv6];
+  Shared().run().SetServiceRanges(many_ranges
+                                      ? TcRun::ManyServiceRanges()
+                                      : TcRun::DefaultServiceRanges());
   Packet packet = Bench::Frame(ipv6, f.client, 40000, f.backend, 9999);
   Check(ingress ? Hook::kIngress : Hook::kEgress, packet, "NOT_OURS");
   Shared().Measure(state, ingress ? Ingress() : Egress(), packet);
@@ -259,10 +263,12 @@ void BM_NewFlow(benchmark::State& state, bool ipv6, bool udp,
       ->Iterations(400)              \
       ->Unit(benchmark::kMicrosecond)
 
-FL_TC_BENCH(BM_NotOurs, ingress_v4, true, false);
-FL_TC_BENCH(BM_NotOurs, ingress_v6, true, true);
-FL_TC_BENCH(BM_NotOurs, egress_v4, false, false);
-FL_TC_BENCH(BM_NotOurs, egress_v6, false, true);
+FL_TC_BENCH(BM_NotOurs, ingress_v4, true, false, false);
+FL_TC_BENCH(BM_NotOurs, ingress_v6, true, true, false);
+FL_TC_BENCH(BM_NotOurs, egress_v4, false, false, false);
+FL_TC_BENCH(BM_NotOurs, egress_v6, false, true, false);
+FL_TC_BENCH(BM_NotOurs, many_ranges_v4, true, false, true);
+FL_TC_BENCH(BM_NotOurs, many_ranges_v6, true, true, true);
 FL_TC_BENCH(BM_Hit, tcp_v4, false, false, false, false);
 FL_TC_BENCH(BM_Hit, tcp_v6, true, false, false, false);
 FL_TC_BENCH(BM_Hit, udp_v4, false, true, false, false);

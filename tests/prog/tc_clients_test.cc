@@ -79,12 +79,7 @@ TEST_P(TcClients, AnEchoRequestToAClusterIpIsRefused) {
 // none, and one again.
 TEST_P(TcClients, EachOfSeveralRangesIsOne) {
   AddClusterIp({});
-  run().SetServiceRanges(
-      {"10.200.0.0/16", "100.64.0.0/10", "172.16.1.0/24", "172.16.3.0/24",
-       "198.19.0.0/31", "198.51.0.4/32", "203.0.200.0/22", "224.0.0.0/4",
-       "2001:db8:f::/127", "2001:db8:f:1::/64", "2001:db8:f:2::8/125",
-       "2001:db8:f0::/44", "3fff::/20", "fc00::1:0/112", "fd00::/8",
-       "ff00::1/128"});
+  run().SetServiceRanges(TcRun::ManyServiceRanges());
   const std::vector<std::string> in =
       ipv6() ? std::vector<std::string>{"2001:db8:f:1:1::", "2001:db8:f:2::f",
                                         "2001:db8:ff::1", "3fff:fff::1",

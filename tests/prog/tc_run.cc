@@ -231,6 +231,14 @@ std::vector<std::string> TcRun::DefaultServiceRanges() {
   return {"198.19.0.0/16", "2001:db8:f::/48"};
 }
 
+std::vector<std::string> TcRun::ManyServiceRanges() {
+  return {"10.200.0.0/16", "100.64.0.0/10", "172.16.1.0/24", "172.16.3.0/24",
+          "198.19.0.0/31", "198.51.0.4/32", "203.0.200.0/22", "224.0.0.0/4",
+          "2001:db8:f::/127", "2001:db8:f:1::/64", "2001:db8:f:2::8/125",
+          "2001:db8:f0::/44", "3fff::/20", "fc00::1:0/112", "fd00::/8",
+          "ff00::1/128"};
+}
+
 void TcRun::SetServiceRanges(const std::vector<std::string>& texts) {
   std::vector<IpPrefix> ranges;
   for (const std::string& text : texts) {

@@ -61,6 +61,8 @@ class TcRun {
  public:
   static fl_config DefaultConfig();
   static std::vector<std::string> DefaultServiceRanges();
+  // As many as there may be, far from each other.
+  static std::vector<std::string> ManyServiceRanges();
   // Aborts with libbpf's message if the programs don't load.
   explicit TcRun(const fl_config& config = DefaultConfig(), int flows = 4096);
   ~TcRun();

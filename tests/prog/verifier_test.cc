@@ -8,6 +8,7 @@
 #include <cstdio>
 #include <map>
 #include <string>
+#include <vector>
 
 #include "absl/time/clock.h"
 #include "gtest/gtest.h"
@@ -46,9 +47,19 @@ TEST(Verifier, ProgramsStayWithinWhatIsRecorded) {
   ASSERT_TRUE((*world)->OpenDatapath(options).ok());
   printf("all programs: loaded in %.0f ms\n",
          absl::ToDoubleMilliseconds(absl::Now() - before));
+  const datapath::Programs& programs = (*world)->datapath().programs();
+  const std::vector<std::string> names = programs.Names();
+  // A program that is gone leaves no row behind, a new one has one.
+  std::vector<std::string> recorded_names;
   for (const auto& [name, recorded] : Recorded()) {
+    recorded_names.push_back(name);
+  }
+  EXPECT_EQ(recorded_names, names);
+  for (const std::string& name : names) {
     SCOPED_TRACE(name);
-    auto fd = (*world)->datapath().programs().Fd(name);
+    auto row = Recorded().find(name);
+    const uint32_t recorded = row == Recorded().end() ? 0 : row->second;
+    auto fd = programs.Fd(name);
     ASSERT_TRUE(fd.ok()) << fd.status();
     bpf_prog_info info = {};
     uint32_t size = sizeof info;

@@ -254,6 +254,12 @@ absl::StatusOr<int> Programs::Fd(std::string_view program) const {
   return absl::NotFoundError(StrCat("no BPF program ", program));
 }
 
+std::vector<std::string> Programs::Names() const {
+  std::vector<std::string> names;
+  for (const auto& [name, fd] : fds_) names.push_back(name);
+  return names;
+}
+
 absl::Status Programs::Keep(const PinLayout& layout) const {
   return PinPrograms(layout, fingerprint_, fds_);
 }

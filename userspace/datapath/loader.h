@@ -11,6 +11,7 @@
 #include <memory>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
@@ -44,6 +45,8 @@ class Programs {
 
   // Borrowed descriptor of a program, such as "fl_connect4".
   [[nodiscard]] absl::StatusOr<int> Fd(std::string_view program) const;
+  // Of all of them, in the order of the alphabet.
+  std::vector<std::string> Names() const;
   // The next Load() finds these, in place of those that were kept so far.
   [[nodiscard]] absl::Status Keep(const PinLayout& layout) const;
   // Were they the last run's?
