@@ -4,10 +4,13 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <atomic>
+#include <chrono>
 #include <filesystem>
 #include <fstream>
 #include <nlohmann/json.hpp>
 #include <optional>
+#include <thread>
 
 #include "tests/harness/scopes.h"
 #include "userspace/base/strings.h"
@@ -94,6 +97,37 @@ TEST_F(LogTest, AFollowerCrossesARotation) {
   }
   EXPECT_TRUE(fs::exists(path_ + ".1"));
   EXPECT_EQ(all, expected);
+}
+
+// As fast as both can, in small files of which all are kept.
+TEST_F(LogTest, NothingIsLostWhileFilesAreRotated) {
+  constexpr int kLines = 4000;
+  std::atomic<bool> done{false};
+  std::thread writer([&] {
+    LogWriter log(path_, 4096, 99);
+    EXPECT_TRUE(log.Open());
+    for (int i = 0; i < kLines; ++i) {
+      Add(&log, StrCat("line ", i, "\n"));
+      if (i % 50 == 0) std::this_thread::sleep_for(std::chrono::microseconds(200));
+    }
+    done = true;
+  });
+  while (!fs::exists(path_)) std::this_thread::yield();
+  LogReader reader(path_, {});
+  std::string all;
+  while (true) {
+    const bool last = done;
+    const std::string piece = reader.Read(1 << 16);
+    all += piece;
+    if (last && piece.empty()) break;
+  }
+  writer.join();
+  std::string expected;
+  for (int i = 0; i < kLines; ++i) StrAppend(&expected, "line ", i, "\n");
+  EXPECT_GT(std::distance(fs::directory_iterator(fs::path(path_).parent_path()),
+                          fs::directory_iterator()), 30);
+  EXPECT_TRUE(all == expected) << "of " << expected.size() << " bytes "
+                               << all.size();
 }
 
 TEST_F(LogTest, Queries) {

@@ -73,29 +73,30 @@ void LogReader::SeekTail(int64_t lines) {
   }
 }
 
-// The file after the one that has been read to its end. False: that is the
+// The file after the one that has been read to its end; invalid: that is the
 // newest.
-bool LogReader::OpenNext() {
+UniqueFd LogReader::OpenNext() const {
   struct stat mine{};
-  if (!file_.valid() || fstat(file_.get(), &mine) != 0) {
-    file_ = OpenFile(path_);
-    return file_.valid();
-  }
-  int age = 0;
-  for (; age < kMaxFiles; ++age) {
+  if (!file_.valid() || fstat(file_.get(), &mine) != 0)
+    return OpenFile(path_);
+  const auto is_mine = [&](int age) {
     struct stat info{};
-    if (stat(FileAt(age).c_str(), &info) != 0) break;
-    if (info.st_ino == mine.st_ino && info.st_dev == mine.st_dev) {
-      if (age == 0) return false;
-      break;
+    return stat(FileAt(age).c_str(), &info) == 0 &&
+           info.st_ino == mine.st_ino && info.st_dev == mine.st_dev;
+  };
+  // Again if the files were rotated meanwhile: one would be passed over.
+  for (int tries = 0; tries < kMaxFiles; ++tries) {
+    int age = 0;
+    while (age < kMaxFiles && !is_mine(age) &&
+           access(FileAt(age).c_str(), F_OK) == 0) {
+      ++age;
     }
+    if (age == 0) return UniqueFd();
+    UniqueFd next = OpenFile(FileAt(age - 1));
+    // Rotated away altogether: then it is the oldest that is left.
+    if (is_mine(age) || access(FileAt(age).c_str(), F_OK) != 0) return next;
   }
-  // Rotated away altogether: the oldest that is left.
-  if (age == 0) return false;
-  UniqueFd next = OpenFile(FileAt(age - 1));
-  if (!next.valid()) return false;
-  file_ = std::move(next);
-  return true;
+  return UniqueFd();
 }
 
 void LogReader::AddRecord(std::string_view record, std::string* out) {
@@ -127,11 +128,20 @@ std::string LogReader::Read(size_t max) {
   std::string out;
   std::string chunk(max, '\0');
   while (out.empty() && !limited()) {
-    const ssize_t n =
-        file_.valid() ? read(file_.get(), chunk.data(), chunk.size()) : 0;
+    const auto take = [&] {
+      return file_.valid() ? read(file_.get(), chunk.data(), chunk.size()) : 0;
+    };
+    ssize_t n = take();
     if (n <= 0) {
-      if (!OpenNext()) return out;
-      continue;
+      UniqueFd next = OpenNext();
+      if (!next.valid()) return out;
+      // Once more, now that nothing can be added: it may have got its last
+      // records just before it was rotated.
+      n = take();
+      if (n <= 0) {
+        file_ = std::move(next);
+        continue;
+      }
     }
     rest_.append(chunk, 0, static_cast<size_t>(n));
     size_t at = 0;

@@ -37,7 +37,7 @@ class LogReader {
  private:
   std::string FileAt(int age) const;
   void SeekTail(int64_t lines);
-  bool OpenNext();
+  UniqueFd OpenNext() const;
   void AddRecord(std::string_view record, std::string* out);
 
   std::string path_;
