@@ -35,6 +35,7 @@ Reasons FilterNodeName(const PodView& pod, const NodeView& node);
 Reasons FilterUnschedulable(const PodView& pod, const NodeView& node);
 Reasons FilterTaints(const PodView& pod, const NodeView& node);
 Reasons FilterNodeAffinity(const PodView& pod, const NodeView& node);
+Reasons FilterNodePorts(const PodView& pod, const NodeView& node);
 Reasons FilterResources(const PodView& pod, const NodeView& node);
 
 std::vector<int64_t> ScoreLeastAllocated(

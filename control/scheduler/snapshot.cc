@@ -69,13 +69,21 @@ Amounts RequestsOf(const Json& pod) {
   return running;
 }
 
+void TakeUp(const PodView& pod, NodeView* node) {
+  Add(node->requested, pod.requests);
+  ++node->pods_by_owner[pod.owner];
+  node->host_ports.insert(node->host_ports.end(), pod.host_ports.begin(),
+                          pod.host_ports.end());
+}
+
 }  // namespace
 
 PodView PodViewOf(const Object& pod) {
   return {.pod = pod,
           .uid = std::string(Uid(*pod)),
           .owner = std::string(ControllerUid(*pod)),
-          .requests = RequestsOf(*pod)};
+          .requests = RequestsOf(*pod),
+          .host_ports = kube::HostPortsOf(*pod)};
 }
 
 NodeView* Cache::Edit(const std::string& node) {
@@ -99,12 +107,12 @@ void Cache::SetNode(const Object& node) {
   if (auto it = nodes_.find(name); it != nodes_.end()) {
     view->requested = it->second->requested;
     view->pods_by_owner = it->second->pods_by_owner;
+    view->host_ports = it->second->host_ports;
   } else {
     // Pods may have been seen before their node.
     for (const auto& [uid, placement] : pods_) {
       if (placement.node != name) continue;
-      Add(view->requested, placement.pod.requests);
-      ++view->pods_by_owner[placement.pod.owner];
+      TakeUp(placement.pod, view.get());
     }
   }
   nodes_[name] = std::move(view);
@@ -114,8 +122,7 @@ void Cache::RemoveNode(const std::string& name) { nodes_.erase(name); }
 
 void Cache::Place(Placement placement) {
   if (NodeView* node = Edit(placement.node)) {
-    Add(node->requested, placement.pod.requests);
-    ++node->pods_by_owner[placement.pod.owner];
+    TakeUp(placement.pod, node);
   }
   std::string uid = placement.pod.uid;
   placement.pod.pod = nullptr;  // only what it takes up counts from here on
@@ -132,6 +139,11 @@ void Cache::RemovePod(const std::string& uid) {
     if (count != node->pods_by_owner.end() && --count->second <= 0) {
       node->pods_by_owner.erase(count);
     }
+    for (const kube::HostPort& port : placement.pod.host_ports) {
+      const auto at = std::find(node->host_ports.begin(),
+                                node->host_ports.end(), port);
+      if (at != node->host_ports.end()) node->host_ports.erase(at);
+    }
   }
   pods_.erase(it);
 }
@@ -144,7 +156,8 @@ void Cache::SetPlaced(const Object& pod) {
     // Requests and owner of a pod seldom change; status does all the time.
     PodView view = PodViewOf(pod);
     if (view.requests == it->second.pod.requests &&
-        view.owner == it->second.pod.owner) {
+        view.owner == it->second.pod.owner &&
+        view.host_ports == it->second.pod.host_ports) {
       it->second.assumed = false;
       return;
     }

@@ -24,6 +24,7 @@
 #include <vector>
 
 #include "absl/container/flat_hash_map.h"
+#include "userspace/kube/host_ports.h"
 #include "userspace/kube/informer.h"
 
 namespace fairlead::scheduler {
@@ -40,6 +41,7 @@ struct PodView {
   std::string owner;  // uid of its controller, or empty
   // The highest of its init steps and its running containers; "pods" is 1.
   Amounts requests;
+  std::vector<kube::HostPort> host_ports;
 };
 PodView PodViewOf(const Object& pod);
 
@@ -48,6 +50,7 @@ struct NodeView {
   std::string name;
   Amounts allocatable;
   Amounts requested;
+  std::vector<kube::HostPort> host_ports;  // of placed and assumed pods
   // Placed and assumed pods by their owner's uid.
   std::map<std::string, int, std::less<>> pods_by_owner;
 };

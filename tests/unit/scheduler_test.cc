@@ -220,6 +220,35 @@ TEST(Decide, AvoidsSoftTaints) {
   EXPECT_EQ(Decide(PodOf(kAny, "p", "web"), snapshot).node, "n2");
 }
 
+TEST(Decide, PortsOfANodeBelongToOnePod) {
+  const auto with = [](const std::string& port) {
+    return StrCat(R"({"containers": [{"ports": [)", port, "]}]}");
+  };
+  const std::string tcp80 = with(
+      R"({"hostPort": 80, "containerPort": 8080, "protocol": "TCP"})");
+  const Snapshot taken = SnapshotOf({{"n1", "{}"}}, {{"n1", tcp80.c_str()}});
+  const auto message = [&](const std::string& port) {
+    return Decide(PodOf(with(port)), taken).message;
+  };
+  constexpr char kNone[] =
+      "0/1 nodes are available: 1 node(s) didn't have free ports for the "
+      "requested pod ports.";
+  EXPECT_EQ(message(R"({"hostPort": 80, "containerPort": 1})"), kNone);
+  EXPECT_EQ(message(R"({"hostPort": 80, "containerPort": 1,
+                        "hostIP": "192.0.2.1"})"), kNone);
+  EXPECT_EQ(message(R"({"hostPort": 80, "containerPort": 1,
+                        "protocol": "UDP"})"), "");
+  EXPECT_EQ(message(R"({"hostPort": 81, "containerPort": 8080})"), "");
+  EXPECT_EQ(message(R"({"containerPort": 80})"), "");
+  // Two addresses are two ports.
+  const std::string first = with(
+      R"({"hostPort": 80, "containerPort": 1, "hostIP": "192.0.2.1"})");
+  EXPECT_EQ(Decide(PodOf(with(R"({"hostPort": 80, "containerPort": 1,
+                                  "hostIP": "192.0.2.2"})")),
+                   SnapshotOf({{"n1", "{}"}}, {{"n1", first.c_str()}})).node,
+            "n1");
+}
+
 TEST(Decide, SaysWhyNoNodeFits) {
   EXPECT_EQ(Decide(PodOf(kAny), {}).message,
             "no nodes available to schedule pods");
@@ -266,6 +295,19 @@ TEST(Cache, ConfirmedPodsAreNotForgotten) {
   cache.RemovePod("p");
   EXPECT_EQ(cache.TakeSnapshot()[0]->requested.at("cpu"), 0);
   EXPECT_THAT(cache.TakeSnapshot()[0]->pods_by_owner, IsEmpty());
+}
+
+TEST(Cache, PortsAreFreeWhenTheirPodIsGone) {
+  constexpr char kPort[] = R"({"containers": [{"ports": [
+      {"hostPort": 80, "containerPort": 80}]}]})";
+  Cache cache;
+  cache.SetNode(NodeObject("n1", "{}"));
+  cache.Assume(PodOf(kPort), "n1");
+  EXPECT_EQ(Decide(PodOf(kPort, "q"), cache.TakeSnapshot()).node, "");
+  cache.SetNode(NodeObject("n1", "{}"));
+  EXPECT_EQ(Decide(PodOf(kPort, "q"), cache.TakeSnapshot()).node, "");
+  cache.RemovePod("p");
+  EXPECT_EQ(Decide(PodOf(kPort, "q"), cache.TakeSnapshot()).node, "n1");
 }
 
 TEST(Cache, PodsMayComeBeforeTheirNode) {

@@ -9,6 +9,7 @@ std::span<const FilterPlugin> FilterPlugins() {
       {"NodeName", FilterNodeName},
       {"TaintToleration", FilterTaints},
       {"NodeAffinity", FilterNodeAffinity},
+      {"NodePorts", FilterNodePorts},
       {"NodeResourcesFit", FilterResources},
   };
   return kPlugins;
