@@ -212,11 +212,13 @@ function(fl_grpc_proto name proto)
   set(out ${CMAKE_BINARY_DIR}/gen/proto)
   file(MAKE_DIRECTORY ${out})
   get_filename_component(base ${proto} NAME_WE)
+  get_filename_component(path ${proto} ABSOLUTE)
+  get_filename_component(folder ${path} DIRECTORY)
   set(files ${out}/${base}.pb.cc ${out}/${base}.grpc.pb.cc)
   add_custom_command(OUTPUT ${files}
     COMMAND protobuf::protoc --cpp_out=${out} --grpc_out=${out}
       --plugin=protoc-gen-grpc=$<TARGET_FILE:gRPC::grpc_cpp_plugin>
-      -I ${CMAKE_CURRENT_SOURCE_DIR} ${CMAKE_CURRENT_SOURCE_DIR}/${proto}
+      -I ${folder} ${path}
     DEPENDS ${proto} COMMENT "proto ${proto}" VERBATIM)
   add_library(fl_${name} STATIC ${files})
   target_include_directories(fl_${name} SYSTEM PUBLIC

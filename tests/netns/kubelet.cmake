@@ -1,10 +1,10 @@
 fl_test(kubelet_netns_test LABEL netns
-  SRCS kubelet_lifecycle_test.cc kubelet_test.cc kubelet_security_test.cc
-       kubelet_volumes_test.cc
+  SRCS kubelet_lifecycle_test.cc kubelet_probes_test.cc
+       kubelet_security_test.cc kubelet_test.cc kubelet_volumes_test.cc
   DEPS harness base nlohmann_json::nlohmann_json)
 if(TARGET kubelet_netns_test)
   add_dependencies(kubelet_netns_test fairlead-kubelet fairlead-echo
-    fairlead-load)
+    fairlead-health fairlead-load)
 endif()
 fl_test(kubelet_streams_test LABEL netns TIMEOUT 300
   SRCS kubelet_streams_test.cc

@@ -103,6 +103,98 @@ TEST_F(KubeletLifecycleTest, PostStartHooks) {
   EXPECT_EQ(ReadText(Path("hook")), "hook\n");
 }
 
+// Deletes pods with preStop hooks; how long it took until they were gone.
+class KubeletPreStopTest : public KubeletLifecycleTest {
+ protected:
+  // It notes when it gets SIGTERM, and then ends, or not.
+  Json Hooked(const std::string& name, const Json& hook, int grace,
+              bool deaf = false) const {
+    Json pod = Pod(name,
+                   {"/bin/sh", "-c",
+                    StrCat("trap 'echo term >> ", Path("order"),
+                           deaf ? "" : "; exit 0", "' TERM; ", kForever)},
+                   {{"lifecycle", {{"preStop", hook}}}});
+    pod["spec"]["terminationGracePeriodSeconds"] = grace;
+    return pod;
+  }
+  static Json Exec(const std::string& script) {
+    return {{"exec", {{"command", {"/bin/sh", "-c", script}}}}};
+  }
+  absl::Duration TimeToDelete(const std::string& name) {
+    const absl::Time begun = absl::Now();
+    Delete(name);
+    EXPECT_TRUE(Eventually([&] { return !Exists(name); }, absl::Seconds(20)));
+    return absl::Now() - begun;
+  }
+};
+
+TEST_F(KubeletPreStopTest, TheHookComesBeforeSigterm) {
+  StartKubelet();
+  Create(Hooked("web", Exec(StrCat("sleep 1; echo hook >> ", Path("order"))),
+                30));
+  ASSERT_TRUE(AwaitReady("web"));
+  const absl::Duration took = TimeToDelete("web");
+  EXPECT_GE(took, absl::Seconds(1));
+  EXPECT_LT(took, absl::Seconds(15)) << "not the whole grace";
+  EXPECT_EQ(ReadText(Path("order")), "hook\nterm\n");
+  EXPECT_FALSE(HasEvent("web", "FailedPreStopHook", ""));
+}
+
+TEST_F(KubeletPreStopTest, AFailedHookIsToldAndChangesNothingElse) {
+  StartKubelet();
+  Create(Hooked("web", Exec("echo the password; exit 3"), 30));
+  ASSERT_TRUE(AwaitReady("web"));
+  EXPECT_LT(TimeToDelete("web"), absl::Seconds(15));
+  EXPECT_EQ(ReadText(Path("order")), "term\n");
+  EXPECT_TRUE(Eventually([&] {
+    return HasEvent("web", "FailedPreStopHook", "PreStopHook failed");
+  }));
+  EXPECT_FALSE(HasEvent("web", "FailedPreStopHook", "password"))
+      << "what a hook says stays on the node";
+}
+
+// Two seconds more, in which a container can end by itself.
+TEST_F(KubeletPreStopTest, AHookThatUsesUpTheGraceLeavesTwoSeconds) {
+  StartKubelet();
+  Create(Hooked("ends", Exec("sleep 60"), 1));
+  Create(Hooked("deaf", Exec("sleep 60"), 1, /*deaf=*/true));
+  ASSERT_TRUE(AwaitReady("ends"));
+  ASSERT_TRUE(AwaitReady("deaf"));
+  absl::Duration took = TimeToDelete("ends");
+  EXPECT_EQ(ReadText(Path("order")), "term\n");
+  EXPECT_GE(took, absl::Seconds(1));
+  took = TimeToDelete("deaf");
+  EXPECT_EQ(ReadText(Path("order")), "term\nterm\n");
+  EXPECT_GE(took, absl::Seconds(3));
+  EXPECT_LT(took, absl::Seconds(8));
+  EXPECT_TRUE(HasEvent("deaf", "FailedPreStopHook", "PreStopHook failed"));
+}
+
+TEST_F(KubeletPreStopTest, SleepAndHttpGet) {
+  StartKubelet();
+  Create(Hooked("sleeps", {{"sleep", {{"seconds", 2}}}}, 30));
+  ASSERT_TRUE(AwaitReady("sleeps"));
+  const absl::Duration took = TimeToDelete("sleeps");
+  EXPECT_GE(took, absl::Seconds(2));
+  EXPECT_LT(took, absl::Seconds(15));
+  // The hook makes the container end; nobody listens where the other's goes.
+  Json pod = EchoPod("web");
+  Json& container = pod["spec"]["containers"][0];
+  container["lifecycle"]["preStop"]["httpGet"] = {{"path", "/exit?code=0"},
+                                                  {"port", "http"}};
+  Create(pod);
+  pod["metadata"]["name"] = "lost";
+  container["lifecycle"]["preStop"]["httpGet"]["port"] = 9;
+  Create(pod);
+  ASSERT_TRUE(AwaitReady("web"));
+  ASSERT_TRUE(AwaitReady("lost"));
+  TimeToDelete("web");
+  TimeToDelete("lost");
+  EXPECT_TRUE(Eventually([&] {
+    return HasEvent("lost", "FailedPreStopHook", "PreStopHook failed");
+  }));
+}
+
 TEST_F(KubeletLifecycleTest, TerminationMessages) {
   StartKubelet();
   const auto message = [&](const std::string& pod) -> std::string {

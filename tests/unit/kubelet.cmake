@@ -5,6 +5,8 @@ fl_test(kubelet_test LABEL unit
   DEPS kubelet harness)
 fl_test(kubelet_process_test LABEL unit SRCS kubelet_process_test.cc
   DEPS kubelet harness)
+fl_test(kubelet_probe_test LABEL unit SRCS kubelet_probe_test.cc
+  DEPS kubelet)
 fl_test(kubelet_log_test LABEL unit SRCS kubelet_log_test.cc
   DEPS kubelet harness)
 fl_test(kubelet_server_test LABEL unit SRCS kubelet_server_test.cc

@@ -144,11 +144,14 @@ TEST(ActionTest, HttpGetTimesOut) {
               HasSubstr("context deadline exceeded"));
 }
 
-TEST(ActionTest, WhatIsNotSupportedSaysSo) {
+TEST(ActionTest, AnActionNeedsAPeer) {
   Action action;
-  action.type = Action::Type::kUnsupported;
-  action.unsupported = "grpc";
-  EXPECT_THAT(Do(action).message, HasSubstr("grpc"));
+  EXPECT_EQ(Do(action).message, "missing probe handler");
+  action.type = Action::Type::kTcpSocket;
+  EXPECT_EQ(Do(action).message, "no such port in the container's ports");
+  action.port = 1;
+  action.host = "db.example";
+  EXPECT_EQ(Do(action).message, "not an IP address: db.example");
 }
 
 TEST(ProberTest, MayBeDestroyedByItsOwnResult) {

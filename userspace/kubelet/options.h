@@ -10,6 +10,7 @@
 
 #include "absl/time/time.h"
 #include "userspace/base/ip_address.h"
+#include "userspace/kubelet/resources.h"
 #include "userspace/kubelet/stats/pressure.h"
 
 namespace fairlead::kubelet {

@@ -47,7 +47,8 @@ Action DecodeAction(const Json& json, const Json& container) {
     action.type = Action::Type::kHttpGet;
     action.host = StringAt(get, {"host"});
     action.path = StringAt(get, {"path"}, "/");
-    if (!action.path.starts_with("/")) action.path.insert(0, "/");
+    if (!action.path.starts_with("/"))
+      action.path = StrCat("/", action.path);
     action.port = DecodePort(At(get, {"port"}), container);
     action.https = StringAt(get, {"scheme"}) == "HTTPS";
     for (const Json& header : At(get, {"httpHeaders"}))
@@ -60,11 +61,20 @@ Action DecodeAction(const Json& json, const Json& container) {
   } else if (const Json& sleep = At(json, {"sleep"}); sleep.is_object()) {
     action.type = Action::Type::kSleep;
     action.sleep = absl::Seconds(IntAt(sleep, {"seconds"}));
-  } else {
-    action.type = Action::Type::kUnsupported;
-    action.unsupported = At(json, {"grpc"}).is_object() ? "grpc" : "unknown";
+  } else if (const Json& grpc = At(json, {"grpc"}); grpc.is_object()) {
+    action.type = Action::Type::kGrpc;
+    action.port = DecodePort(At(grpc, {"port"}), container);
+    action.service = StringAt(grpc, {"service"});
   }
   return action;
+}
+
+std::optional<Action> DecodeHook(const Json& container, const char* which) {
+  const Json& json = At(container, {"lifecycle", which});
+  if (!json.is_object()) return std::nullopt;
+  Action hook = DecodeAction(json, container);
+  hook.hook = true;
+  return hook;
 }
 
 std::optional<Probe> DecodeProbe(const Json& json, const Json& container) {
@@ -79,6 +89,10 @@ std::optional<Probe> DecodeProbe(const Json& json, const Json& container) {
   probe.timeout = absl::Seconds(positive("timeoutSeconds", 1));
   probe.success_threshold = static_cast<int>(positive("successThreshold", 1));
   probe.failure_threshold = static_cast<int>(positive("failureThreshold", 3));
+  if (At(json, {"terminationGracePeriodSeconds"}).is_number()) {
+    probe.grace =
+        absl::Seconds(IntAt(json, {"terminationGracePeriodSeconds"}));
+  }
   return probe;
 }
 
@@ -133,16 +147,12 @@ ContainerSpec DecodeContainer(const Json& json, const Json& security) {
   container.readiness = DecodeProbe(At(json, {"readinessProbe"}), json);
   container.liveness = DecodeProbe(At(json, {"livenessProbe"}), json);
   container.startup = DecodeProbe(At(json, {"startupProbe"}), json);
-  if (const Json& hook = At(json, {"lifecycle", "postStart"});
-      hook.is_object()) {
-    container.post_start = DecodeAction(hook, json);
-  }
+  container.post_start = DecodeHook(json, "postStart");
+  container.pre_stop = DecodeHook(json, "preStop");
   container.message_path =
       StringAt(json, {"terminationMessagePath"}, "/dev/termination-log");
   container.message_from_log =
       StringAt(json, {"terminationMessagePolicy"}) == "FallbackToLogsOnError";
-  if (const Json& hook = At(json, {"lifecycle", "preStop"}); hook.is_object())
-    container.pre_stop = DecodeAction(hook, json);
   container.resources = DecodeResources(At(json, {"resources"}));
   for (const Json& mount : At(json, {"volumeMounts"}))
     container.mounts.push_back(DecodeVolumeMount(mount));

@@ -25,7 +25,7 @@ enum class RestartPolicy { kAlways, kOnFailure, kNever };
 
 // What a probe or a lifecycle hook does.
 struct Action {
-  enum class Type { kNone, kExec, kHttpGet, kTcpSocket, kSleep, kUnsupported };
+  enum class Type { kNone, kExec, kHttpGet, kTcpSocket, kGrpc, kSleep };
   Type type = Type::kNone;
   std::vector<std::string> command;  // kExec
   std::string host;                  // "": the pod's address
@@ -33,8 +33,10 @@ struct Action {
   std::string path = "/";
   bool https = false;
   std::vector<std::pair<std::string, std::string>> headers;
-  absl::Duration sleep;     // kSleep
-  std::string unsupported;  // kUnsupported: "grpc"
+  // Of a lifecycle hook, to which any answer will do, as in Kubernetes.
+  bool hook = false;
+  absl::Duration sleep;  // kSleep
+  std::string service;   // kGrpc; "": the server as a whole
 };
 
 struct Probe {
@@ -44,6 +46,7 @@ struct Probe {
   absl::Duration timeout = absl::Seconds(1);
   int success_threshold = 1;
   int failure_threshold = 3;
+  std::optional<absl::Duration> grace;  // instead of the pod's, when it kills
 };
 
 struct EnvVar {

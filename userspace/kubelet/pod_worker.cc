@@ -191,9 +191,7 @@ void PodWorker::SyncRun(absl::Time now) {
     StopContainer(name, now + spec_.grace, StrCat("Stopping container ", name));
   absl::Time wake = std::min(plan.wake, deadline_);
   for (auto& [name, container] : containers_) {
-    if (!container.stopping) continue;
-    AdvanceStop(name, now);
-    wake = std::min(wake, container.kill_at);
+    if (container.stopping) wake = std::min(wake, AdvanceStop(name, now));
   }
   WakeAt(wake);
 }
@@ -201,17 +199,17 @@ void PodWorker::SyncRun(absl::Time now) {
 void PodWorker::SyncStop(absl::Time now) {
   for (const std::string& name : NextToStop(spec_, view_))
     StopContainer(name, stop_deadline_, StrCat("Stopping container ", name));
+  absl::Time wake = stop_deadline_ > now ? stop_deadline_ : now + kRetry;
   for (auto& [name, container] : containers_) {
     // Sidecars wait for the others, but not longer than the grace.
     if (!container.stopping && now >= stop_deadline_ &&
         view_.Of(name).Running()) {
       StopContainer(name, now, StrCat("Stopping container ", name));
     }
-    if (container.stopping) AdvanceStop(name, now);
+    if (container.stopping) wake = std::min(wake, AdvanceStop(name, now));
   }
   if (view_.AnyRunning()) {
-    // Past the deadline SIGKILL is out; what is left is to wait for the end.
-    WakeAt(stop_deadline_ > now ? stop_deadline_ : now + kRetry);
+    WakeAt(wake);
     return;
   }
   TearDownSandbox();

@@ -105,11 +105,13 @@ class PodWorker {
     bool exit_seen = false;     // of `process`, for back-off and events
     bool started_seen = false;  // likewise
     std::unique_ptr<Prober> readiness, liveness, startup;
-    // Being stopped; its hook, and when SIGKILL is due.
-    bool stopping = false, term_sent = false;
     std::unique_ptr<ActionCall> post_start;  // not ready while it runs
-    absl::Time kill_at = absl::InfiniteFuture();
+    // Being stopped: its hook; when the grace ends; when signals were sent.
+    bool stopping = false;
     std::unique_ptr<ActionCall> pre_stop;
+    absl::Time stop_by = absl::InfiniteFuture();
+    absl::Time term_at = absl::InfiniteFuture();
+    absl::Time killed_at = absl::InfiniteFuture();
   };
   // pod_worker.cc: the pod as a whole.
   void Sync();
@@ -137,13 +139,27 @@ class PodWorker {
   // pod_worker_containers.cc: its containers.
   void StartContainer(const ContainerSpec& container);
   absl::Status Launch(const ContainerSpec& container, int attempt);
-  void StopContainer(const std::string& name, absl::Time kill_at,
-                     std::string_view why);
-  void AdvanceStop(const std::string& name, absl::Time now);
   void RefreshViews();
   void OnStarted(const ContainerSpec& container, Container* c);
   void OnExit(const ContainerSpec& container, Container* c,
               ContainerView* view);
+  ContainerConfig ConfigOf(const std::string& container, int attempt) const;
+  // False while objects that `container` takes its environment from are
+  // being fetched.
+  bool HaveEnvObjects(const ContainerSpec& container);
+  EnvContext MakeEnvContext();
+  void RecoverContainer(const ContainerSpec& container);
+
+  // pod_worker_probes.cc: their probes, hooks and ends.
+  void StopContainer(const std::string& name, absl::Time stop_by,
+                     std::string_view why);
+  absl::Time AdvanceStop(const std::string& name, absl::Time now);
+  std::unique_ptr<ActionCall> RunHook(const ContainerSpec& container,
+                                      const Action& action,
+                                      const std::string& which,
+                                      absl::Duration limit);
+  void OnHookFailed(const std::string& container, const std::string& which,
+                    const std::string& why);
   void SyncProbes(const ContainerSpec& container, Container* c,
                   ContainerView* view);
   std::unique_ptr<Prober> MakeProber(const ContainerSpec& container,
@@ -152,12 +168,6 @@ class PodWorker {
   void OnProbe(const std::string& container, std::string_view purpose,
                const Prober::Result& result);
   ActionTarget TargetOf(const std::string& container) const;
-  ContainerConfig ConfigOf(const std::string& container, int attempt) const;
-  // False while objects that `container` takes its environment from are
-  // being fetched.
-  bool HaveEnvObjects(const ContainerSpec& container);
-  EnvContext MakeEnvContext();
-  void RecoverContainer(const ContainerSpec& container);
   bool WasReady(const std::string& container, const std::string& id) const;
 
   NodeServices node_;

@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
 // The part of PodWorker that deals with single containers.
-#include <signal.h>
 #include <spdlog/spdlog.h>
 #include <sys/stat.h>
 
@@ -21,9 +20,6 @@
 namespace fairlead::kubelet {
 namespace {
 
-// A server needs a moment to listen: a first probe at once would fail and so
-// cost a whole period.
-constexpr absl::Duration kFirstProbe = absl::Milliseconds(100);
 // Of a postStart hook, which Kubernetes gives any time it wants.
 constexpr absl::Duration kHookLimit = absl::Hours(24);
 constexpr absl::Duration kConfigRetry = absl::Seconds(2);
@@ -143,8 +139,8 @@ absl::Status PodWorker::Launch(const ContainerSpec& container, int attempt) {
                       ContainerProcess::Start(node_.loop, attempt, config,
                                               [this] { ScheduleSync(); }));
   c.process = std::move(process);
-  c.exit_seen = c.started_seen = c.stopping = c.term_sent = false;
-  c.kill_at = absl::InfiniteFuture();
+  c.exit_seen = c.started_seen = c.stopping = false;
+  c.stop_by = c.term_at = c.killed_at = absl::InfiniteFuture();
   ContainerView& view = view_.containers[container.name];
   if (view.run) view.last = std::move(view.run);
   view.run = c.process->run();
@@ -155,52 +151,6 @@ absl::Status PodWorker::Launch(const ContainerSpec& container, int attempt) {
   Event(kube::EventType::kNormal, "Created",
         StrCat("Created container: ", container.name), container.name);
   return absl::OkStatus();
-}
-
-void PodWorker::StopContainer(const std::string& name, absl::Time kill_at,
-                              std::string_view why) {
-  Container& c = containers_[name];
-  c.kill_at = std::min(c.kill_at, kill_at);
-  if (c.stopping) return;
-  c.stopping = true;
-  Event(kube::EventType::kNormal, "Killing", why, name);
-  const ContainerSpec* container = spec_.Find(name);
-  if (container == nullptr || !container->pre_stop || !c.process ||
-      c.process->run().pid == 0) {
-    return;
-  }
-  c.pre_stop = RunAction(
-      node_.loop, *container->pre_stop, TargetOf(name),
-      std::max(c.kill_at - Clock::Real().Now(), absl::Milliseconds(1)),
-      [this, name](const ActionResult& result) {
-        if (!result.success) {
-          Event(kube::EventType::kWarning, "FailedPreStopHook",
-                StrCat("PreStopHook failed: ", result.message), name);
-        }
-        // Not destroyed here: this is its own callback.
-        node_.loop->Post([call = std::shared_ptr<ActionCall>(
-                              std::move(containers_[name].pre_stop))] {});
-        ScheduleSync();
-      });
-}
-
-// SIGTERM once the hook is through, SIGKILL when the time is over.
-void PodWorker::AdvanceStop(const std::string& name, absl::Time now) {
-  Container& c = containers_[name];
-  if (c.process == nullptr || c.process->exited()) return;
-  absl::Status status;
-  if (now >= c.kill_at) {
-    status = c.process->Kill();
-    c.kill_at = now + kConfigRetry;
-  } else if (!c.term_sent && c.pre_stop == nullptr &&
-             c.process->run().state == ContainerRun::State::kRunning) {
-    c.term_sent = true;
-    status = c.process->Signal(SIGTERM);
-  }
-  if (!status.ok()) {
-    spdlog::warn("container not stopped pod={}/{} container={} error=\"{}\"",
-                 spec_.ns, spec_.name, name, status.ToString());
-  }
 }
 
 void PodWorker::RefreshViews() {
@@ -229,20 +179,8 @@ void PodWorker::OnStarted(const ContainerSpec& container, Container* c) {
   Event(kube::EventType::kNormal, "Started",
         StrCat("Started container ", name), name);
   if (!container.post_start) return;
-  c->post_start = RunAction(
-      node_.loop, *container.post_start, TargetOf(name), kHookLimit,
-      [this, name](const ActionResult& result) {
-        // Not destroyed here: this is its own callback.
-        node_.loop->Post([call = std::shared_ptr<ActionCall>(
-                              std::move(containers_[name].post_start))] {});
-        if (!result.success) {
-          Event(kube::EventType::kWarning, "FailedPostStartHook",
-                StrCat("PostStartHook failed: ", result.message), name);
-          StopContainer(name, Clock::Real().Now() + spec_.grace,
-                        "FailedPostStartHook");
-        }
-        ScheduleSync();
-      });
+  c->post_start = RunHook(container, *container.post_start, "PostStart",
+                          kHookLimit);
 }
 
 void PodWorker::OnExit(const ContainerSpec& container, Container* c,
@@ -284,13 +222,6 @@ std::vector<std::string> PodWorker::EnterCommand(const std::string& container,
           StrCat(view.run->pid)};
 }
 
-ActionTarget PodWorker::TargetOf(const std::string& container) const {
-  ActionTarget target;
-  if (!view_.ips.empty()) target.host = view_.ips.front().ToString();
-  target.enter = EnterCommand(container, false);
-  return target;
-}
-
 std::string PodWorker::LogPath(const std::string& container,
                                int attempt) const {
   return dir_.RunPrefix(container, attempt) + ".log";
@@ -307,82 +238,6 @@ absl::StatusOr<ContainerRun> PodWorker::LogRun(const std::string& container,
   return RunForLog(spec_.name, container, previous, view_,
                    BuildPodStatus(spec_, view_, At(*pod_, {"status"}),
                                   published_, Clock::Real().Now()));
-}
-
-std::unique_ptr<Prober> PodWorker::MakeProber(const ContainerSpec& container,
-                                              const Probe& probe,
-                                              std::string_view purpose,
-                                              bool initial) {
-  const ContainerRun& run = *view_.Of(container.name).run;
-  const absl::Duration age = Clock::Real().Now() - run.started;
-  return std::make_unique<Prober>(
-      node_.loop, probe, TargetOf(container.name), initial,
-      std::max(probe.initial_delay - age, kFirstProbe),
-      [this, name = container.name,
-       purpose = std::string(purpose)](const Prober::Result& result) {
-        OnProbe(name, purpose, result);
-      });
-}
-
-void PodWorker::SyncProbes(const ContainerSpec& container, Container* c,
-                           ContainerView* view) {
-  if (view->run->state != ContainerRun::State::kRunning ||
-      c->post_start != nullptr) {
-    c->readiness.reset();
-    c->liveness.reset();
-    c->startup.reset();
-    view->ready = view->started = false;
-    return;
-  }
-  if (!view->started && container.startup && c->startup == nullptr) {
-    c->startup = MakeProber(container, *container.startup, "Startup",
-                            WasReady(container.name, view->run->id));
-  }
-  view->started = view->started || c->startup == nullptr ||
-                  c->startup->verdict();
-  if (!view->started) return;
-  c->startup.reset();
-  if (container.readiness && c->readiness == nullptr) {
-    c->readiness = MakeProber(container, *container.readiness, "Readiness",
-                              WasReady(container.name, view->run->id));
-  }
-  if (StopWanted() || c->stopping) {
-    c->liveness.reset();
-  } else if (container.liveness && c->liveness == nullptr) {
-    c->liveness = MakeProber(container, *container.liveness, "Liveness", true);
-  }
-  view->ready = c->readiness == nullptr || c->readiness->verdict();
-}
-
-// What the API last heard of this very run, from this kubelet's predecessor: a
-// restart of the kubelet makes no pod unready.
-bool PodWorker::WasReady(const std::string& container,
-                         const std::string& id) const {
-  for (const Json& status : At(*pod_, {"status", "containerStatuses"})) {
-    if (StringAt(status, {"name"}) == container &&
-        StringAt(status, {"containerID"}) == StrCat("process://", id)) {
-      return BoolAt(status, {"ready"});
-    }
-  }
-  return false;
-}
-
-void PodWorker::OnProbe(const std::string& container, std::string_view purpose,
-                        const Prober::Result& result) {
-  if (!result.success) {
-    Event(kube::EventType::kWarning, "Unhealthy",
-          StrCat(purpose, " probe failed: ", result.message), container);
-  }
-  if (result.changed) ScheduleSync();
-  if (result.success || purpose == "Readiness") return;
-  const ContainerSpec& spec = *spec_.Find(container);
-  const Probe& probe = purpose == "Liveness" ? *spec.liveness : *spec.startup;
-  if (result.run < probe.failure_threshold || StopWanted()) return;
-  StopContainer(container, Clock::Real().Now() + spec_.grace,
-                StrCat("Container ", container, " failed ",
-                       purpose == "Liveness" ? "liveness" : "startup",
-                       " probe, will be restarted"));
-  ScheduleSync();
 }
 
 bool PodWorker::HaveEnvObjects(const ContainerSpec& container) {

@@ -36,8 +36,7 @@ class ActionCall {
 
 using ActionDone = std::function<void(ActionResult)>;
 
-// HTTP: 200 to 399 is success; redirects aren't followed. HTTPS isn't
-// supported and fails with a message that says so.
+// HTTP: 200 to 399 is success; redirects aren't followed.
 [[nodiscard]] std::unique_ptr<ActionCall> RunAction(EventLoop* loop,
                                                     const Action& action,
                                                     const ActionTarget& target,
