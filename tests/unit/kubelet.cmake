@@ -1,5 +1,6 @@
 fl_test(kubelet_test LABEL unit
-  SRCS kubelet_env_test.cc kubelet_network_test.cc kubelet_plan_test.cc
+  SRCS kubelet_cgroups_test.cc kubelet_env_test.cc kubelet_network_test.cc
+       kubelet_plan_test.cc
        kubelet_pressure_test.cc kubelet_stats_test.cc kubelet_status_test.cc
        kubelet_volumes_test.cc
   DEPS kubelet harness)

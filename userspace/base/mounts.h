@@ -3,6 +3,7 @@
 #ifndef FAIRLEAD_USERSPACE_BASE_MOUNTS_H_
 #define FAIRLEAD_USERSPACE_BASE_MOUNTS_H_
 
+#include <map>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -19,6 +20,10 @@ namespace fairlead {
 // Every mount point below `dir` (itself not), the newest first: the order in
 // which they can be unmounted.
 std::vector<std::string> MountsBelow(std::string_view dir);
+
+// Mount points of cgroup v1 by controller ("memory"): those that cgroup v2
+// can't offer while they are here.
+std::map<std::string, std::string> CgroupV1Mounts();
 
 }  // namespace fairlead
 

@@ -64,6 +64,9 @@ absl::Status RemoveCgroups(const Box& box) {
   }
   if (fs::exists(root))
     return absl::DeadlineExceededError(StrCat(root, " can't be removed"));
+  // Of containers with limits, where cgroup v2 lacks the controllers.
+  for (const auto& [controller, mount] : CgroupV1Mounts())
+    RemoveTree(StrCat(mount, "/", box.CgroupName()));
   return absl::OkStatus();
 }
 

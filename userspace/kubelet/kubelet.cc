@@ -9,6 +9,8 @@
 #include <filesystem>
 #include <set>
 
+#include "absl/strings/str_join.h"
+#include "userspace/base/mounts.h"
 #include "userspace/base/status.h"
 #include "userspace/base/strings.h"
 #include "userspace/kubelet/json.h"
@@ -65,6 +67,8 @@ Kubelet::Kubelet(EventLoop* loop, kube::Transport* transport, Options options)
       options_(std::move(options)),
       client_(transport, "kubelet/fairlead"),
       events_(loop, &client_, "kubelet", options_.node_name),
+      cgroups_(options_.cgroup_root, FindMount("cgroup2").value_or(""),
+               CgroupV1Mounts()),
       node_(loop, &client_, &options_),
       pods_(loop, transport, PodsOf(options_.node_name)),
       nodes_(loop, transport, All(kube::Nodes())),
@@ -111,7 +115,7 @@ absl::Status Kubelet::Start() {
   // First: a second kubelet on this node ends here.
   FL_RETURN_IF_ERROR(OpenServer());
   FL_RETURN_IF_ERROR(PrepareNode());
-  FL_RETURN_IF_ERROR(MakeCgroup(options_.PodsCgroup()));
+  FL_RETURN_IF_ERROR(cgroups_.Prepare());
   std::error_code error;
   std::filesystem::create_directories(options_.PodsDir(), error);
   std::filesystem::create_directories(options_.netns_dir, error);
@@ -129,7 +133,6 @@ absl::Status Kubelet::Start() {
       node_.OnNode(after);
     OnNodes();
   });
-  spdlog::info("resource requests and limits are recorded, not enforced");
   node_.Start();
   sampler_.Start();
   pods_.Start();
@@ -180,6 +183,7 @@ PodWorker* Kubelet::AddWorker(const kube::Object& pod, PodSpec spec) {
       .client = &client_,
       .events = &events_,
       .options = &options_,
+      .cgroups = &cgroups_,
       .allocatable = node_.Allocatable(),
       .service_variables =
           [this](const PodSpec& pod)
@@ -260,7 +264,8 @@ std::vector<SampledPod> Kubelet::PodsToSample() const {
                              .uid = uid,
                              .started = worker->view().start_time,
                              .containers = {}},
-                   .cgroup = StrCat(options_.PodsCgroup(), "/", uid)};
+                   .cgroup = cgroups_.Pod(uid),
+                   .v1_memory = cgroups_.MemoryOf(uid)};
     for (const auto& [name, view] : worker->view().containers) {
       if (!view.run || view.run->state != ContainerRun::State::kRunning)
         continue;
@@ -371,12 +376,8 @@ void Kubelet::SweepLeftovers() {
       if (!veths.contains(name)) status.Update(socket->DeleteLink(name));
     }
   }
-  for (const std::string& uid : ListCgroups(options_.PodsCgroup())) {
-    if (workers_.contains(uid)) continue;
-    const std::string path = StrCat(options_.PodsCgroup(), "/", uid);
-    for (const std::string& child : ListCgroups(path))
-      status.Update(KillCgroup(StrCat(path, "/", child)));
-    again = !RemoveCgroup(path).ok() || again;
+  for (const std::string& uid : cgroups_.List()) {
+    if (!workers_.contains(uid)) again = !cgroups_.Remove(uid).ok() || again;
   }
   std::error_code error;
   for (const auto& entry :
@@ -400,12 +401,29 @@ void Kubelet::OnNodes() {
   const kube::Object self = nodes_.Get(options_.node_name);
   if (self != nullptr && options_.pod_cidrs.empty())
     SetPodCidrs(NetworkOf(*self).pod_cidrs);
+  if (self != nullptr) TellMissingControllers(self);
   if (routes_scheduled_) return;
   routes_scheduled_ = true;
   loop_->Post([this] {
     routes_scheduled_ = false;
     ApplyRoutes();
   });
+}
+
+// Once: nothing changes while the kubelet runs.
+void Kubelet::TellMissingControllers(const kube::Object& node) {
+  if (missing_told_) return;
+  missing_told_ = true;
+  std::vector<std::string> missing = cgroups_.Missing();
+  if (options_.pod_max_pids == 0) std::erase(missing, "pids");
+  if (missing.empty()) return;
+  const std::string text =
+      StrCat("The cgroups of this machine have no controller for ",
+             absl::StrJoin(missing, ", "),
+             ": requests and limits are recorded, not enforced");
+  spdlog::warn("{}", text);
+  events_.Record(kube::ReferenceTo(kube::Nodes(), *node),
+                 kube::EventType::kWarning, "ResourceLimitsNotEnforced", text);
 }
 
 void Kubelet::SetPodCidrs(const std::vector<IpPrefix>& cidrs) {

@@ -22,6 +22,7 @@
 #include "userspace/kubelet/node_agent.h"
 #include "userspace/kubelet/options.h"
 #include "userspace/kubelet/pod_worker.h"
+#include "userspace/kubelet/runtime/pod_cgroups.h"
 #include "userspace/kubelet/server/kubelet_server.h"
 #include "userspace/kubelet/stats/sampler.h"
 
@@ -47,6 +48,7 @@ class Kubelet {
   void OnPodsSynced();
   PodWorker* AddWorker(const kube::Object& pod, PodSpec spec);
   void SweepLeftovers();
+  void TellMissingControllers(const kube::Object& node);
   void OnNodes();
   void SetPodCidrs(const std::vector<IpPrefix>& cidrs);
   absl::StatusOr<std::vector<IpAddress>> AllocateIps();
@@ -61,6 +63,7 @@ class Kubelet {
   Options options_;
   kube::Client client_;
   kube::EventRecorder events_;
+  PodCgroups cgroups_;
   NodeAgent node_;
   kube::Informer pods_, nodes_, services_;
   std::map<std::string, std::unique_ptr<PodWorker>> workers_;  // by uid
@@ -69,7 +72,9 @@ class Kubelet {
   KubeletServer server_;
   std::vector<IpPool> pools_;
   bool synced_ = false, routes_scheduled_ = false;
-  Timer route_retry_, sweep_;
+  bool missing_told_ = false, ports_scheduled_ = false;
+  std::optional<std::string> host_ports_;  // the rules that were made last
+  Timer route_retry_, port_retry_, sweep_;
 };
 
 }  // namespace fairlead::kubelet

@@ -41,6 +41,7 @@ struct Flags {
   std::string address;
   TlsFiles tls;
   std::vector<std::string> labels;
+  int64_t pod_max_pids = 0;
   int max_pods = 110, port = 10250, log_max_files = 5;
   size_t log_max_size = 10u << 20;
   double crash_backoff = 10, max_crash_backoff = 300, lease_interval = 10;
@@ -114,6 +115,10 @@ void AddFlags(CLI::App* app, Flags* f) {
                   "are no routes to their pods");
   app->add_option("--max-pods", f->max_pods, "pods at the same time")
       ->check(CLI::Range(1, 10000))
+      ->capture_default_str();
+  app->add_option("--pod-max-pids", f->pod_max_pids,
+                  "processes and threads of one pod; 0: any number")
+      ->check(CLI::Range(int64_t{0}, int64_t{1} << 22))
       ->capture_default_str();
   app->add_option("--port", f->port,
                   "port of the kubelet's server; 0: any")
@@ -197,6 +202,7 @@ absl::StatusOr<Options> MakeOptions(const Flags& f) {
   o.netns_prefix = f.netns_prefix;
   o.uplink = f.uplink;
   o.max_pods = f.max_pods;
+  o.pod_max_pids = f.pod_max_pids;
   o.port = static_cast<Port>(f.port);
   o.log_max_bytes = f.log_max_size;
   o.log_max_files = f.log_max_files;

@@ -35,6 +35,7 @@ struct Options {
   std::vector<IpPrefix> pod_cidrs;       // empty: from the Node's spec
   std::string uplink;                    // "": no routes to other nodes
   int max_pods = 110;
+  int64_t pod_max_pids = 0;  // processes and threads of a pod; 0: any number
   std::map<std::string, std::string> labels;
   absl::Duration crash_backoff = absl::Seconds(10);
   absl::Duration max_crash_backoff = absl::Minutes(5);
@@ -54,7 +55,6 @@ struct Options {
   std::string default_path;  // PATH of containers that set none
 
   std::string PodsDir() const { return root_dir + "/pods"; }
-  std::string PodsCgroup() const { return cgroup_root + "/pods"; }
   std::string NetnsOf(const std::string& uid) const {
     return netns_dir + "/" + netns_prefix + uid;
   }

@@ -11,7 +11,6 @@
 #include "userspace/kubelet/json.h"
 #include "userspace/kubelet/network/pod_network.h"
 #include "userspace/kubelet/pod_status.h"
-#include "userspace/kubelet/runtime/cgroup.h"
 #include "userspace/kubelet/runtime/files.h"
 
 namespace fairlead::kubelet {
@@ -378,12 +377,7 @@ void PodWorker::DeleteFromApi() {
 
 void PodWorker::CleanUp() {
   if (clean_retry_.pending()) return;
-  const std::string cgroup =
-      StrCat(node_.options->PodsCgroup(), "/", spec_.uid);
-  absl::Status status = KillCgroup(cgroup);
-  for (const std::string& child : ListCgroups(cgroup))
-    status.Update(KillCgroup(StrCat(cgroup, "/", child)));
-  status.Update(RemoveCgroup(cgroup));
+  absl::Status status = node_.cgroups->Remove(spec_.uid);
   if (status.ok()) status = volumes_.TearDown();
   if (status.ok()) status = dir_.Remove();
   if (!status.ok()) {

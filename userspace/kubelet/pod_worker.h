@@ -40,6 +40,7 @@ struct NodeServices {
   kube::Client* client = nullptr;
   kube::EventRecorder* events = nullptr;
   const Options* options = nullptr;
+  const PodCgroups* cgroups = nullptr;
   ResourceAmounts allocatable;
   // service_env.h; nullopt while the Services aren't known yet.
   std::function<
@@ -144,6 +145,7 @@ class PodWorker {
   void OnExit(const ContainerSpec& container, Container* c,
               ContainerView* view);
   ContainerConfig ConfigOf(const std::string& container, int attempt) const;
+  PodLimits LimitsOfPod() const;
   // False while objects that `container` takes its environment from are
   // being fetched.
   bool HaveEnvObjects(const ContainerSpec& container);

@@ -53,21 +53,33 @@ void AddUnlessMounted(const std::string& source, const std::string& target,
 
 ContainerConfig PodWorker::ConfigOf(const std::string& container,
                                     int attempt) const {
-  const std::string cgroup =
-      StrCat(node_.options->PodsCgroup(), "/", spec_.uid, "/");
+  const ContainerSpec* spec = spec_.Find(container);
   ContainerConfig config;
   config.shim = node_.options->shim;
   config.prefix = dir_.RunPrefix(container, attempt);
   config.log = LogPath(container, attempt);
   config.log_bytes = node_.options->log_max_bytes;
   config.log_files = node_.options->log_max_files;
-  config.cgroup = cgroup + container;
-  config.shim_cgroup = cgroup + "_shim";
+  config.cgroups = node_.cgroups->Plan(
+      spec_.uid, LimitsOfPod(), container,
+      spec != nullptr ? LimitsOf(spec->resources) : ContainerLimits());
+  config.shim_cgroup = node_.cgroups->Pod(spec_.uid) + "/_shim";
   config.namespaces = Namespaces();
   config.hide_below = node_.options->PodsDir();
-  const ContainerSpec* spec = spec_.Find(container);
   config.message_from_log = spec != nullptr && spec->message_from_log;
   return config;
+}
+
+PodLimits PodWorker::LimitsOfPod() const {
+  PodLimits limits{.pids = node_.options->pod_max_pids};
+  for (const auto* list : {&spec_.init_containers, &spec_.containers}) {
+    for (const ContainerSpec& c : *list) {
+      // Init containers are through when the others run.
+      if (c.role != ContainerRole::kInit)
+        limits.cpu_request_milli += LimitsOf(c.resources).cpu_request_milli;
+    }
+  }
+  return limits;
 }
 
 void PodWorker::StartContainer(const ContainerSpec& container) {

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 
+#include "absl/strings/str_split.h"
 #include "userspace/base/strings.h"
 #include "userspace/kubelet/json.h"
 
@@ -28,6 +29,41 @@ int64_t DivideUp(int64_t amount, int64_t divisor) {
 Resources DecodeResources(const Json& resources) {
   return {.requests = DecodeAmounts(At(resources, {"requests"})),
           .limits = DecodeAmounts(At(resources, {"limits"}))};
+}
+
+ContainerLimits LimitsOf(const Resources& resources) {
+  const auto amount = [](const ResourceAmounts& from, const char* name) {
+    const auto it = from.find(name);
+    return it == from.end() ? kube::Quantity() : it->second;
+  };
+  ContainerLimits limits{
+      .cpu_request_milli = amount(resources.requests, "cpu").milli(),
+      .cpu_limit_milli = amount(resources.limits, "cpu").milli(),
+      .memory_limit = amount(resources.limits, "memory").value()};
+  // A limit alone asks for as much.
+  if (limits.cpu_request_milli == 0)
+    limits.cpu_request_milli = limits.cpu_limit_milli;
+  return limits;
+}
+
+absl::StatusOr<ResourceAmounts> ParseReserved(const std::string& text) {
+  ResourceAmounts amounts;
+  for (const auto& part : absl::StrSplit(text, ',', absl::SkipEmpty())) {
+    const std::string word(part);
+    const size_t equals = std::min(word.find('='), word.size());
+    const std::string name = word.substr(0, equals);
+    const auto amount =
+        kube::Quantity::Parse(word.substr(std::min(equals + 1, word.size())));
+    const bool known =
+        name == "cpu" || name == "memory" || name == "ephemeral-storage";
+    if (!known || !amount.ok() || amount->sign() < 0) {
+      return absl::InvalidArgumentError(
+          StrCat("\"", word, "\" is no reserve: cpu, memory or "
+                 "ephemeral-storage, \"=\" and an amount"));
+    }
+    amounts[name] = *amount;
+  }
+  return amounts;
 }
 
 ResourceRef DecodeResourceRef(const Json& ref) {

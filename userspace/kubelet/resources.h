@@ -10,6 +10,7 @@
 
 #include "absl/status/statusor.h"
 #include "userspace/kube/quantity.h"
+#include "userspace/kubelet/runtime/pod_cgroups.h"
 
 namespace fairlead::kubelet {
 
@@ -21,6 +22,11 @@ struct Resources {
 };
 // Amounts that are none are left out: the API refuses them.
 Resources DecodeResources(const nlohmann::json& resources);
+ContainerLimits LimitsOf(const Resources& resources);
+// "cpu=500m,memory=1Gi", of cpu, memory and ephemeral-storage.
+// kInvalidArgument names the part that is wrong.
+[[nodiscard]] absl::StatusOr<ResourceAmounts> ParseReserved(
+    const std::string& text);
 
 // resourceFieldRef of an environment variable or a downwardAPI file.
 struct ResourceRef {

@@ -57,11 +57,13 @@ absl::Status RemoveCgroup(const std::string& path) {
 }
 
 int OomKills(const std::string& path) {
-  std::ifstream events(path + "/memory.events");
-  std::string name;
-  int count = 0;
-  while (events >> name >> count) {
-    if (name == "oom_kill") return count;
+  for (const char* file : {"/memory.events", "/memory.oom_control"}) {
+    std::ifstream events(path + file);
+    std::string name;
+    int count = 0;
+    while (events >> name >> count) {
+      if (name == "oom_kill") return count;
+    }
   }
   return 0;
 }

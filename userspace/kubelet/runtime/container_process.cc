@@ -66,7 +66,8 @@ std::string FormatSpec(const ContainerConfig& config) {
   AddRecord(&text, "net", config.namespaces.net);
   AddRecord(&text, "ipc", config.namespaces.ipc);
   AddRecord(&text, "uts", config.namespaces.uts);
-  AddRecord(&text, "cgroup", config.cgroup);
+  for (const std::string& cgroup : config.cgroups.joined)
+    AddRecord(&text, "cgroup", cgroup);
   AddRecord(&text, "shim_cgroup", config.shim_cgroup);
   AddRecord(&text, "cwd", config.cwd.empty() ? "/" : config.cwd);
   AddRecord(&text, "log", config.log);
@@ -112,16 +113,26 @@ absl::StatusOr<std::unique_ptr<ContainerProcess>> ContainerProcess::Start(
   auto process = std::unique_ptr<ContainerProcess>(
       new ContainerProcess(loop, attempt, config, std::move(on_change)));
   process->run_.id = RandomId();
-  // A new one counts from zero what the out-of-memory killer takes.
-  (void)RemoveCgroup(config.cgroup);
-  FL_RETURN_IF_ERROR(MakeCgroup(config.cgroup));
-  FL_RETURN_IF_ERROR(MakeCgroup(config.shim_cgroup));
+  FL_RETURN_IF_ERROR(process->MakeCgroups());
   FL_RETURN_IF_ERROR(
       WriteFileWhole(config.prefix + ".id", process->run_.id));
   FL_RETURN_IF_ERROR(
       WriteFileWhole(config.prefix + ".spec", FormatSpec(config)));
   FL_RETURN_IF_ERROR(process->Spawn());
   return process;
+}
+
+absl::Status ContainerProcess::MakeCgroups() {
+  const CgroupPlan& plan = config_.cgroups;
+  // New ones count from zero what the out-of-memory killer takes.
+  for (const std::string& path : plan.fresh) (void)RemoveCgroup(path);
+  for (const std::string& path : plan.joined)
+    FL_RETURN_IF_ERROR(MakeCgroup(path));
+  FL_RETURN_IF_ERROR(MakeCgroup(config_.shim_cgroup));
+  for (const auto& [file, value] : plan.settings)
+    FL_RETURN_IF_ERROR(WriteInto(file, value));
+  oom_kills_before_ = OomKills(plan.memory);
+  return absl::OkStatus();
 }
 
 absl::Status ContainerProcess::Spawn() {
@@ -182,7 +193,7 @@ void ContainerProcess::OnShimEnd() {
   ready_.reset();
   Finish();
   // An exec probe's process is not in the PID namespace that has ended.
-  (void)KillCgroup(config_.cgroup);
+  (void)KillCgroup(config_.cgroups.cgroup);
   on_change_();
 }
 
@@ -211,7 +222,9 @@ void ContainerProcess::Finish() {
                       {"finished", StrCat(absl::ToUnixNanos(run_.finished))}}));
   }
   if (run_.started == absl::Time()) run_.started = run_.finished;
-  run_.oom_killed = run_.signal == SIGKILL && OomKills(config_.cgroup) > 0;
+  // Of any of its processes: a shell tells of its child's end with 137.
+  run_.oom_killed = run_.exit_code != 0 &&
+                    OomKills(config_.cgroups.memory) > oom_kills_before_;
   run_.message =
       TerminationMessage(config_.prefix + kMessageEnding, config_.log,
                          config_.message_from_log && run_.exit_code != 0);
@@ -266,7 +279,7 @@ absl::Status ContainerProcess::Signal(int signal) {
 absl::Status ContainerProcess::Kill() {
   if (exited()) return absl::OkStatus();
   (void)Signal(SIGKILL);
-  return KillCgroup(config_.cgroup);
+  return KillCgroup(config_.cgroups.cgroup);
 }
 
 }  // namespace fairlead::kubelet

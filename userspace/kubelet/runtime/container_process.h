@@ -19,6 +19,7 @@
 #include "userspace/base/event_loop.h"
 #include "userspace/kubelet/runtime/fd_watch.h"
 #include "userspace/kubelet/runtime/namespaces.h"
+#include "userspace/kubelet/runtime/pod_cgroups.h"
 #include "userspace/kubelet/security_context.h"
 
 namespace fairlead::kubelet {
@@ -37,7 +38,8 @@ struct ContainerConfig {
   std::string log;
   size_t log_bytes = 10u << 20;  // of one file
   int log_files = 5;             // kept, with the newest
-  std::string cgroup, shim_cgroup;
+  CgroupPlan cgroups;
+  std::string shim_cgroup;
   NamespacePaths namespaces;
   std::vector<std::string> args, env;
   std::string cwd;
@@ -71,7 +73,7 @@ class ContainerProcess {
       EventLoop* loop, int attempt, const ContainerConfig& config,
       OnChange on_change);
   // Finds the run that was started with the same `config` by an earlier
-  // kubelet. Of the config `prefix`, `cgroup` and what the message needs are
+  // kubelet. Of the config `prefix`, `cgroups` and what the message needs are
   // used.
   [[nodiscard]] static absl::StatusOr<std::unique_ptr<ContainerProcess>>
   Recover(EventLoop* loop, int attempt, const ContainerConfig& config,
@@ -87,6 +89,7 @@ class ContainerProcess {
  private:
   ContainerProcess(EventLoop* loop, int attempt, ContainerConfig config,
                    OnChange on_change);
+  absl::Status MakeCgroups();
   absl::Status Spawn();
   void OnReadyLine();
   void OnShimEnd();
@@ -99,6 +102,7 @@ class ContainerProcess {
   ContainerConfig config_;
   OnChange on_change_;
   ContainerRun run_;
+  int oom_kills_before_ = 0;  // of a run whose cgroup could not be removed
   UniqueFd process_;                 // pidfd of the first process
   std::unique_ptr<FdWatch> ready_;   // the shim's one line
   std::unique_ptr<FdWatch> shim_;    // pidfd of the shim

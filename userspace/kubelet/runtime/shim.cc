@@ -77,9 +77,11 @@ std::string StartTicks(pid_t pid) {
              : stat.substr(at + 1, stat.find(' ', at + 1) - at - 1);
 }
 
-void JoinCgroup(int report, const std::string& cgroup) {
-  if (!cgroup.empty() && !WriteFile(cgroup + "/cgroup.procs", "0", 0))
-    Fail(report, "join cgroup " + cgroup, errno);
+void JoinCgroups(int report, const Spec& spec) {
+  for (const std::string& cgroup : spec.cgroups) {
+    if (!WriteFile(cgroup + "/cgroup.procs", "0", 0))
+      Fail(report, "join cgroup " + cgroup, errno);
+  }
 }
 
 void Join(int report, const std::string& path, int type) {
@@ -122,7 +124,7 @@ struct Output {
 [[noreturn]] void RunContainer(int report, const Spec& spec,
                                const Output& output) {
   prctl(PR_SET_PDEATHSIG, SIGKILL);
-  JoinCgroup(report, spec.cgroup);
+  JoinCgroups(report, spec);
   Join(report, spec.net, CLONE_NEWNET);
   Join(report, spec.ipc, CLONE_NEWIPC);
   Join(report, spec.uts, CLONE_NEWUTS);
@@ -255,7 +257,7 @@ int ExecBeside(Spec spec, const std::string& pid,
     fds[i] = open((ns + names[i]).c_str(), O_RDONLY | O_CLOEXEC);
     if (fds[i] < 0) Fail(2, "open " + ns + names[i], errno);
   }
-  JoinCgroup(2, spec.cgroup);
+  JoinCgroups(2, spec);
   if (setns(fds[0], CLONE_NEWPID) != 0) Fail(2, "join pid namespace", errno);
   const pid_t child = fork();
   if (child == 0) {

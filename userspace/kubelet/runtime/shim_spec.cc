@@ -65,7 +65,7 @@ bool ParseSpec(const std::string& path, Spec* spec) {
     if (key == "net") spec->net = value;
     else if (key == "ipc") spec->ipc = value;
     else if (key == "uts") spec->uts = value;
-    else if (key == "cgroup") spec->cgroup = value;
+    else if (key == "cgroup") spec->cgroups.push_back(value);
     else if (key == "shim_cgroup") spec->shim_cgroup = value;
     else if (key == "cwd") spec->cwd = value;
     else if (key == "log") spec->log = value;

@@ -3,7 +3,8 @@
 //
 // SPEC is a file of NUL-ended "key=value" records:
 //   net, ipc, uts     paths of namespaces to join (absent: the caller's)
-//   cgroup, shim_cgroup  cgroup v2 directories for the process and the shim
+//   cgroup            each directory of a cgroup for the processes, v2 first
+//   shim_cgroup       of cgroup v2, for the shim
 //   cwd, log          working directory; file for output (log_writer.h)
 //   log_bytes, log_files  size of one log file, and how many are kept
 //   user, group, extra_group, no_new_privs  whom the container's commands run
@@ -38,9 +39,9 @@ struct MountRecord {
 };
 
 struct Spec {
-  std::string net, ipc, uts, cgroup, shim_cgroup, cwd, log, out;
+  std::string net, ipc, uts, shim_cgroup, cwd, log, out;
   std::string hide_below;
-  std::vector<std::string> args, env;
+  std::vector<std::string> args, env, cgroups;
   std::vector<MountRecord> mounts;
   size_t log_bytes = 10u << 20;
   int log_files = 5;

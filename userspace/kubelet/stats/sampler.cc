@@ -62,7 +62,9 @@ NodeStats Sampler::Look() {
       const std::string cgroup = StrCat(pod.cgroup, "/", c.name);
       const std::string run =
           StrCat(cgroup, "@", absl::ToUnixNanos(c.sample.started));
-      return !measure(ReadCgroupUsage(cgroup), run, &c.sample);
+      return !measure(
+          ReadCgroupUsage(cgroup, StrCat(pod.v1_memory, "/", c.name)), run,
+          &c.sample);
     });
     stats.pods.push_back(std::move(pod.stats));
   }

@@ -18,10 +18,10 @@
 namespace fairlead::kubelet {
 
 // A pod to be looked at; the samples of its containers are filled in. The
-// cgroup of one is POD-CGROUP/NAME.
+// cgroup of one is CGROUP/NAME, in v1 (ReadCgroupUsage) V1_MEMORY/NAME.
 struct SampledPod {
   PodStats stats;
-  std::string cgroup;
+  std::string cgroup, v1_memory;
 };
 
 class Sampler {

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <sstream>
+#include <tuple>
 
 #include "userspace/base/status.h"
 #include "userspace/base/strings.h"
@@ -38,18 +39,23 @@ int64_t ShareOfProcesses(const std::string& cgroup) {
 
 }  // namespace
 
-absl::StatusOr<Usage> ReadCgroupUsage(const std::string& path) {
+absl::StatusOr<Usage> ReadCgroupUsage(const std::string& path,
+                                      const std::string& v1_memory) {
   FL_ASSIGN_OR_RETURN(const std::string cpu, ReadFile(path + "/cpu.stat"));
   Usage usage;
   usage.cpu = absl::Microseconds(Field(cpu, "usage_usec "));
-  const auto current = ReadFile(path + "/memory.current");
-  if (!current.ok()) {
-    usage.working_set = ShareOfProcesses(path);
+  for (const auto& [current, stat, cache] :
+       {std::tuple{path + "/memory.current", path + "/memory.stat",
+                   "inactive_file "},
+        std::tuple{v1_memory + "/memory.usage_in_bytes",
+                   v1_memory + "/memory.stat", "total_inactive_file "}}) {
+    const auto bytes = ReadFile(current);
+    if (!bytes.ok()) continue;
+    usage.working_set = std::max<int64_t>(
+        0, Field(*bytes, "") - Field(ReadFile(stat).value_or(""), cache));
     return usage;
   }
-  const int64_t cache = Field(ReadFile(path + "/memory.stat").value_or(""),
-                              "inactive_file ");
-  usage.working_set = std::max<int64_t>(0, Field(*current, "") - cache);
+  usage.working_set = ShareOfProcesses(path);
   return usage;
 }
 

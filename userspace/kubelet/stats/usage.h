@@ -18,9 +18,11 @@ struct Usage {
   int64_t available = 0;     // bytes; the machine's only
 };
 
-// Of a cgroup v2 directory. Without a memory controller the working set is the
+// Of a cgroup v2 directory; `v1_memory` may be the same container's in cgroup
+// v1's memory hierarchy. Without a memory controller the working set is the
 // processes' proportional share (Pss), which costs a look at each of them.
-[[nodiscard]] absl::StatusOr<Usage> ReadCgroupUsage(const std::string& path);
+[[nodiscard]] absl::StatusOr<Usage> ReadCgroupUsage(
+    const std::string& path, const std::string& v1_memory = "");
 [[nodiscard]] absl::StatusOr<Usage> ReadMachineUsage();
 
 }  // namespace fairlead::kubelet
