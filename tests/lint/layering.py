@@ -48,7 +48,7 @@ ROOMS = {
 OWNED_HEADERS = {
     r"bpf/(bpf|libbpf|btf)\.h": {"userspace/datapath", "bpf/lib", "bpf/progs"},
     r"linux/bpf\.h": {"userspace/datapath", "bpf/lib", "bpf/progs"},
-    r"(netlink/.*|linux/(rt)?netlink\.h)": {"userspace/netlink"},
+    r"(netlink/.*|nftables/.*|linux/(rt)?netlink\.h)": {"userspace/netlink"},
     r"sqlite3\.h": {"control/store"},
 }
 INCLUDE = re.compile(r'^\s*#\s*include\s*([<"])([^>"]+)[>"]', re.M)

@@ -1,6 +1,6 @@
 fl_test(kubelet_netns_test LABEL netns
-  SRCS kubelet_lifecycle_test.cc kubelet_limits_test.cc
-       kubelet_probes_test.cc
+  SRCS kubelet_host_ports_test.cc kubelet_lifecycle_test.cc
+       kubelet_limits_test.cc kubelet_pressure_test.cc kubelet_probes_test.cc
        kubelet_security_test.cc kubelet_test.cc kubelet_volumes_test.cc
   DEPS harness base nlohmann_json::nlohmann_json)
 if(TARGET kubelet_netns_test)

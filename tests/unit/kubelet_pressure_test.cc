@@ -5,6 +5,8 @@
 
 #include <nlohmann/json.hpp>
 
+#include "userspace/kubelet/admission.h"
+#include "userspace/kubelet/network/host_ports.h"
 #include "userspace/kubelet/service_env.h"
 #include "userspace/kubelet/stats/pressure.h"
 
@@ -71,6 +73,92 @@ TEST(EvictionTest, WhoUsesMoreThanItAskedForGoesFirst) {
   }
   EXPECT_THAT(order, testing::ElementsAre("far-over", "over", "important",
                                           "modest"));
+}
+
+PodSpec SpecOf(const char* spec) {
+  return *DecodePod({{"metadata",
+                      {{"namespace", "default"}, {"name", "p"}, {"uid", "u"}}},
+                     {"spec", Json::parse(spec)}});
+}
+
+TEST(AdmissionTest, UnderPressure) {
+  constexpr char kBare[] = R"({"containers": [{"name": "c"}]})";
+  constexpr char kAsks[] = R"({"containers": [{"name": "c", "resources":
+      {"requests": {"memory": "1Mi"}}}]})";
+  constexpr char kTolerates[] = R"({"containers": [{"name": "c"}],
+      "tolerations": [{"key": "node.kubernetes.io/memory-pressure",
+                       "operator": "Exists", "effect": "NoSchedule"}]})";
+  constexpr char kCritical[] =
+      R"({"priority": 2000000000, "containers": [{"name": "c"}]})";
+  const auto message = [](const char* pod, const Shortages& shortages) {
+    const auto refusal = RefusalOf(
+        SpecOf(pod),
+        {.max_pods = 10, .host_ports = {}, .shortages = shortages});
+    if (!refusal) return std::string();
+    EXPECT_EQ(refusal->reason, "Evicted");
+    return refusal->message;
+  };
+  const Shortages memory{.memory = true}, disk{.disk = true};
+  EXPECT_EQ(message(kBare, {}), "");
+  EXPECT_EQ(message(kBare, memory),
+            "Pod was rejected: The node had condition: [MemoryPressure]. ");
+  for (const char* pod : {kAsks, kTolerates, kCritical})
+    EXPECT_EQ(message(pod, memory), "") << pod;
+  for (const char* pod : {kBare, kAsks, kTolerates}) {
+    EXPECT_EQ(message(pod, disk),
+              "Pod was rejected: The node had condition: [DiskPressure]. ")
+        << pod;
+  }
+  EXPECT_EQ(message(kCritical, disk), "");
+  EXPECT_EQ(message(kAsks, {.memory = true, .pids = true}),
+            "Pod was rejected: The node had condition: [MemoryPressure "
+            "PIDPressure]. ");
+}
+
+TEST(AllocatableTest, WithoutWhatIsReservedAndKeptFree) {
+  Options options;
+  options.eviction_hard =
+      *ParseThresholds("memory.available<100Mi,nodefs.available<10%");
+  options.reserved = *ParseReserved("cpu=100m,memory=24Mi");
+  const Machine machine{
+      .cpus = 2, .memory_bytes = 1024u << 20, .disk_bytes = 1000u << 20};
+  const Json status = BuildNodeStatus(options, machine, "", Json(),
+                                      absl::FromUnixSeconds(1));
+  EXPECT_EQ(status["capacity"],
+            Json::parse(R"({"cpu": "2", "memory": "1048576Ki",
+                            "ephemeral-storage": "1024000Ki",
+                            "pods": "110"})"));
+  EXPECT_EQ(status["allocatable"],
+            Json::parse(R"({"cpu": "1900m", "memory": "921600Ki",
+                            "ephemeral-storage": "921600Ki",
+                            "pods": "110"})"));
+  options.reserved = *ParseReserved("memory=4Gi");
+  EXPECT_EQ(AllocatableOf(options, machine)["memory"].sign(), 0)
+      << "less than nothing is nothing";
+  for (const char* bad : {"cpu", "cpu=", "pods=3", "memory=-1", "cpu=much"}) {
+    EXPECT_THAT(ParseReserved(bad).status().message(),
+                HasSubstr(absl::StrCat("\"", bad, "\" is no reserve")))
+        << bad;
+  }
+}
+
+TEST(HostPortRulesTest, OneLineAFamilyAndNothingWithoutPorts) {
+  const std::string none = FormatHostPorts({});
+  EXPECT_EQ(none, "table inet fairlead-hostports\n"
+                  "delete table inet fairlead-hostports\n");
+  const auto ports = SpecOf(R"({"containers": [{"name": "c", "ports": [
+      {"hostPort": 80, "containerPort": 8080},
+      {"hostPort": 53, "containerPort": 5353, "protocol": "UDP",
+       "hostIP": "192.0.2.1"}]}]})").host_ports;
+  const std::string rules = FormatHostPorts(
+      {{ports, {*IpAddress::Parse("10.0.0.2"), *IpAddress::Parse("fd00::2")}},
+       {{}, {*IpAddress::Parse("10.0.0.3")}}});
+  EXPECT_THAT(rules, testing::StartsWith(none));
+  EXPECT_THAT(rules, HasSubstr(
+      "    meta nfproto ipv4 tcp dport 80 dnat ip to 10.0.0.2:8080\n"
+      "    meta nfproto ipv6 tcp dport 80 dnat ip6 to [fd00::2]:8080\n"
+      "    ip daddr 192.0.2.1 udp dport 53 dnat ip to 10.0.0.2:5353\n  }\n"));
+  EXPECT_THAT(rules, testing::Not(HasSubstr("10.0.0.3")));
 }
 
 TEST(ServiceVariablesTest, HostPortAndLinks) {

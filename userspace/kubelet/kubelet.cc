@@ -19,6 +19,7 @@
 #include "userspace/kubelet/runtime/cgroup.h"
 #include "userspace/kubelet/service_env.h"
 #include "userspace/netlink/netlink_socket.h"
+#include "userspace/netlink/nft.h"
 
 namespace fairlead::kubelet {
 namespace {
@@ -123,6 +124,7 @@ absl::Status Kubelet::Start() {
   if (!options_.pod_cidrs.empty()) SetPodCidrs(options_.pod_cidrs);
   node_.LookAtMachine();
   RecoverPods();
+  ScheduleHostPorts();
   pods_.Subscribe([this](const kube::Object& before,
                          const kube::Object& after) { OnPod(before, after); });
   pods_.OnSynced([this] { OnPodsSynced(); });
@@ -200,6 +202,7 @@ PodWorker* Kubelet::AddWorker(const kube::Object& pod, PodSpec spec) {
       },
       .allocate_ips = [this] { return AllocateIps(); },
       .release_ips = [this](const auto& ips) { ReleaseIps(ips); },
+      .on_network = [this] { ScheduleHostPorts(); },
       .on_gone =
           [this](const std::string& gone) {
             auto node = workers_.extract(gone);
@@ -306,10 +309,17 @@ void Kubelet::Evict(const Threshold& threshold, int64_t available) {
                      available / 1024, "Ki. "));
 }
 
-int Kubelet::ActivePods() const {
-  int active = 0;
-  for (const auto& [uid, worker] : workers_) active += !worker->finished();
-  return active;
+NodeOccupancy Kubelet::Occupancy() const {
+  NodeOccupancy node{.max_pods = options_.max_pods,
+                     .host_ports = {},
+                     .shortages = node_.shortages()};
+  for (const auto& [uid, worker] : workers_) {
+    if (worker->finished()) continue;
+    ++node.pods;
+    const auto& ports = worker->spec().host_ports;
+    node.host_ports.insert(node.host_ports.end(), ports.begin(), ports.end());
+  }
+  return node;
 }
 
 void Kubelet::OnPod(const kube::Object& before, const kube::Object& after) {
@@ -337,17 +347,43 @@ void Kubelet::OnPod(const kube::Object& before, const kube::Object& after) {
   // let it go when it is deleted.
   const bool over = phase == "Succeeded" || phase == "Failed";
   if (over && !spec->deletion_deadline) return;
-  const bool full = ActivePods() >= options_.max_pods;
   const bool deleted = spec->deletion_deadline.has_value();
+  const auto refusal = RefusalOf(*spec, Occupancy());
   PodWorker* worker = AddWorker(after, *std::move(spec));
   if (over && deleted) worker->ReleaseOnly();
-  if (full && !deleted) {
-    worker->Reject("OutOfpods",
-                   StrCat("Pod was rejected: Node didn't have enough "
-                          "resource: pods, requested: 1, used: ",
-                          options_.max_pods, ", capacity: ",
-                          options_.max_pods));
+  if (refusal && !deleted) worker->Reject(refusal->reason, refusal->message);
+}
+
+void Kubelet::ScheduleHostPorts() {
+  if (ports_scheduled_) return;
+  ports_scheduled_ = true;
+  loop_->Post([this] {
+    ports_scheduled_ = false;
+    ApplyHostPorts();
+  });
+}
+
+void Kubelet::ApplyHostPorts() {
+  std::vector<PodPorts> pods;
+  for (const auto& [uid, worker] : workers_) {
+    PodPorts ports = worker->OpenPorts();
+    if (!ports.ports.empty()) pods.push_back(std::move(ports));
   }
+  const std::string rules = FormatHostPorts(pods);
+  if (rules == host_ports_) return;
+  // A node without such pods needs no packet filter.
+  if (pods.empty() && !host_ports_ &&
+      !netlink::HasNftTable("inet", kHostPortTable)) {
+    return;
+  }
+  const absl::Status status =
+      kubelet::ApplyHostPorts(pods, options_.node_ips);
+  if (status.ok()) {
+    host_ports_ = rules;
+    return;
+  }
+  spdlog::warn("ports of the node not set error=\"{}\"", status.ToString());
+  port_retry_ = loop_->After(absl::Seconds(2), [this] { ApplyHostPorts(); });
 }
 
 void Kubelet::OnPodsSynced() {

@@ -18,6 +18,7 @@
 #include "userspace/kube/events.h"
 #include "userspace/kube/informer.h"
 #include "userspace/kube/transport.h"
+#include "userspace/kubelet/admission.h"
 #include "userspace/kubelet/network/ip_pool.h"
 #include "userspace/kubelet/node_agent.h"
 #include "userspace/kubelet/options.h"
@@ -54,7 +55,9 @@ class Kubelet {
   absl::StatusOr<std::vector<IpAddress>> AllocateIps();
   void ReleaseIps(const std::vector<IpAddress>& ips);
   void ApplyRoutes();
-  int ActivePods() const;
+  void ScheduleHostPorts();
+  void ApplyHostPorts();
+  NodeOccupancy Occupancy() const;
   std::vector<SampledPod> PodsToSample() const;
   void Evict(const Threshold& threshold, int64_t available);
   PodWorker* FindPod(const std::string& ns, const std::string& name) const;

@@ -46,6 +46,8 @@ struct Flags {
   size_t log_max_size = 10u << 20;
   double crash_backoff = 10, max_crash_backoff = 300, lease_interval = 10;
   double sync_frequency = 60, pressure_transition = 300;
+  double status_frequency = 10;
+  std::string system_reserved;
   std::string eviction_hard = "memory.available<100Mi,nodefs.available<5%";
 };
 
@@ -149,6 +151,14 @@ void AddFlags(CLI::App* app, Flags* f) {
                   "what the node must have left; with less memory pods are "
                   "evicted")
       ->capture_default_str();
+  app->add_option("--system-reserved", f->system_reserved,
+                  "what of the machine isn't for pods: "
+                  "cpu=500m,memory=1Gi,ephemeral-storage=1Gi")
+      ->capture_default_str();
+  app->add_option("--node-status-update-frequency", f->status_frequency,
+                  "seconds between two looks at what the node has left")
+      ->check(CLI::Range(0.1, 3600.0))
+      ->capture_default_str();
   app->add_option("--eviction-pressure-transition-period",
                   f->pressure_transition,
                   "seconds that a node's pressure condition outlives its cause")
@@ -211,6 +221,11 @@ absl::StatusOr<Options> MakeOptions(const Flags& f) {
   o.lease_interval = absl::Seconds(f.lease_interval);
   o.sync_frequency = absl::Seconds(f.sync_frequency);
   o.pressure_transition = absl::Seconds(f.pressure_transition);
+  o.status_interval = absl::Seconds(f.status_frequency);
+  auto reserved = ParseReserved(f.system_reserved);
+  if (!reserved.ok())
+    return WithContext(reserved.status(), "--system-reserved");
+  o.reserved = *std::move(reserved);
   auto thresholds = ParseThresholds(f.eviction_hard);
   if (!thresholds.ok())
     return WithContext(thresholds.status(), "--eviction-hard");

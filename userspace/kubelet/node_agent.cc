@@ -14,7 +14,6 @@ namespace {
 
 constexpr char kLeaseNamespace[] = "kube-node-lease";
 constexpr absl::Duration kRetry = absl::Seconds(1);
-constexpr absl::Duration kPeriod = absl::Seconds(10);
 constexpr absl::Duration kHeartbeat = absl::Minutes(5);
 
 }  // namespace
@@ -41,12 +40,7 @@ void NodeAgent::Again(absl::Duration delay, Timer* timer,
 void NodeAgent::Start() { Register(); }
 
 ResourceAmounts NodeAgent::Allocatable() const {
-  using kube::Quantity;
-  return {{"cpu", Quantity::FromValue(machine_.cpus)},
-          {"memory",
-           Quantity::FromValue(static_cast<int64_t>(machine_.memory_bytes))},
-          {"ephemeral-storage",
-           Quantity::FromValue(static_cast<int64_t>(machine_.disk_bytes))}};
+  return AllocatableOf(*options_, machine_);
 }
 
 void NodeAgent::Register() {
@@ -109,7 +103,7 @@ void NodeAgent::LookForShortages() {
 
 void NodeAgent::PostStatus() {
   if (node_call_ != nullptr) return;
-  Again(kPeriod, &node_timer_, &NodeAgent::PostStatus);
+  Again(options_->status_interval, &node_timer_, &NodeAgent::PostStatus);
   const absl::Time now = Clock::Real().Now();
   LookForShortages();
   const Json none;
@@ -120,7 +114,8 @@ void NodeAgent::PostStatus() {
   // What others changed (a controller's "Unknown") is put right once in a
   // period, so that two who disagree don't fight.
   const bool wrong =
-      NodeStatusDiffers(current, status) && now - posted_ >= kPeriod / 2;
+      NodeStatusDiffers(current, status) &&
+      now - posted_ >= options_->status_interval / 2;
   if (!news && !wrong && now - posted_ < kHeartbeat) return;
   Json patch = {{"status", status}};
   // Addresses are merged by type, of which there may be two of a kind.

@@ -36,6 +36,8 @@ class NodeAgent {
   void OnNode(const kube::Object& node);
   // After LookAtMachine.
   ResourceAmounts Allocatable() const;
+  // As the conditions have it.
+  const Shortages& shortages() const { return machine_.shortages; }
   // Runs when a look at the machine finds less memory than --eviction-hard
   // leaves to it; `available` in bytes.
   using OnMemoryShort =

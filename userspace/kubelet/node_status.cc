@@ -139,6 +139,35 @@ Machine ReadMachine(const std::string& root_dir) {
   return machine;
 }
 
+ResourceAmounts AllocatableOf(const Options& options,
+                              const Machine& machine) {
+  const auto bytes = [](uint64_t n) {
+    return kube::Quantity::FromValue(static_cast<int64_t>(n));
+  };
+  ResourceAmounts amounts = {
+      {"cpu", kube::Quantity::FromValue(machine.cpus)},
+      {"memory", bytes(machine.memory_bytes)},
+      {"ephemeral-storage", bytes(machine.disk_bytes)}};
+  const auto take = [&](const std::string& name,
+                        const kube::Quantity& amount) {
+    const auto it = amounts.find(name);
+    if (it == amounts.end()) return;
+    it->second -= amount;
+    if (it->second.sign() < 0) it->second = kube::Quantity();
+  };
+  for (const Threshold& t : options.eviction_hard) {
+    const bool memory = t.signal == "memory.available";
+    if (!memory && t.signal != "nodefs.available") continue;
+    const uint64_t all = memory ? machine.memory_bytes : machine.disk_bytes;
+    take(memory ? "memory" : "ephemeral-storage",
+         t.part ? bytes(static_cast<uint64_t>(*t.part *
+                                              static_cast<double>(all)))
+                : kube::Quantity::FromValue(t.amount));
+  }
+  for (const auto& [name, amount] : options.reserved) take(name, amount);
+  return amounts;
+}
+
 Json BuildNode(const Options& options, const Machine& machine) {
   Json labels = {{"beta.kubernetes.io/arch", kArchitecture},
                  {"beta.kubernetes.io/os", "linux"},
@@ -163,14 +192,27 @@ Json BuildNode(const Options& options, const Machine& machine) {
   return node;
 }
 
+namespace {
+
+Json AmountsJson(const Options& options, const Machine& machine) {
+  ResourceAmounts amounts = AllocatableOf(options, machine);
+  const auto kibibytes = [&](const char* name) {
+    return StrCat(amounts[name].value() / 1024, "Ki");
+  };
+  return {{"cpu", amounts["cpu"].ToString()},
+          {"memory", kibibytes("memory")},
+          {"ephemeral-storage", kibibytes("ephemeral-storage")},
+          {"pods", StrCat(options.max_pods)}};
+}
+
+}  // namespace
+
 Json BuildNodeStatus(const Options& options, const Machine& machine,
                      const std::string& not_ready, const Json& current,
                      absl::Time now) {
-  const Json resources = {
-      {"cpu", StrCat(machine.cpus)},
-      {"memory", StrCat(machine.memory_bytes / 1024, "Ki")},
-      {"ephemeral-storage", StrCat(machine.disk_bytes / 1024, "Ki")},
-      {"pods", StrCat(options.max_pods)}};
+  Options whole;
+  whole.max_pods = options.max_pods;
+  const Json capacity = AmountsJson(whole, machine);
   const bool ready = not_ready.empty();
   Json conditions = Json::array();
   for (const ConditionText& text : std::initializer_list<ConditionText>{
@@ -183,8 +225,8 @@ Json BuildNodeStatus(const Options& options, const Machine& machine,
     conditions.push_back(Condition(text, current, now));
   }
   return {{"addresses", Addresses(options)},
-          {"capacity", resources},
-          {"allocatable", resources},
+          {"capacity", capacity},
+          {"allocatable", AmountsJson(options, machine)},
           {"conditions", std::move(conditions)},
           {"daemonEndpoints", {{"kubeletEndpoint", {{"Port", options.port}}}}},
           {"nodeInfo",

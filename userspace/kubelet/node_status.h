@@ -11,12 +11,12 @@
 
 namespace fairlead::kubelet {
 
-// What is read from the machine, once.
 // Of what the node has too little.
 struct Shortages {
   bool memory = false, disk = false, pids = false;
 };
 
+// What is read from the machine, once.
 struct Machine {
   Shortages shortages;
   int cpus = 1;
@@ -25,6 +25,10 @@ struct Machine {
   std::string machine_id, boot_id, kernel, os_image;
 };
 Machine ReadMachine(const std::string& root_dir);
+
+// What pods may ask for together: the machine without what is reserved and
+// what --eviction-hard keeps free, as in Kubernetes.
+ResourceAmounts AllocatableOf(const Options& options, const Machine& machine);
 
 // Labels and the specification for the first registration. Pure, as below.
 [[nodiscard]] nlohmann::json BuildNode(const Options& options,

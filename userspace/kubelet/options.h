@@ -43,6 +43,9 @@ struct Options {
   // Between two looks at what a pod's volumes are made of.
   absl::Duration sync_frequency = absl::Minutes(1);
   std::vector<Threshold> eviction_hard;
+  ResourceAmounts reserved;  // of the machine, not for pods
+  // Between two looks at the machine, and at its Node.
+  absl::Duration status_interval = absl::Seconds(10);
   // How long a node's condition outlives the pressure.
   absl::Duration pressure_transition = absl::Minutes(5);
   Port port = 10250;  // of its server; 0: any

@@ -184,6 +184,22 @@ RestartPolicy DecodeRestartPolicy(const std::string& text) {
   return RestartPolicy::kAlways;
 }
 
+bool ToleratesMemoryPressure(const Json& body) {
+  for (const Json& toleration : At(body, {"tolerations"})) {
+    const std::string key = StringAt(toleration, {"key"});
+    const std::string effect = StringAt(toleration, {"effect"});
+    const bool exists = StringAt(toleration, {"operator"}) == "Exists";
+    // The taint has no value.
+    const bool same = key == "node.kubernetes.io/memory-pressure" &&
+                      (exists || StringAt(toleration, {"value"}).empty());
+    if ((same || (key.empty() && exists)) &&
+        (effect.empty() || effect == "NoSchedule")) {
+      return true;
+    }
+  }
+  return false;
+}
+
 }  // namespace
 
 std::string PodSpec::LongName() const {
@@ -219,6 +235,8 @@ absl::StatusOr<PodSpec> DecodePod(const Json& pod) {
   spec.labels = StringMap(At(pod, {"metadata", "labels"}));
   spec.annotations = StringMap(At(pod, {"metadata", "annotations"}));
   spec.host_network = BoolAt(body, {"hostNetwork"});
+  spec.host_ports = kube::HostPortsOf(pod);
+  spec.tolerates_memory_pressure = ToleratesMemoryPressure(body);
   spec.service_links = BoolAt(body, {"enableServiceLinks"}, true);
   spec.priority = IntAt(body, {"priority"});
   spec.restart_policy = DecodeRestartPolicy(StringAt(body, {"restartPolicy"}));
@@ -253,6 +271,8 @@ absl::StatusOr<PodSpec> DecodePod(const Json& pod) {
         return absl::InvalidArgumentError(
             StrCat("unusable container name \"", c.name, "\""));
       }
+      spec.best_effort = spec.best_effort && c.resources.requests.empty() &&
+                         c.resources.limits.empty();
     }
   }
   for (const Json& gate : At(body, {"readinessGates"}))

@@ -15,6 +15,7 @@
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
 #include "userspace/base/ip_address.h"
+#include "userspace/kube/host_ports.h"
 #include "userspace/kubelet/resources.h"
 #include "userspace/kubelet/security_context.h"
 #include "userspace/kubelet/volumes/volume.h"
@@ -99,6 +100,9 @@ struct PodSpec {
   std::string hostname;  // never empty
   std::map<std::string, std::string> labels, annotations;
   bool host_network = false;
+  std::vector<kube::HostPort> host_ports;
+  // What a node under pressure asks: no amounts at all, and a toleration.
+  bool best_effort = true, tolerates_memory_pressure = false;
   bool service_links = true;  // enableServiceLinks
   int64_t priority = 0;
   std::optional<int64_t> fs_group;  // checked with the containers' groups

@@ -281,6 +281,7 @@ absl::Status PodWorker::CreateSandbox() {
         WriteFileWhole(dir_.HostsPath(), HostsFile(spec_, view_.ips)));
   }
   view_.sandbox_ready = true;
+  node_.on_network();
   return absl::OkStatus();
 }
 
@@ -303,6 +304,13 @@ void PodWorker::TearDownSandbox() {
   }
   sandboxed_ = false;
   view_.sandbox_ready = false;
+  node_.on_network();
+}
+
+PodPorts PodWorker::OpenPorts() const {
+  // With the node's network its ports are the node's already.
+  if (spec_.host_network || !view_.sandbox_ready) return {};
+  return {spec_.host_ports, view_.ips};
 }
 
 void PodWorker::Publish(absl::Time now) {

@@ -23,6 +23,7 @@
 #include "userspace/kube/events.h"
 #include "userspace/kube/informer.h"
 #include "userspace/kubelet/crash_backoff.h"
+#include "userspace/kubelet/network/host_ports.h"
 #include "userspace/kubelet/object_cache.h"
 #include "userspace/kubelet/options.h"
 #include "userspace/kubelet/pod_plan.h"
@@ -51,6 +52,8 @@ struct NodeServices {
   // pod CIDR yet.
   std::function<absl::StatusOr<std::vector<IpAddress>>()> allocate_ips;
   std::function<void(const std::vector<IpAddress>&)> release_ips;
+  // A pod's network came or went: see PodWorker::OpenPorts().
+  std::function<void()> on_network;
   // Nothing is left of the pod: the worker may be destroyed (later).
   std::function<void(const std::string& uid)> on_gone;
 };
@@ -79,6 +82,8 @@ class PodWorker {
 
   const PodSpec& spec() const { return spec_; }
   const std::vector<IpAddress>& ips() const { return view_.ips; }
+  // What of the node's ports leads to it now.
+  PodPorts OpenPorts() const;
   bool removed() const { return removed_; }    // the API has it no more
   bool finished() const { return finished_; }  // only its record is left
   const PodView& view() const { return view_; }

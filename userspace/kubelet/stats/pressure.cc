@@ -21,7 +21,6 @@ namespace {
 
 constexpr std::array<std::string_view, 3> kSignals = {
     "memory.available", "nodefs.available", "pid.available"};
-constexpr int64_t kCriticalPriority = 2'000'000'000;
 
 }  // namespace
 

@@ -53,6 +53,9 @@ class Pressure {
   std::map<std::string, absl::Time> last_;  // when it was unmet
 };
 
+// A pod of this priority or above stays, and comes in, whatever is short.
+inline constexpr int64_t kCriticalPriority = 2'000'000'000;
+
 struct EvictionCandidate {
   std::string uid;
   int64_t priority = 0;
