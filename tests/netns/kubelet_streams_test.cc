@@ -116,6 +116,7 @@ class KubeletStreamsTest : public ::testing::Test {
                        "--tls-cert-file", Path("kubelet.crt"),
                        "--tls-private-key-file", Path("kubelet.key"),
                        "--client-ca-file", Path("pki/ca.crt"),
+                       "--container-log-max-size", "4096",
                        "--root-dir", Path("root"), "--cgroup-root",
                        cgroup->path(), "--netns-dir", Path("netns"),
                        "--netns-prefix", "streams-"});
@@ -254,6 +255,55 @@ TEST_F(KubeletStreamsTest, FollowedLogsEndWithWhatComesLast) {
   EXPECT_EQ(Run("cat " + Path("followed")).text, "one\ntwo\nthree\nlast\n");
 }
 
+// 400 lines that fill a file of 4096 bytes every fiftieth.
+TEST_F(KubeletStreamsTest, FollowedLogsCrossRotations) {
+  const std::string yaml = Path("chatty.yaml");
+  std::ofstream(yaml) << R"(
+apiVersion: v1
+kind: Pod
+metadata: {name: chatty}
+spec:
+  automountServiceAccountToken: false
+  restartPolicy: Never
+  terminationGracePeriodSeconds: 0
+  containers:
+  - name: c
+    image: host
+    command:
+    - sh
+    - -c
+    - 'i=0; while [ $i -lt 400 ]; do echo "this is line number $i";
+       i=$((i+1)); sleep 0.01; done'
+)";
+  ASSERT_EQ(Run("kubectl apply -f " + yaml).code, 0);
+  ASSERT_EQ(Run("kubectl wait --for=jsonpath='{.status.phase}'=Running "
+                "pod/chatty --timeout=30s").code, 0);
+  const Outcome followed = Run("kubectl logs -f chatty");
+  EXPECT_EQ(followed.code, 0);
+  std::string expected;
+  for (int i = 0; i < 400; ++i)
+    StrAppend(&expected, "this is line number ", i, "\n");
+  EXPECT_EQ(followed.text, expected);
+  // What is kept, as the shim left it.
+  size_t files = 0;
+  for (const auto& entry :
+       fs::recursive_directory_iterator(Path("root/pods"))) {
+    const std::string path = entry.path().string();
+    if (path.find("_chatty_") == std::string::npos ||
+        path.find("/c/0.log") == std::string::npos) {
+      continue;
+    }
+    ++files;
+    EXPECT_LE(fs::file_size(entry.path()), 4096u) << path;
+  }
+  EXPECT_EQ(files, 5u);
+  const std::string kept = Run("kubectl logs chatty").text;
+  EXPECT_TRUE(expected.ends_with(kept));
+  EXPECT_GT(kept.size(), 4000u);
+  EXPECT_LT(kept.size(), expected.size());
+  EXPECT_EQ(Run("kubectl delete pod chatty").code, 0);
+}
+
 TEST_F(KubeletStreamsTest, Exec) {
   EXPECT_EQ(Run("kubectl exec two -c a -- echo 'a  b' '&'").text, "a  b &\n");
   const Outcome failed =
@@ -278,6 +328,45 @@ TEST_F(KubeletStreamsTest, ExecWithInput) {
                        " -c a && cmp ", Path("blob"), " ", Path("copy"),
                        " && echo same")).text,
             "same\n");
+}
+
+TEST_F(KubeletStreamsTest, CopyFoldersThereAndBack) {
+  const std::string from = Path("from"), there = Path("there"),
+                    back = Path("back");
+  ASSERT_EQ(Run(StrCat("mkdir -p ", from, "/deep/er && cd ", from,
+                       " && seq 100000 > numbers && echo x > deep/er/x && "
+                       "chmod 750 deep/er/x && : > deep/empty")).code, 0);
+  const Outcome up =
+      Run(StrCat("kubectl cp ", from, " two:", there, " -c a"));
+  EXPECT_EQ(up.code, 0) << up.text;
+  EXPECT_EQ(Run(StrCat("kubectl exec two -c a -- cat ", there, "/deep/er/x"))
+                .text, "x\n");
+  const Outcome down =
+      Run(StrCat("kubectl cp two:", there, " ", back, " -c a"));
+  EXPECT_EQ(down.code, 0) << down.text;
+  EXPECT_EQ(Run(StrCat("diff -r ", from, " ", back, " && stat -c %a ", back,
+                       "/deep/er/x")).text, "750\n");
+  // A single file, and one that isn't there.
+  EXPECT_EQ(Run(StrCat("kubectl cp two:", there, "/numbers ", Path("one"),
+                       " -c a && cmp ", from, "/numbers ", Path("one"),
+                       " && echo same")).text,
+            "tar: Removing leading `/' from member names\nsame\n");
+  const Outcome missing =
+      Run(StrCat("kubectl cp two:", there, "/none ", Path("none"), " -c a"));
+  EXPECT_NE(missing.code, 0);
+  EXPECT_THAT(missing.text, HasSubstr("No such file or directory"));
+}
+
+TEST_F(KubeletStreamsTest, ATerminalIsResized) {
+  const Outcome outcome =
+      Run(StrCat("python3 ", FAIRLEAD_SOURCE_DIR, "/tests/netns/terminal.py "
+                 "kubectl exec -it two -c a -- sh -c '"
+                 "until stty size | grep -q \"40 100\"; do sleep 0.1; done; "
+                 "echo ready; "
+                 "until stty size | grep -q \"33 77\"; do sleep 0.1; done; "
+                 "echo now $(stty size)'"));
+  EXPECT_EQ(outcome.code, 0);
+  EXPECT_THAT(outcome.text, HasSubstr("ready\nnow 33 77\n"));
 }
 
 TEST_F(KubeletStreamsTest, ExecWithATerminal) {

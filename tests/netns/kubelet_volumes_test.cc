@@ -132,6 +132,12 @@ TEST_F(KubeletVolumesTest, TokensAreFetchedAndRenewed) {
              "; test $(cat cpu) = 250; grep '^robot web .*vault' token"
              "; test $(stat -Lc %a:%u token) = 600:65534"));
   pod["metadata"]["labels"] = {{"app", "a"}};
+  // It says each token that it sees.
+  pod["spec"]["containers"][0]["command"] = {
+      "/bin/sh", "-c",
+      StrCat("while :; do now=$(cat ", Path("api"), "/token); "
+             "test \"$now\" = \"$last\" || echo \"$now\"; last=$now; "
+             "sleep 0.1; done")};
   pod["spec"]["serviceAccountName"] = "robot";
   pod["spec"]["securityContext"] = {{"runAsUser", 65534}};
   pod["spec"]["containers"][0]["resources"] = {
@@ -149,6 +155,16 @@ TEST_F(KubeletVolumesTest, TokensAreFetchedAndRenewed) {
   const std::string first = token();
   ASSERT_THAT(first, HasSubstr("robot"));
   EXPECT_TRUE(Eventually([&] { return !token().empty() && token() != first; }));
+  // So does the pod, which was told of the first one.
+  const auto heard = [&](const std::string& text) {
+    return !text.empty() && Logs().find(text) != std::string::npos;
+  };
+  EXPECT_TRUE(heard(first)) << Logs();
+  std::string second;
+  EXPECT_TRUE(Eventually([&] {
+    if (const std::string now = token(); now != first) second = now;
+    return heard(second);
+  })) << Logs();
 }
 
 TEST_F(KubeletVolumesTest, EmptyDirsLiveAsLongAsThePod) {
