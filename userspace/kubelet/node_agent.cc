@@ -83,9 +83,14 @@ void NodeAgent::SetNotReady(std::string why) {
   if (registered_) PostStatus();
 }
 
+// Once in a period, however often the Node changes: what a pod's eviction
+// freed has to show before the next one goes.
 void NodeAgent::LookForShortages() {
+  const absl::Time now = Clock::Real().Now();
+  if (now - looked_ < 0.9 * options_->status_interval) return;
+  looked_ = now;
   const Signals signals = ReadSignals(options_->root_dir);
-  pressure_.Update(signals, Clock::Real().Now());
+  pressure_.Update(signals, now);
   const Shortages before = machine_.shortages;
   machine_.shortages = {.memory = pressure_.Has("memory.available"),
                         .disk = pressure_.Has("nodefs.available"),

@@ -67,6 +67,7 @@ class NodeAgent {
   std::string not_ready_ = "container network is not ready: no pod CIDR yet";
   nlohmann::json sent_;
   absl::Time posted_ = absl::InfinitePast();
+  absl::Time looked_ = absl::InfinitePast();  // for shortages
   std::unique_ptr<kube::Call> node_call_, lease_call_;
   Timer node_timer_, lease_timer_;
 };
