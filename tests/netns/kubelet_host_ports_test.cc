@@ -54,7 +54,8 @@ class KubeletHostPortsTest : public KubeletTest {
       fd = harness::OpenSocket(peer, harness::SocketFamily::kNative);
       const timeval limit{.tv_sec = 1, .tv_usec = 0};
       setsockopt(fd.get(), SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof(limit));
-      harness::Connect(fd.get(), peer, harness::SocketFamily::kNative);
+      EXPECT_EQ(
+          harness::Connect(fd.get(), peer, harness::SocketFamily::kNative), 0);
       return absl::OkStatus();
     });
     return fd;
