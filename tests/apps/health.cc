@@ -4,7 +4,6 @@
 // fairlead-echo, because neither links statically.
 //
 // One thread a connection, as in fairlead-echo.
-#include <grpcpp/ext/health_check_service_server_builder_option.h>
 #include <grpcpp/grpcpp.h>
 #include <signal.h>
 
@@ -25,12 +24,14 @@
 #include <thread>
 
 #include "absl/time/clock.h"
+#include "proto/health.grpc.pb.h"
 #include "userspace/pki/certificate.h"
 
 namespace fairlead::apps {
 namespace {
 
 namespace asio = boost::asio;
+namespace health = ::grpc::health::v1;
 using asio::ip::tcp;
 
 constexpr char kUsage[] =
@@ -116,20 +117,33 @@ void AcceptHttps(const Options& options) {
   }
 }
 
-std::unique_ptr<grpc::Server> ServeGrpc(const Options& options) {
-  grpc::EnableDefaultHealthCheckService(true);
+// Not gRPC's own: a server that has nothing else to serve doesn't start with it.
+class HealthService final : public health::Health::Service {
+ public:
+  explicit HealthService(const Options* options) : options_(options) {}
+  grpc::Status Check(grpc::ServerContext*,
+                     const health::HealthCheckRequest* request,
+                     health::HealthCheckResponse* response) override {
+    if (!request->service().empty() && request->service() != "web")
+      return {grpc::StatusCode::NOT_FOUND, "unknown service"};
+    response->set_status(options_->Healthy()
+                             ? health::HealthCheckResponse::SERVING
+                             : health::HealthCheckResponse::NOT_SERVING);
+    return grpc::Status::OK;
+  }
+
+ private:
+  const Options* options_;
+};
+
+std::unique_ptr<grpc::Server> ServeGrpc(const Options& options,
+                                        HealthService* service) {
   grpc::ServerBuilder builder;
   builder.AddListeningPort("[::]:" + std::to_string(options.grpc),
                            grpc::InsecureServerCredentials());
+  builder.RegisterService(service);
   auto server = builder.BuildAndStart();
   if (server == nullptr) Die("no gRPC server");
-  std::thread([&options, health = server->GetHealthCheckService()] {
-    while (true) {
-      for (const char* service : {"", "web"})
-        health->SetServingStatus(service, options.Healthy());
-      std::this_thread::sleep_for(std::chrono::milliseconds(50));
-    }
-  }).detach();
   return server;
 }
 
@@ -157,8 +171,9 @@ int Main(int argc, char** argv) {
   sigaddset(&signals, SIGTERM);
   sigaddset(&signals, SIGINT);
   pthread_sigmask(SIG_BLOCK, &signals, nullptr);
+  HealthService service(&options);
   std::unique_ptr<grpc::Server> server;
-  if (options.grpc != 0) server = ServeGrpc(options);
+  if (options.grpc != 0) server = ServeGrpc(options, &service);
   if (options.https != 0)
     std::thread([&options] { AcceptHttps(options); }).detach();
   int signal = 0;

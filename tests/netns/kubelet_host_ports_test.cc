@@ -77,8 +77,8 @@ class KubeletHostPortsTest : public KubeletTest {
 TEST_F(KubeletHostPortsTest, LeadToThePodOverTcpAndUdp) {
   StartKubelet();
   EXPECT_EQ(Rules(), "") << "no packet filter where there is no need";
-  Create(PodWithPorts("web", {Port(18080, 8080, "TCP"),
-                              Port(17001, 7001, "UDP")}));
+  Create(PodWithPorts("web", Json::array({Port(18080, 8080, "TCP"),
+                                          Port(17001, 7001, "UDP")})));
   ASSERT_TRUE(AwaitReady("web"));
   ASSERT_TRUE(Eventually([&] {
     return OutsideHttp(kNode4, 18080) == "web\n";
@@ -111,8 +111,9 @@ TEST_F(KubeletHostPortsTest, LeadToThePodOverTcpAndUdp) {
 TEST_F(KubeletHostPortsTest, OnlyAtTheHostIp) {
   ASSERT_TRUE(node_->Command("ip addr add 192.0.2.12/24 dev up0").ok());
   StartKubelet();
-  Create(PodWithPorts("one", {Port(18080, 8080, "TCP", "192.0.2.12")}));
-  Create(PodWithPorts("two", {Port(18080, 8080, "TCP", kNode4)}));
+  Create(PodWithPorts(
+      "one", Json::array({Port(18080, 8080, "TCP", "192.0.2.12")})));
+  Create(PodWithPorts("two", Json::array({Port(18080, 8080, "TCP", kNode4)})));
   ASSERT_TRUE(AwaitReady("one"));
   ASSERT_TRUE(AwaitReady("two"));
   EXPECT_TRUE(Eventually([&] {
@@ -124,10 +125,10 @@ TEST_F(KubeletHostPortsTest, OnlyAtTheHostIp) {
 
 TEST_F(KubeletHostPortsTest, APortThatIsTakenRefusesThePod) {
   StartKubelet();
-  Create(PodWithPorts("first", {Port(18080, 8080, "TCP", kNode4)}));
+  Create(PodWithPorts("first", Json::array({Port(18080, 8080, "TCP", kNode4)})));
   ASSERT_TRUE(AwaitReady("first"));
-  Create(PodWithPorts("other", {Port(18080, 8080, "UDP")}));
-  Create(PodWithPorts("same", {Port(18080, 8080, "TCP")}));
+  Create(PodWithPorts("other", Json::array({Port(18080, 8080, "UDP")})));
+  Create(PodWithPorts("same", Json::array({Port(18080, 8080, "TCP")})));
   EXPECT_TRUE(AwaitReady("other"));
   ASSERT_TRUE(Await("same", [](const Json& p) {
     return p["status"]["phase"] == "Failed";
@@ -145,7 +146,7 @@ TEST_F(KubeletHostPortsTest, OutliveTheKubelet) {
   StartKubelet();
   for (const char* name : {"web", "gone"}) {
     const int port = name[0] == 'w' ? 18080 : 18081;
-    Create(PodWithPorts(name, {Port(port, 8080, "TCP")}));
+    Create(PodWithPorts(name, Json::array({Port(port, 8080, "TCP")})));
     ASSERT_TRUE(AwaitReady(name));
   }
   ASSERT_TRUE(Eventually([&] {
@@ -168,14 +169,14 @@ TEST_F(KubeletHostPortsTest, AUdpClientFollowsToTheNextPod) {
   StartKubelet();
   const UniqueFd early = UdpClient(kNode4, 17001);
   EXPECT_EQ(AskUdp(early), "") << "there is nobody yet";
-  Create(PodWithPorts("one", {Port(17001, 7001, "UDP")}));
+  Create(PodWithPorts("one", Json::array({Port(17001, 7001, "UDP")})));
   ASSERT_TRUE(AwaitReady("one"));
   EXPECT_TRUE(Eventually([&] {
     return AskUdp(early).starts_with("one ");
   })) << *node_->Command("nft list ruleset");
   Delete("one", 0);
   ASSERT_TRUE(Eventually([&] { return PodDirs() == 0; }));
-  Create(PodWithPorts("two", {Port(17001, 7001, "UDP")}));
+  Create(PodWithPorts("two", Json::array({Port(17001, 7001, "UDP")})));
   ASSERT_TRUE(AwaitReady("two"));
   EXPECT_TRUE(Eventually([&] { return AskUdp(early).starts_with("two "); }));
 }

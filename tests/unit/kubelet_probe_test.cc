@@ -115,7 +115,7 @@ TEST(GrpcProbeTest, ErrorsAreTheKubelets) {
 
 // Answers with `Unimplemented`, as every server without the service does.
 TEST(GrpcProbeTest, AServerWithoutTheService) {
-  struct Other final : grpc::Service {} other;
+  health::Health::Service other;  // says so of each of its methods
   const GrpcServer server(&other);
   EXPECT_THAT(Do(GrpcAction(server.port, "")).message,
               HasSubstr("error: this server does not implement the grpc "

@@ -7,7 +7,7 @@
 
 #include "userspace/base/status.h"
 #include "userspace/base/strings.h"
-#include "userspace/netlink/conntrack.h"
+#include "userspace/netlink/tracked_udp.h"
 #include "userspace/netlink/nft.h"
 
 namespace fairlead::kubelet {

@@ -4,6 +4,7 @@
 #include <grpcpp/grpcpp.h>
 
 #include <mutex>
+#include <thread>
 
 #include "absl/time/clock.h"
 #include "proto/health.grpc.pb.h"
@@ -57,11 +58,14 @@ class GrpcCall : public ActionCall {
     s.request.set_service(action.service);
     s.context.set_wait_for_ready(true);
     s.context.set_deadline(absl::ToChronoTime(absl::Now() + timeout));
-    s.stub->async()->Check(
-        &s.context, &s.request, &s.response,
-        [state = state_](const grpc::Status& status) {
-          state->OnAnswer(state, status);
-        });
+    // A thread a probe under way, and not a callback on gRPC's: who gives a probe
+    // up would leave the channel to be destroyed by its own callback, which
+    // gRPC 1.51 answers with an abort at times.
+    std::thread([state = state_] {
+      const grpc::Status status =
+          state->stub->Check(&state->context, state->request, &state->response);
+      state->OnAnswer(state, status);
+    }).detach();
   }
   ~GrpcCall() override {
     {
@@ -73,9 +77,9 @@ class GrpcCall : public ActionCall {
   }
 
  private:
-  // Shared with gRPC until it has called back.
+  // Shared with the call's thread until that has ended.
   struct State {
-    // On a thread of gRPC's.
+    // On the call's thread.
     void OnAnswer(const std::shared_ptr<State>& self,
                   const grpc::Status& status) {
       const bool connected =

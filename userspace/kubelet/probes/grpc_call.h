@@ -2,7 +2,8 @@
 // A gRPC probe: one grpc.health.v1.Health/Check, without TLS, on a connection
 // of its own.
 //
-// Threads: the event loop's only; gRPC's own threads are never seen outside.
+// Threads: the event loop's only; a call under way has a thread of its own, which
+// is never seen outside.
 #ifndef FAIRLEAD_USERSPACE_KUBELET_PROBES_GRPC_CALL_H_
 #define FAIRLEAD_USERSPACE_KUBELET_PROBES_GRPC_CALL_H_
 

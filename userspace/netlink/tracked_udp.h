@@ -2,8 +2,8 @@
 // The kernel's memory of translated flows.
 //
 // Threads: any; of the calling thread's network namespace.
-#ifndef FAIRLEAD_USERSPACE_NETLINK_CONNTRACK_H_
-#define FAIRLEAD_USERSPACE_NETLINK_CONNTRACK_H_
+#ifndef FAIRLEAD_USERSPACE_NETLINK_TRACKED_UDP_H_
+#define FAIRLEAD_USERSPACE_NETLINK_TRACKED_UDP_H_
 
 #include <functional>
 
@@ -26,4 +26,4 @@ struct TrackedFlow {
 
 }  // namespace fairlead::netlink
 
-#endif  // FAIRLEAD_USERSPACE_NETLINK_CONNTRACK_H_
+#endif  // FAIRLEAD_USERSPACE_NETLINK_TRACKED_UDP_H_

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "userspace/netlink/conntrack.h"
+#include "userspace/netlink/tracked_udp.h"
 
 #include <arpa/inet.h>
 #include <netlink/addr.h>
