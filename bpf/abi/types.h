@@ -220,6 +220,16 @@ enum fl_flow_state {
 };
 #define FL_FLOW_TOUCH_SECONDS 2
 
+/* Silence after which an entry may be taken over by another flow (never: is
+ * removed; a full table makes room by itself): what people know from netfilter. UDP also
+ * chooses its endpoint anew. */
+#define FL_FLOW_IDLE_UDP 120
+#define FL_FLOW_IDLE_UDP_NEW 30 /* no answer seen */
+#define FL_FLOW_IDLE_TCP_NEW 120
+#define FL_FLOW_IDLE_CLOSED 10
+#define FL_FLOW_IDLE_CLOSING 120
+#define FL_FLOW_IDLE_TCP 432000
+
 #define FL_FLOW_REPLY (1u << 0) /* this entry undoes a translation */
 #define FL_FLOW_MASQ (1u << 1)	/* the source is translated too */
 
@@ -301,6 +311,18 @@ struct fl_source_range_key {
 	struct fl_addr prefix;
 };
 FL_ABI_LAYOUT(fl_source_range_key, 24, prefix, 8);
+
+/* ---- fl_foreign: hash, fl_flow_key -> __u32 (1) ---- */
+
+/* What netfilter translates, during a takeover. Keys as the hooks look:
+ *
+ *   ingress {client -> frontend}     its datagrams, and first packets
+ *   ingress {backend -> node:port}   whose answers come to this port
+ *   socket  {FL_FOREIGN_* :port -> frontend}  datagrams of a socket of this
+ *           node, whose address the hook doesn't know
+ */
+#define FL_FOREIGN_POD 1u  /* in src.w[3]: a pod's socket */
+#define FL_FOREIGN_HOST 2u /* ... this host's */
 
 /* ---- fl_node_addr: hash, fl_addr -> ---- */
 
@@ -406,9 +428,14 @@ struct fl_config {
 	/* Another version's flows are still being copied (docs/design/
 	 * upgrade.md): what seems to have none is dropped, not refused. */
 	__u32 changeover;
+	/* kube-proxy's flows live on (docs/design/takeover.md): what goes on
+	 * without a flow of ours, or is in fl_foreign, is netfilter's. */
+	__u32 takeover;
+	/* No flow is opened, nothing is refused: new ones are netfilter's. */
+	__u32 handover;
 	struct fl_flow_hashing flows; /* the loader's to fill in */
 };
-FL_ABI_LAYOUT(fl_config, 176, flows, 128);
+FL_ABI_LAYOUT(fl_config, 184, flows, 136);
 
 /* Sizes that the programs know; the other maps' are set at load. */
 #define FL_FILTER_BITS (1u << 21)

@@ -115,7 +115,7 @@ fl_egress_not_ours(struct __sk_buff *ctx, struct fl_packet *pkt)
 {
 	enum fl_counter_id verdict;
 
-	if (fl_likely(ctx->ingress_ifindex ||
+	if (fl_likely(fl_config.handover || ctx->ingress_ifindex ||
 		      (pkt->tuple.proto != FL_IPPROTO_UDP &&
 		       !fl_is_opening(pkt))))
 		return FL_COUNTER_NOT_OURS;

@@ -20,16 +20,6 @@
 #include "bpf/lib/parse.h"
 #include "bpf/lib/select.h"
 
-/* Silence after which an entry may be taken over by another flow (never: is
- * removed; a full table makes room by itself): what people know from netfilter. UDP also
- * chooses its endpoint anew. */
-#define FL_FLOW_IDLE_UDP 120
-#define FL_FLOW_IDLE_UDP_NEW 30 /* no answer seen */
-#define FL_FLOW_IDLE_TCP_NEW 120
-#define FL_FLOW_IDLE_CLOSED 10
-#define FL_FLOW_IDLE_CLOSING 120
-#define FL_FLOW_IDLE_TCP 432000
-
 /* Seconds are compared as nanoseconds: a multiplication for a division. */
 static __always_inline __u32 fl_flow_idle(const struct fl_flow *flow,
 					  __u64 now_ns, __u32 seconds)

@@ -9,6 +9,7 @@
 
 #include "bpf/lib/config.h"
 #include "bpf/lib/flow.h"
+#include "bpf/lib/foreign.h"
 #include "bpf/lib/lookup.h"
 #include "bpf/lib/rewrite.h"
 
@@ -51,6 +52,7 @@ static __always_inline enum fl_counter_id
 fl_fragment_unknown(const struct fl_packet *pkt, __u32 marked)
 {
 	if (marked || (pkt->tuple.hook == FL_HOOK_INGRESS &&
+		       !fl_foreign_fragment() &&
 		       fl_is_only_frontend(&pkt->tuple.dst)))
 		return FL_COUNTER_DROP_FRAGMENT;
 	return FL_COUNTER_NOT_OURS;

@@ -4,6 +4,7 @@
 #ifndef FAIRLEAD_BPF_LIB_FRONTEND_H_
 #define FAIRLEAD_BPF_LIB_FRONTEND_H_
 
+#include "bpf/lib/foreign.h"
 #include "bpf/lib/lookup.h"
 #include "bpf/lib/parse.h"
 
@@ -28,6 +29,8 @@ static __always_inline __u32 fl_frontend_possible(const struct fl_packet *pkt)
 __noinline int fl_stray(const struct fl_packet *pkt)
 {
 	if (!pkt || !fl_is_service_addr(&pkt->tuple.dst, pkt->ipv6))
+		return FL_COUNTER_NOT_OURS;
+	if (fl_is_foreign(pkt))
 		return FL_COUNTER_NOT_OURS;
 	if (pkt->malformed || pkt->tcp_flags & FL_TCP_RST ||
 	    pkt->kind == FL_PACKET_ICMP_ERROR ||

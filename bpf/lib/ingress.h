@@ -8,6 +8,7 @@
 #include "bpf/lib/config.h"
 #include "bpf/lib/count.h"
 #include "bpf/lib/flow.h"
+#include "bpf/lib/foreign.h"
 #include "bpf/lib/fragment.h"
 #include "bpf/lib/frontend.h"
 #include "bpf/lib/icmp.h"
@@ -132,11 +133,13 @@ static __always_inline int fl_masquerade_claim(struct fl_flow_key *c, __u32 now,
 
 	for (i = 0; i < FL_PORT_TRIES && i < ports.count; i++) {
 		c->dport = bpf_htons(ports.first + at);
-		position = fl_flow_claim_absent(c, FL_FLOW_NEW, now);
-		if (position >= 0)
-			return position;
-		if (fl_masquerade_stale(c))
-			stale = c->dport;
+		if (!fl_foreign_has_port(c)) {
+			position = fl_flow_claim_absent(c, FL_FLOW_NEW, now);
+			if (position >= 0)
+				return position;
+			if (fl_masquerade_stale(c))
+				stale = c->dport;
+		}
 		at++;
 		if (at >= ports.count)
 			at = 0;
@@ -470,6 +473,8 @@ fl_ingress_route(struct __sk_buff *ctx, struct fl_packet *pkt)
 		return fl_flow_awaited(pkt) ? FL_COUNTER_DROP_NO_FLOW :
 					      fl_ingress_not_ours(pkt);
 	}
+	if (fl_is_foreign(pkt))
+		return FL_COUNTER_NOT_OURS;
 	return (enum fl_counter_id)fl_ingress_new(pkt);
 }
 

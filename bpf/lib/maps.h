@@ -58,6 +58,8 @@ FL_MAP(fl_affinity, BPF_MAP_TYPE_LRU_HASH, struct fl_affinity_key,
        struct fl_affinity, 1 << 16, 0);
 FL_MAP(fl_source_range, BPF_MAP_TYPE_LPM_TRIE, struct fl_source_range_key,
        __u32, 1 << 16, BPF_F_NO_PREALLOC);
+FL_MAP(fl_foreign, BPF_MAP_TYPE_HASH, struct fl_flow_key, __u32, 1 << 17,
+       BPF_F_NO_PREALLOC);
 FL_MAP(fl_node_addr, BPF_MAP_TYPE_HASH, struct fl_addr, struct fl_node_addr,
        1024, 0);
 FL_MAP(fl_node, BPF_MAP_TYPE_ARRAY, __u32, struct fl_node, 1, 0);

@@ -8,6 +8,7 @@
  */
 #include "bpf/lib/config.h"
 #include "bpf/lib/count.h"
+#include "bpf/lib/foreign.h"
 #include "bpf/lib/lookup.h"
 #include "bpf/lib/select.h"
 #include "bpf/lib/socket.h"
@@ -159,6 +160,10 @@ fl_socket_verdict(struct bpf_sock_addr *ctx, const struct fl_addr *asked,
 
 	if (fl_socket_is_pods_own(ctx, asked, service))
 		return fl_socket_result(FL_SOCKET_PASS, FL_COUNTER_NOT_OURS);
+	/* What a socket has may go on; the callers begin nothing. */
+	if (fl_config.handover)
+		return fl_socket_result(FL_SOCKET_REWRITE,
+					FL_COUNTER_SOCKET_TRANSLATED);
 	if (verdict == FL_VERDICT_DROP || !fl_socket_in_ranges(ctx, service))
 		return fl_socket_result(FL_SOCKET_PASS,
 					FL_COUNTER_SOCKET_DECLINED);
@@ -174,7 +179,8 @@ fl_socket_verdict(struct bpf_sock_addr *ctx, const struct fl_addr *asked,
 static __always_inline struct fl_socket_result
 fl_socket_stray(const struct fl_endpoint *asked)
 {
-	if (fl_likely(!fl_is_service_addr(&asked->addr,
+	if (fl_likely(fl_config.handover ||
+		      !fl_is_service_addr(&asked->addr,
 					  !fl_addr_is_v4(&asked->addr))))
 		return fl_socket_result(FL_SOCKET_PASS, FL_COUNTER_NOT_OURS);
 	if (!fl_is_frontend_addr(&asked->addr))
@@ -209,6 +215,9 @@ fl_socket_connect(struct bpf_sock_addr *ctx, const struct fl_endpoint *asked)
 			fl_peer_clear(bpf_get_socket_cookie(ctx));
 		return fl_socket_stray(asked);
 	}
+	if (fl_config.handover)
+		return fl_socket_result(FL_SOCKET_PASS,
+					FL_COUNTER_SOCKET_DECLINED);
 	result = fl_socket_verdict(ctx, &asked->addr, &service);
 	if (result.action != FL_SOCKET_REWRITE)
 		return result;
@@ -260,6 +269,32 @@ fl_socket_is_connected_to(struct bpf_sock_addr *ctx, __u64 cookie,
 	return !!fl_peer_asked(cookie, asked).port;
 }
 
+/* Has netfilter translated this socket's datagrams to `asked` until now? Or is
+ * it to, from now on? */
+static __always_inline __u32
+fl_socket_is_foreign(struct bpf_sock_addr *ctx, const struct fl_endpoint *asked)
+{
+	struct fl_flow_key key = {
+		.dst = asked->addr,
+		.dport = asked->port,
+		.proto = asked->proto,
+		.hook = FL_HOOK_SOCKET,
+	};
+	struct bpf_sock *sk;
+
+	if (fl_config.handover)
+		return 1;
+	if (!fl_config.takeover)
+		return 0;
+	sk = ctx->sk;
+	if (!sk)
+		return 0;
+	key.sport = bpf_htons((__u16)sk->src_port);
+	key.src.w[3] = fl_socket_is_host(ctx) ? FL_FOREIGN_HOST :
+						FL_FOREIGN_POD;
+	return fl_foreign_has(&key);
+}
+
 static __always_inline struct fl_socket_result
 fl_socket_sendmsg(struct bpf_sock_addr *ctx, const struct fl_endpoint *asked)
 {
@@ -286,6 +321,9 @@ fl_socket_sendmsg(struct bpf_sock_addr *ctx, const struct fl_endpoint *asked)
 		if (fl_likely(bpf_map_lookup_elem(&fl_socket, &reply)))
 			return result;
 	} else {
+		if (fl_socket_is_foreign(ctx, asked))
+			return fl_socket_result(FL_SOCKET_PASS,
+						FL_COUNTER_SOCKET_DECLINED);
 		choice = fl_socket_select(ctx, &service, cookie);
 		if (!choice.backend)
 			return fl_socket_result(FL_SOCKET_REFUSE,

@@ -6,11 +6,14 @@
 #include <algorithm>
 
 #include "tests/harness/scopes.h"
+#include "tests/harness/sockets.h"
 #include "userspace/base/event_loop.h"
 #include "userspace/base/status.h"
 #include "userspace/base/strings.h"
+#include "userspace/netlink/conntrack.h"
 #include "userspace/netlink/links.h"
 #include "userspace/netlink/netlink_socket.h"
+#include "userspace/netlink/nf_tables.h"
 
 namespace fairlead::netlink {
 namespace {
@@ -189,6 +192,86 @@ TEST_F(NetlinkTest, LostNotificationsAreMadeUpFor) {
     return absl::OkStatus();
   });
   ASSERT_TRUE(status.ok()) << status;
+}
+
+// ---- netfilter ----
+
+template <typename T>
+T OpenIn(const harness::NetnsScope& netns) {
+  std::optional<T> opened;
+  absl::Status status = netns.Run([&]() -> absl::Status {
+    FL_ASSIGN_OR_RETURN(T socket, T::Open());
+    opened.emplace(std::move(socket));
+    return absl::OkStatus();
+  });
+  EXPECT_TRUE(status.ok()) << status;
+  return *std::move(opened);
+}
+
+TEST_F(NetlinkTest, FindsHoldsAndDeletesTables) {
+  NfTables tables = OpenIn<NfTables>(*a_);
+  for (IpFamily family : {IpFamily::kIpv4, IpFamily::kIpv6}) {
+    const std::string ip = family == IpFamily::kIpv4 ? "ip" : "ip6";
+    SCOPED_TRACE(ip);
+    EXPECT_FALSE(*tables.HasTable(family, "held"));
+    ASSERT_OK(tables.AddNatHolder(family, "held"));
+    ASSERT_OK(tables.AddNatHolder(family, "held"));
+    EXPECT_TRUE(*tables.HasTable(family, "held"));
+    EXPECT_TRUE(*tables.HasChain(family, "held", "hold"));
+    EXPECT_FALSE(*tables.HasChain(family, "held", "other"));
+    auto text = a_->Command(StrCat("nft list table ", ip, " held"));
+    ASSERT_OK(text.status());
+    EXPECT_THAT(*text, HasSubstr("type nat hook prerouting"));
+    ASSERT_OK(tables.DeleteTable(family, "held"));
+    ASSERT_OK(tables.DeleteTable(family, "held"));
+    EXPECT_FALSE(*tables.HasTable(family, "held"));
+  }
+}
+
+TEST_F(NetlinkTest, ListsWhatNetfilterTranslates) {
+  ASSERT_OK(a_->Command("ip link set lo up; ip addr add 192.0.2.1/32 dev lo; "
+                        "ip addr add 2001:db8::1/128 dev lo nodad; "
+                        "nft -f - <<'RULES'\n"
+                        "table inet t {\n"
+                        "  chain c {\n"
+                        "    type nat hook output priority -100;\n"
+                        "    ip daddr 192.0.2.1 udp dport 80 dnat ip to "
+                        "127.0.0.1:8080\n"
+                        "    ip6 daddr 2001:db8::1 udp dport 80 dnat ip6 to "
+                        "[::1]:8080\n"
+                        "  }\n"
+                        "}\nRULES")
+                .status());
+  Conntrack conntrack = OpenIn<Conntrack>(*a_);
+  EXPECT_THAT(*conntrack.Translated(), ::testing::IsEmpty());
+  for (const char* text : {"192.0.2.1", "2001:db8::1"}) {
+    SCOPED_TRACE(text);
+    const L4Address frontend = {Ip(text), 80, Protocol::kUdp};
+    const L4Address untouched = {Ip(text), 81, Protocol::kUdp};
+    UniqueFd fd;
+    ASSERT_OK(a_->Run([&]() -> absl::Status {
+      fd = harness::OpenSocket(frontend, harness::SocketFamily::kNative);
+      (void)harness::SendTo(fd.get(), frontend,
+                            harness::SocketFamily::kNative, "x");
+      (void)harness::SendTo(fd.get(), untouched,
+                            harness::SocketFamily::kNative, "x");
+      return absl::OkStatus();
+    }));
+    auto flows = conntrack.Translated();
+    ASSERT_OK(flows.status());
+    std::vector<TranslatedFlow> found;
+    for (const TranslatedFlow& flow : *flows) {
+      if (flow.frontend.address == frontend.address) found.push_back(flow);
+    }
+    ASSERT_EQ(found.size(), 1u);
+    const bool v4 = frontend.address.is_v4();
+    EXPECT_EQ(found[0].frontend, frontend);
+    EXPECT_EQ(found[0].endpoint, (L4Address{Ip(v4 ? "127.0.0.1" : "::1"), 8080,
+                                            Protocol::kUdp}));
+    EXPECT_EQ(found[0].client.port, harness::LocalName(fd.get())->port);
+    EXPECT_EQ(found[0].answers_to, found[0].client);
+    EXPECT_FALSE(found[0].over);
+  }
 }
 
 }  // namespace

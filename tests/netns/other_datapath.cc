@@ -44,7 +44,7 @@ int Run(int argc, char** argv) {
   config.node_port_max = 32767;
   config.source_port_min = 10240;
   config.source_port_max = 29999;
-  config.mark = 1 << 14;
+  config.mark = 1 << 12;  // as the agent's
   config.host_netns = NetnsCookie().value_or(0);
   auto datapath = Datapath::Open(options);
   if (!datapath.ok()) {

@@ -224,9 +224,19 @@ void ServiceBed::Cleanup() {
   waitpid(Spawn({"--cleanup"}), nullptr, 0);
 }
 
-absl::Status ServiceBed::StartAgent(const std::vector<std::string>& flags) {
+void ServiceBed::EndAgent() {
   StopAgent();
   Cleanup();
+}
+
+int ServiceBed::RunAgent(const std::vector<std::string>& flags) {
+  int status = 0;
+  waitpid(Spawn(flags), &status, 0);
+  return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
+}
+
+absl::Status ServiceBed::StartAgent(const std::vector<std::string>& flags) {
+  EndAgent();
   return LaunchAgent(flags);
 }
 

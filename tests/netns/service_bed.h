@@ -62,10 +62,18 @@ class ServiceBed {
   // The agent's --bpf-root.
   std::string bpf_root() const { return bpffs_->path() + "/agent"; }
 
+  // Ends the agent; what it has put into the kernel stays.
+  void StopAgent(int signal = SIGTERM);
   // Starts the agent (ends the one before; its flows go too), waits until it
   // is healthy. Default flags: --cluster-cidr for both families.
   [[nodiscard]] absl::Status StartAgent(
       const std::vector<std::string>& flags = ClusterCidrs());
+  // Ends it, and removes what it left.
+  void EndAgent();
+  // Runs the agent's program on the node until it ends: its exit code.
+  [[nodiscard]] int RunAgent(const std::vector<std::string>& flags);
+  // The same, in the background; its process.
+  [[nodiscard]] int Spawn(const std::vector<std::string>& flags);
   // Ends the agent by this signal, and starts it over what it left; or over
   // what TakeOverWithOtherLayout() did. Waits until it is healthy.
   [[nodiscard]] absl::Status RestartAgent(
@@ -104,8 +112,6 @@ class ServiceBed {
  private:
   ServiceBed() = default;
   [[nodiscard]] absl::Status Build();
-  [[nodiscard]] int Spawn(const std::vector<std::string>& flags);
-  void StopAgent(int signal = SIGTERM);
   [[nodiscard]] absl::Status LaunchAgent(const std::vector<std::string>& flags);
   void Cleanup();
   // The body of an HTTP answer of the agent; "" if there is none.

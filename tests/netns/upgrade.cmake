@@ -14,8 +14,17 @@ target_link_libraries(fairlead-other-datapath PRIVATE fl_flags
 # Its skeletons, not the agent's.
 target_include_directories(fairlead-other-datapath BEFORE PRIVATE
   ${CMAKE_BINARY_DIR}/test_layout/gen)
+fl_library(live_load SRCS live_load.cc DEPS service_bed absl::time
+  GTest::gtest)
 fl_test(upgrade_test LABEL netns TIMEOUT 180
-  SRCS upgrade_test.cc DEPS service_bed absl::time)
+  SRCS upgrade_test.cc DEPS live_load service_bed)
 if(TARGET upgrade_test)
   add_dependencies(upgrade_test fairlead-agent fairlead-other-datapath)
+endif()
+fl_library(kube_proxy_world SRCS kube_proxy_world.cc DEPS service_bed netlink
+  GTest::gtest)
+fl_test(takeover_test LABEL netns TIMEOUT 300
+  SRCS takeover_test.cc DEPS kube_proxy_world live_load service_bed)
+if(TARGET takeover_test)
+  add_dependencies(takeover_test fairlead-agent)
 endif()

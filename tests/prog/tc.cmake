@@ -5,7 +5,8 @@ if(FAIRLEAD_TESTS)
 endif()
 fl_test(packet_test LABEL unit SRCS packet_test.cc DEPS packet)
 fl_test(tc_test LABEL prog SRCS tc_test.cc tc_reject_test.cc tc_icmp_test.cc
-  tc_clients_test.cc tc_sctp_test.cc tc_coverage_test.cc DEPS tc_run)
+  tc_clients_test.cc tc_sctp_test.cc tc_takeover_test.cc
+  tc_coverage_test.cc DEPS tc_run)
 fl_test(hostile_test LABEL prog TIMEOUT 300 SRCS hostile_test.cc hostile_check.cc
   DEPS tc_run)
 fl_test(tc_canary_test LABEL prog WILL_FAIL SRCS tc_canary_test.cc DEPS tc_run)

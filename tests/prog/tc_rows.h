@@ -63,7 +63,7 @@ class TcRows : public testing::TestWithParam<Row> {
   void SetUp() override { run().Clear(); }
 
   Result Record(Hook hook, Result result);
-  TcRun& run() { return SharedRun(); }
+  virtual TcRun& run() { return SharedRun(); }
   bool udp() const { return GetParam().udp; }
   bool ipv6() const { return GetParam().ipv6; }
   uint8_t proto() const { return udp() ? 17 : 6; }

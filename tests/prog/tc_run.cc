@@ -132,6 +132,7 @@ void TcRun::Clear() {
   if (!flows_.Clear().ok()) Die("empty fl_flow");
   Empty<fl_addr>(maps.fl_node_addr);
   Empty<fl_source_range_key>(maps.fl_source_range);
+  Empty<fl_flow_key>(maps.fl_foreign);
   Empty<fl_affinity_key>(maps.fl_affinity);
   for (uint32_t id = 0; id < 64; id++) Set(maps.fl_backend, id, fl_backend{});
   for (auto [fd, word] : filter_words_) {
@@ -271,6 +272,10 @@ void TcRun::AllowSource(uint32_t service_id, const std::string& address,
   bool v4 = address.find(':') == std::string::npos;
   key.prefix_bits = 32 + bits + (v4 ? 96 : 0);
   Set(skeleton_->maps.fl_source_range, key, uint32_t{1});
+}
+
+void TcRun::SetForeign(const fl_flow_key& key) {
+  Set(skeleton_->maps.fl_foreign, key, uint32_t{1});
 }
 
 std::map<std::string, uint64_t> TcRun::Counters() const {

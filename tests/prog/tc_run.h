@@ -86,6 +86,8 @@ class TcRun {
   // All of it, as it is; until Clear().
   void WriteNode(const fl_node& node);
   void SetPodDevice(uint32_t ifindex);
+  // Netfilter's, during a takeover.
+  void SetForeign(const fl_flow_key& key);
   void AllowSource(uint32_t service_id, const std::string& address, int bits);
 
   // `checksum_complete`: as if a device had summed up the frame; the kernel

@@ -5,6 +5,7 @@
 #include <spdlog/spdlog.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <fstream>
 #include <nlohmann/json.hpp>
 #include <utility>
@@ -84,7 +85,6 @@ fl_config MakeProgramConfig(const AgentConfig& config,
   result.node_port_max = config.node_ports.last;
   result.source_port_min = config.masquerade_ports.first;
   result.source_port_max = config.masquerade_ports.last;
-  result.mark = 1u << config.masquerade_bit;
   result.event_sample = config.event_sample;
   return result;
 }
@@ -122,8 +122,13 @@ absl::Status Agent::Open() {
   });
   FL_RETURN_IF_ERROR(devices_->Start());
   node_ips_ = CurrentNodeIps();
+  takeover_ = Takeover::Start(loop_, config_->takeover);
+  masquerade_bit_ = MasqueradeBit();
+  FL_RETURN_IF_ERROR(LockRoot());
   FL_ASSIGN_OR_RETURN(datapath_,
                       datapath::Datapath::Open(DatapathOptions()));
+  // At the first start there was nothing to lock.
+  if (!root_lock_.has_value()) FL_RETURN_IF_ERROR(LockRoot());
   reconciler_ = std::make_unique<reconcile::Reconciler>(
       &datapath_->maps(), reconcile::ReconcilerOptions());
   FL_RETURN_IF_ERROR(reconciler_->Restore());
@@ -140,6 +145,7 @@ absl::Status Agent::Open() {
                       UdpCleanup::Open(loop_, datapath_->layout(),
                                        [this] { return node_ips_; }));
   OpenModel();
+  AttachTakeover();
   FL_RETURN_IF_ERROR(OpenServers());
   devices_->AttachTo(datapath_.get());
   return absl::OkStatus();
@@ -159,11 +165,70 @@ void Agent::ReportUpgrade() const {
                 upgrade->from, upgrade->status.ToString());
 }
 
+absl::Status Agent::LockRoot() {
+  auto lock = datapath::RootLock::Take(config_->bpf_root,
+                                       datapath::RootLock::Kind::kShared);
+  if (absl::IsNotFound(lock.status())) return absl::OkStatus();
+  if (absl::IsUnavailable(lock.status())) {
+    return absl::UnavailableError(
+        StrCat("fairlead-agent --hand-over is at work on ", config_->bpf_root,
+               ": end it to keep this node"));
+  }
+  FL_RETURN_IF_ERROR(lock.status());
+  root_lock_.emplace(*std::move(lock));
+  return absl::OkStatus();
+}
+
+int Agent::MasqueradeBit() const {
+  const int theirs = config_->kube_proxy_masquerade_bit;
+  if (!takeover_->rules().any() || config_->masquerade_bit != theirs) {
+    return config_->masquerade_bit;
+  }
+  const int other = theirs == kDefaultMasqueradeBit ? kKubeProxyMasqueradeBit
+                                                    : kDefaultMasqueradeBit;
+  spdlog::warn("msg=\"kube-proxy's rules masquerade what has this bit of the "
+               "mark, another one is used\" masquerade_bit={} used={}",
+               theirs, other);
+  return other;
+}
+
+void Agent::AttachTakeover() {
+  takeover_->AttachTo(
+      {.datapath = datapath_.get(),
+       .is_local =
+           [this](const IpAddress& address) {
+             return address.is_loopback() ||
+                    std::any_of(devices_->addresses().begin(),
+                                devices_->addresses().end(),
+                                [&](const netlink::LinkAddress& own) {
+                                  return own.address == address;
+                                });
+           },
+       .on_end = [this] { EndTakeover(); }});
+}
+
+absl::Status Agent::ReplacePrograms() {
+  FL_ASSIGN_OR_RETURN(replaced_programs_,
+                      datapath::Datapath::Open(DatapathOptions()));
+  devices_->AttachTo(replaced_programs_.get());
+  return absl::OkStatus();
+}
+
+void Agent::EndTakeover() {
+  absl::Status status = ReplacePrograms();
+  if (status.ok()) return;
+  spdlog::error("msg=\"cannot replace the programs\" error=\"{}\"",
+                status.ToString());
+  end_takeover_ = loop_->After(absl::Seconds(5), [this] { EndTakeover(); });
+}
+
 datapath::Options Agent::DatapathOptions() const {
   datapath::Options options;
   options.pin_root = config_->bpf_root;
   options.cgroup_root = config_->cgroup_root;
   options.config = MakeProgramConfig(*config_, node_ips_);
+  options.config.mark = 1u << masquerade_bit_;
+  options.config.takeover = takeover_->on();
   options.tc_mode = TcModeOf(config_->tc_mode);
   return options;
 }
@@ -351,16 +416,13 @@ void Agent::RefreshNode() {
     spdlog::info("msg=\"node addresses changed\" before={} now={}",
                  Join(node_ips_), Join(node_ips));
     std::vector<IpAddress> before = std::exchange(node_ips_, node_ips);
-    // The programs hold the masquerade addresses: replaced in place, over the
-    // same maps.
-    auto opened = datapath::Datapath::Open(DatapathOptions());
-    if (opened.ok()) {
-      replaced_programs_ = *std::move(opened);
-      devices_->AttachTo(replaced_programs_.get());
+    // The programs hold the masquerade addresses.
+    absl::Status status = ReplacePrograms();
+    if (status.ok()) {
       EndOtherMasquerade();
     } else {
       spdlog::error("msg=\"cannot replace the programs\" error=\"{}\"",
-                    opened.status().ToString());
+                    status.ToString());
       node_ips_ = std::move(before);
       refresh_ = loop_->After(absl::Seconds(5), [this] { RefreshNode(); });
     }
@@ -379,6 +441,7 @@ void Agent::OnChange() {
   if (!apply_loop_->is_open() && feeds_ != nullptr && feeds_->synced()) {
     // A Node's zone decides on topology hints: worth a short wait.
     if (feeds_->node_synced() || waited_for_node_) {
+      takeover_->Refresh();
       apply_loop_->Open();
     } else if (!node_wait_.pending()) {
       node_wait_ = loop_->After(kNodeWait, [this] {
@@ -414,6 +477,7 @@ void Agent::OnApplied(const reconcile::ApplyResult& result) {
                   failure.service, result.failures.size(),
                   failure.status.ToString());
   }
+  takeover_->Published();
   udp_cleanup_->Applied(result.services, *cluster_);
   for (const std::string& service : result.services) {
     health_check_ports_->Update(service, cluster_->HealthCheckOf(service));

@@ -26,9 +26,11 @@
 #include "userspace/agent/health_check_ports.h"
 #include "userspace/agent/http_server.h"
 #include "userspace/agent/no_local_endpoints.h"
+#include "userspace/agent/takeover.h"
 #include "userspace/agent/udp_cleanup.h"
 #include "userspace/base/event_loop.h"
 #include "userspace/datapath/datapath.h"
+#include "userspace/datapath/root_lock.h"
 #include "userspace/kube/client.h"
 #include "userspace/kube/events.h"
 #include "userspace/model/cluster.h"
@@ -81,6 +83,16 @@ class Agent {
   absl::Status Open();
   absl::Status OpenServers();
   void OpenModel();
+  // Keeps a hand-over from beginning; an error if one is at work.
+  absl::Status LockRoot();
+  // Of the packet mark: the configured one, or, if kube-proxy's rules use that,
+  // another.
+  int MasqueradeBit() const;
+  void AttachTakeover();
+  // With the configuration of now, in place, over the same maps.
+  absl::Status ReplacePrograms();
+  // Again and again until it is done.
+  void EndTakeover();
   // Addresses or the Node changed.
   void RefreshNode();
   // After the programs have got other masquerade addresses.
@@ -123,6 +135,9 @@ class Agent {
   // other masquerade addresses) has the same maps and other programs.
   std::unique_ptr<datapath::Datapath> datapath_;
   std::unique_ptr<datapath::Datapath> replaced_programs_;
+  std::optional<datapath::RootLock> root_lock_;
+  std::unique_ptr<Takeover> takeover_;
+  int masquerade_bit_ = kDefaultMasqueradeBit;
   std::unique_ptr<model::Cluster> cluster_;
   std::unique_ptr<reconcile::Reconciler> reconciler_;
   std::unique_ptr<ApplyLoop> apply_loop_;
@@ -140,6 +155,7 @@ class Agent {
   Timer healthz_retry_;
   Timer metrics_retry_;
   Timer refresh_;
+  Timer end_takeover_;
   Timer node_wait_;
   bool waited_for_node_ = false;
   std::optional<kube::Node> node_;

@@ -239,6 +239,12 @@ HttpReply Agent::Metrics() const {
   livez_answers_.AddTo(&text, "kubeproxy_proxy_livez_total",
                        "Answers of /livez by their status.");
   AddUdpCleanup(udp_cleanup_->stats(), &text);
+  text.Gauge("fl_takeover", "1 while kube-proxy's flows are left to it.", "",
+             takeover_->on());
+  text.Gauge("fl_takeover_flows", "Those flows, when last looked at.", "",
+             static_cast<double>(takeover_->stats().flows));
+  text.Counter("fl_takeover_errors_total", "Looks that failed.", "",
+               static_cast<double>(takeover_->stats().errors));
   HealthCheckPorts::Stats checks = health_check_ports_->stats();
   text.Gauge("fl_health_checks", "Services with a health-check NodePort.", "",
              static_cast<double>(checks.checks));

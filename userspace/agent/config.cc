@@ -280,6 +280,9 @@ absl::StatusOr<AgentConfig> MakeConfig(const Flags& flags) {
                  StrCat(flags.masquerade_bit, ": want 0 to 31"));
   }
   config.masquerade_bit = static_cast<int>(flags.masquerade_bit);
+  config.kube_proxy_masquerade_bit =
+      static_cast<int>(flags.kube_proxy_masquerade_bit.value_or(
+          kKubeProxyMasqueradeBit));
   config.oom_score_adj = flags.oom_score_adj;
   config.bind_address_hard_fail = flags.bind_address_hard_fail;
   config.admin_socket = flags.admin_socket;
@@ -289,6 +292,8 @@ absl::StatusOr<AgentConfig> MakeConfig(const Flags& flags) {
                           &problems);
   config.log_level = flags.log_level;
   config.tc_mode = flags.tc_mode;
+  config.takeover =
+      problems.Take("--takeover", ParseTakeoverMode(flags.takeover));
   config.event_sample = flags.event_sample;
   FL_RETURN_IF_ERROR(problems.ToStatus());
   return config;
@@ -324,6 +329,7 @@ std::vector<std::pair<std::string, std::string>> AgentConfig::ToText() const {
       {"metrics-bind-address", agent::ToText(metrics)},
       {"log-level", log_level},
       {"tc-mode", tc_mode},
+      {"takeover", std::string(TakeoverModeName(takeover))},
   };
 }
 

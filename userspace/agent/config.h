@@ -11,6 +11,7 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "userspace/agent/takeover_mode.h"
 #include "userspace/base/ip_address.h"
 #include "userspace/kube/kubeconfig.h"
 
@@ -25,6 +26,11 @@ struct SocketAddress {
   IpAddress address;
   Port port = 0;
 };
+
+// Of the packet mark. kube-proxy's rules would take packets with its own bit for
+// theirs; 13 is the CNI plugin portmap's, 15 the kubelet's.
+inline constexpr int kDefaultMasqueradeBit = 12;
+inline constexpr int kKubeProxyMasqueradeBit = 14;
 
 // The flags as they were given; text that nobody has looked at yet.
 struct Flags {
@@ -45,7 +51,9 @@ struct Flags {
   std::string node_port_range = "30000-32767";
   std::string masquerade_source_ports = "10240-29999";
   bool masquerade_all = false;
-  int64_t masquerade_bit = 14;
+  int64_t masquerade_bit = kDefaultMasqueradeBit;
+  // What kube-proxy has, by its own settings.
+  std::optional<int64_t> kube_proxy_masquerade_bit;
   std::optional<int> oom_score_adj;
   bool bind_address_hard_fail = false;
   std::string admin_socket = "/run/fairlead/agent.sock";
@@ -53,6 +61,7 @@ struct Flags {
   std::string metrics_bind_address = "127.0.0.1:10249";
   std::string log_level = "info";
   std::string tc_mode = "auto";
+  std::string takeover = "auto";
   uint32_t event_sample = 0;
 };
 
@@ -88,7 +97,8 @@ struct AgentConfig {
   PortRange node_ports;
   PortRange masquerade_ports;
   bool masquerade_all = false;
-  int masquerade_bit = 14;  // of the packet mark
+  int masquerade_bit = kDefaultMasqueradeBit;  // of the packet mark
+  int kube_proxy_masquerade_bit = kKubeProxyMasqueradeBit;
   std::optional<int> oom_score_adj;  // nullopt: as it is
   // False: an address that can't be listened on costs what is served there.
   bool bind_address_hard_fail = false;
@@ -97,6 +107,7 @@ struct AgentConfig {
   std::optional<SocketAddress> metrics;
   std::string log_level;
   std::string tc_mode;  // "auto", "tcx", "clsact"
+  TakeoverMode takeover = TakeoverMode::kAuto;
   uint32_t event_sample = 0;
 
   // Without, no client is a pod, and ClusterIP traffic is never masqueraded.

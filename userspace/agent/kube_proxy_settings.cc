@@ -75,6 +75,7 @@ absl::Status SetMasqueradeAll(const Json& value, Flags* flags) {
 
 absl::Status SetMasqueradeBit(const Json& value, Flags* flags) {
   flags->masquerade_bit = value.get<int64_t>();
+  flags->kube_proxy_masquerade_bit = flags->masquerade_bit;
   return absl::OkStatus();
 }
 

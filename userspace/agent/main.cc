@@ -9,10 +9,13 @@
 #include <fstream>
 #include <map>
 
+#include "absl/time/time.h"
 #include "userspace/agent/admin_service.h"
 #include "userspace/agent/agent.h"
 #include "userspace/agent/config.h"
+#include "userspace/agent/hand_over.h"
 #include "userspace/agent/kube_proxy.h"
+#include "userspace/agent/kube_proxy_cleanup.h"
 #include "userspace/agent/library_versions.h"
 #include "userspace/base/event_loop.h"
 #include "userspace/base/program.h"
@@ -35,7 +38,13 @@ constexpr char kExamples[] = R"(Examples:
   # An API server without TLS; attach to these devices only:
   fairlead-agent --server http://127.0.0.1:8080 --devices 'eth0,veth*'
 
-  # Take everything out of the kernel again:
+  # Kube-proxy is gone: remove its rules, too.
+  fairlead-agent --cleanup-kube-proxy
+
+  # Back to kube-proxy, which runs again:
+  fairlead-agent --hand-over
+
+  # Take everything out of the kernel at once:
   fairlead-agent --cleanup
 
 Stopping the agent leaves its programs in the kernel: Services go on working.
@@ -95,6 +104,11 @@ void AddNetworkFlags(CLI::App* app, Flags* flags) {
       ->capture_default_str();
   app->add_option("--tc-mode", flags->tc_mode, "How to attach to devices")
       ->check(CLI::IsMember({"auto", "tcx", "clsact"}))
+      ->capture_default_str();
+  app->add_option("--takeover", flags->takeover,
+                  "Leave to netfilter what kube-proxy's rules have opened: "
+                  "while there is any (auto), always (on) or never (off)")
+      ->check(CLI::IsMember({"auto", "on", "off"}))
       ->capture_default_str();
 }
 
@@ -176,6 +190,46 @@ class KubeProxyFlags {
   std::map<const KubeProxySetting*, std::string> texts_;
 };
 
+// What is done instead of serving, if anything.
+struct Errand {
+  bool cleanup = false;
+  bool cleanup_kube_proxy = false;
+  bool hand_over = false;
+  double timeout_seconds = -1;
+
+  bool any() const { return cleanup || cleanup_kube_proxy || hand_over; }
+  absl::Duration timeout(absl::Duration unless_given) const {
+    return timeout_seconds < 0 ? unless_given : absl::Seconds(timeout_seconds);
+  }
+  void AddTo(CLI::App* app) {
+    CLI::Option* own = app->add_flag(
+        "--cleanup", cleanup,
+        "Remove programs and maps from the kernel, and end");
+    CLI::Option* theirs = app->add_flag(
+        "--cleanup-kube-proxy", cleanup_kube_proxy,
+        "Remove kube-proxy's rules, and end; what they had opened goes on");
+    CLI::Option* back = app->add_flag(
+        "--hand-over", hand_over,
+        "Leave new flows to kube-proxy's rules, wait until ours have ended, "
+        "remove programs and maps, and end");
+    own->excludes(theirs)->excludes(back);
+    theirs->excludes(back);
+    app->add_option("--timeout", timeout_seconds,
+                    "Of --hand-over (default: none) and --cleanup-kube-proxy "
+                    "(for IPVS; default: 600): seconds to wait");
+  }
+  absl::Status Run(const AgentConfig& config) const {
+    if (hand_over) {
+      return HandOverToKubeProxy(config.bpf_root,
+                                 timeout(absl::InfiniteDuration()));
+    }
+    if (cleanup_kube_proxy) return CleanUpKubeProxy(timeout(absl::Minutes(10)));
+    FL_RETURN_IF_ERROR(datapath::Cleanup(config.bpf_root));
+    spdlog::info("msg=\"cleaned up\" bpf_root={}", config.bpf_root);
+    return absl::OkStatus();
+  }
+};
+
 int Serve(const AgentConfig& config) {
   // Kernels before 5.11 count BPF maps against this.
   rlimit unlimited = {RLIM_INFINITY, RLIM_INFINITY};
@@ -205,7 +259,7 @@ int Serve(const AgentConfig& config) {
 
 int Run(int argc, char** argv) {
   Flags flags;
-  bool cleanup = false;
+  Errand errand;
   CLI::App app(
       "Replaces kube-proxy on a node: watches the Kubernetes API and balances "
       "Services in eBPF.",
@@ -213,8 +267,7 @@ int Run(int argc, char** argv) {
   app.footer(kExamples);
   app.set_version_flag("--version", StrCat(kProgram, " ", kVersion, "\n",
                                            LibraryVersions()));
-  app.add_flag("--cleanup", cleanup,
-               "Remove programs and maps from the kernel, and end");
+  errand.AddTo(&app);
   AddFlags(&app, &flags);
   KubeProxyFlags kube_proxy;
   kube_proxy.AddTo(&app);
@@ -223,21 +276,19 @@ int Run(int argc, char** argv) {
   } catch (const CLI::ParseError& error) {
     return app.exit(error) == 0 ? 0 : kExitUsage;
   }
-  // Cleaning up needs no API server.
-  if (cleanup && flags.kubeconfig.empty() && flags.server.empty()) {
+  // An errand needs no API server.
+  if (errand.any() && flags.kubeconfig.empty() && flags.server.empty()) {
     flags.server = "http://127.0.0.1:1";
   }
-  if (cleanup && flags.cgroup_root.empty()) flags.cgroup_root = "none";
+  if (errand.any() && flags.cgroup_root.empty()) flags.cgroup_root = "none";
   absl::StatusOr<std::string> unused = kube_proxy.Apply(&flags);
   if (!unused.ok()) return Fail(kProgram, unused.status(), kExitUsage);
   absl::StatusOr<AgentConfig> config = MakeConfig(flags);
   if (!config.ok()) return Fail(kProgram, config.status(), kExitUsage);
   OpenLog("agent", config->log_level);
-  if (cleanup) {
-    absl::Status status = datapath::Cleanup(config->bpf_root);
-    if (!status.ok()) return Fail(kProgram, status, kExitFailure);
-    spdlog::info("msg=\"cleaned up\" bpf_root={}", config->bpf_root);
-    return 0;
+  if (errand.any()) {
+    absl::Status status = errand.Run(*config);
+    return status.ok() ? 0 : Fail(kProgram, status, kExitFailure);
   }
   std::string text;
   for (const auto& [flag, value] : config->ToText()) {

@@ -273,6 +273,26 @@ absl::Status AttachDevice(const PinLayout& layout, const Programs& programs,
   return absl::OkStatus();
 }
 
+absl::Status ReplacePrograms(const PinLayout& layout,
+                             const Programs& programs) {
+  for (const CgroupHook& hook : kCgroupHooks) {
+    const std::string path = layout.CgroupLinkPath(hook.program);
+    UniqueFd link(bpf_obj_get(path.c_str()));
+    if (!link.valid() && errno == ENOENT) continue;
+    FL_ASSIGN_OR_RETURN(int program, programs.Fd(hook.program));
+    if (!link.valid() || bpf_link_update(link.get(), program, nullptr) != 0) {
+      return ErrnoStatus(errno, "replace the program of", path);
+    }
+  }
+  FL_RETURN_IF_ERROR(PruneDevices(layout));
+  FL_ASSIGN_OR_RETURN(std::vector<int> devices, AttachedDevices(layout));
+  for (int ifindex : devices) {
+    FL_RETURN_IF_ERROR(
+        AttachDevice(layout, programs, ifindex, TcMode::kAuto));
+  }
+  return absl::OkStatus();
+}
+
 absl::Status DetachDevice(const PinLayout& layout, int ifindex) {
   absl::Status first;
   for (size_t i = std::size(kTcHooks); i-- > 0;) {

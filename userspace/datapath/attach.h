@@ -32,6 +32,9 @@ enum class TcMode { kAuto, kTcx, kClsact };
                                         TcMode mode);
 // OK if nothing is attached, or the device is gone.
 [[nodiscard]] absl::Status DetachDevice(const PinLayout& layout, int ifindex);
+// These in place of those that run, wherever some do.
+[[nodiscard]] absl::Status ReplacePrograms(const PinLayout& layout,
+                                           const Programs& programs);
 // Interface indices that have pins, rising.
 [[nodiscard]] absl::StatusOr<std::vector<int>> AttachedDevices(
     const PinLayout& layout);

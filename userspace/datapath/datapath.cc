@@ -8,8 +8,10 @@
 #include <cerrno>
 #include <cstring>
 
+#include "absl/container/flat_hash_set.h"
 #include "userspace/base/status.h"
 #include "userspace/base/strings.h"
+#include "userspace/datapath/program_config.h"
 #include "userspace/datapath/requirements.h"
 
 namespace fairlead::datapath {
@@ -85,12 +87,15 @@ absl::StatusOr<std::unique_ptr<Datapath>> Datapath::Open(
   FL_ASSIGN_OR_RETURN(PinnedMap devices_map,
                       OpenPinnedMap(layout, "fl_device"));
   datapath->devices_ = {"fl_device", std::move(devices_map.fd)};
+  FL_ASSIGN_OR_RETURN(PinnedMap foreign, OpenPinnedMap(layout, "fl_foreign"));
+  datapath->foreign_ = {"fl_foreign", std::move(foreign.fd)};
   if (!others.empty()) {
     datapath->upgrade_.emplace().from = others[0].version_dir();
     datapath->upgrade_->status = datapath->TakeOver(others[0], options);
   }
   FL_RETURN_IF_ERROR(
       datapath->AttachAll(*datapath->programs_, options.cgroup_root));
+  FL_RETURN_IF_ERROR(WriteProgramConfig(layout, options.config));
   FL_RETURN_IF_ERROR(datapath->programs_->Keep(layout));
   // Another version's programs end only now that ours are in place.
   FL_RETURN_IF_ERROR(RemoveVersions(options.pin_root, layout.version_dir()));
@@ -195,6 +200,30 @@ absl::StatusOr<std::vector<int>> Datapath::PodDevices() const {
         return true;
       }));
   return devices;
+}
+
+// Those that stay are there all the time.
+absl::Status Datapath::SetForeignFlows(absl::Span<const fl_flow_key> keys) {
+  auto bytes = [](const fl_flow_key& key) {
+    return absl::string_view(reinterpret_cast<const char*>(&key), sizeof key);
+  };
+  absl::flat_hash_set<absl::string_view> wanted;
+  for (const fl_flow_key& key : keys) wanted.insert(bytes(key));
+  std::vector<fl_flow_key> ended;
+  FL_RETURN_IF_ERROR(
+      foreign_.ForEach([&](const fl_flow_key& key, const uint32_t&) {
+        if (wanted.erase(bytes(key)) == 0) ended.push_back(key);
+        return true;
+      }));
+  for (const fl_flow_key& key : ended) {
+    FL_RETURN_IF_ERROR(foreign_.Delete(key));
+  }
+  for (absl::string_view text : wanted) {
+    fl_flow_key key;
+    std::memcpy(&key, text.data(), sizeof key);
+    FL_RETURN_IF_ERROR(foreign_.Update(key, 1));
+  }
+  return absl::OkStatus();
 }
 
 absl::Status Datapath::AttachDevice(int ifindex) {

@@ -17,6 +17,7 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "absl/types/span.h"
 #include "bpf/abi/types.h"
 #include "userspace/base/ip_address.h"
 #include "userspace/datapath/attach.h"
@@ -85,6 +86,10 @@ class Datapath {
   // FL_PODS_BY_DEVICE).
   [[nodiscard]] absl::Status SetPodDevice(int ifindex, bool pods);
   [[nodiscard]] absl::StatusOr<std::vector<int>> PodDevices() const;
+  // What netfilter translates (only asked with fl_config.takeover): exactly
+  // these, whatever there was before. kResourceExhausted: as many as fit.
+  [[nodiscard]] absl::Status SetForeignFlows(
+      absl::Span<const fl_flow_key> keys);
 
   // Attaches to, or replaces on, a device of this network namespace.
   [[nodiscard]] absl::Status AttachDevice(int ifindex);
@@ -117,6 +122,7 @@ class Datapath {
   std::unique_ptr<KernelMaps> maps_;
   TypedMap<uint32_t, fl_node> node_;
   TypedMap<uint32_t, fl_device> devices_;
+  TypedMap<fl_flow_key, uint32_t> foreign_;
   std::unique_ptr<Inspector> inspector_;
 };
 

@@ -19,6 +19,7 @@
 #include "userspace/base/strings.h"
 #include "userspace/base/unique_fd.h"
 #include "userspace/datapath/flow_table.h"
+#include "userspace/datapath/program_config.h"
 #include "userspace/datapath/record_layout.h"
 
 namespace fairlead::datapath {
@@ -226,6 +227,7 @@ absl::StatusOr<ProgramFds> LoadPrograms(const PinLayout& layout,
       PinnedFlowHashing(layout, bpf_map__max_entries(tc->maps.fl_flow)));
   FL_RETURN_IF_ERROR(LoadObject(layout, tc->obj));
   FL_RETURN_IF_ERROR(WriteLayouts(layout, layouts));
+  FL_RETURN_IF_ERROR(MakeProgramConfigMap(layout));
   ProgramFds programs;
   FL_RETURN_IF_ERROR(TakePrograms(socket->obj, &programs));
   FL_RETURN_IF_ERROR(TakePrograms(tc->obj, &programs));

@@ -185,6 +185,11 @@ absl::Status Predecessor::CopyTables() {
       (CopyEntries<uint32_t, fl_node>("fl_node", Which::kAll, nullptr)));
   FL_RETURN_IF_ERROR(
       (CopyEntries<uint32_t, fl_device>("fl_device", Which::kAll, nullptr)));
+  // Versions before 6 don't have it.
+  if (from_.contains("fl_foreign")) {
+    FL_RETURN_IF_ERROR((CopyEntries<fl_flow_key, uint32_t>(
+        "fl_foreign", Which::kAll, nullptr)));
+  }
   FL_ASSIGN_OR_RETURN(Pair services, OpenPair("fl_service"));
   return ForEach<fl_service_key, fl_service>(
       services, [&](const fl_service_key& key, const fl_service& service) {
