@@ -18,6 +18,7 @@
 
 #include "absl/strings/ascii.h"
 #include "absl/strings/str_join.h"
+#include "absl/strings/str_split.h"
 #include "tests/netns/socket_address.h"
 #include "userspace/base/status.h"
 #include "userspace/base/strings.h"
@@ -63,35 +64,71 @@ std::string PortList(const ServiceSpec& spec, Port port,
   return StrCat("[", absl::StrJoin(ports, ","), "]");
 }
 
-std::string ServiceBody(const ServiceSpec& spec) {
-  std::string affinity;
-  if (spec.affinity_seconds > 0) {
-    affinity = StrCat(R"("sessionAffinity":"ClientIP",)"
-                      R"("sessionAffinityConfig":{"clientIP":)"
-                      R"({"timeoutSeconds":)",
-                      spec.affinity_seconds, "}},");
-  }
-  return StrCat(
-      R"("spec":{"type":"LoadBalancer","clusterIPs":)",
-      BothFamilies(spec.number, Way::kClusterIp), R"(,"externalIPs":)",
-      BothFamilies(spec.number, Way::kExternalIp),
-      R"(,"internalTrafficPolicy":)",
-      Quoted(spec.internal_local ? "Local" : "Cluster"),
-      R"(,"externalTrafficPolicy":)",
-      Quoted(spec.external_local ? "Local" : "Cluster"), ",", affinity,
-      R"("loadBalancerSourceRanges":)", QuotedList(spec.source_ranges),
-      R"(,"ports":)",
-      PortList(spec, kServicePort,
-               StrCat(R"(,"nodePort":)", kFirstNodePort + spec.number)),
-      R"(},"status":{"loadBalancer":{"ingress":[{"ip":)",
-      Quoted(VipText(spec.number, Way::kLoadBalancer, IpFamily::kIpv4)),
-      R"(},{"ip":)",
-      Quoted(VipText(spec.number, Way::kLoadBalancer, IpFamily::kIpv6)),
-      "}]}}");
+std::string LoadBalancerStatus(const ServiceSpec& spec) {
+  if (spec.type != "LoadBalancer") return "{}";
+  const int number = spec.vip != 0 ? spec.vip : spec.number;
+  return StrCat(R"({"ingress":[{"ip":)",
+                Quoted(VipText(number, Way::kLoadBalancer, IpFamily::kIpv4)),
+                R"(},{"ip":)",
+                Quoted(VipText(number, Way::kLoadBalancer, IpFamily::kIpv6)),
+                "}]}");
 }
 
-std::string EndpointBody(const Topology& net, const std::string& word,
+std::string AffinityFields(const ServiceSpec& spec) {
+  if (spec.affinity_seconds == 0) return "";
+  return StrCat(R"("sessionAffinity":"ClientIP",)"
+                R"("sessionAffinityConfig":{"clientIP":)"
+                R"({"timeoutSeconds":)",
+                spec.affinity_seconds, "}},");
+}
+
+// Of each port.
+std::string NodePortField(const ServiceSpec& spec) {
+  if (spec.type != "NodePort" && spec.type != "LoadBalancer") return "";
+  return StrCat(R"(,"nodePort":)", spec.node_port != 0
+                                       ? spec.node_port
+                                       : kFirstNodePort + spec.number);
+}
+
+std::string ServiceBody(const ServiceSpec& spec) {
+  if (spec.type == "ExternalName") {
+    return R"("spec":{"type":"ExternalName","externalName":"example.com"})";
+  }
+  const bool headless = spec.type == "Headless";
+  const std::string external_ips =
+      spec.external_ips ? BothFamilies(spec.number, Way::kExternalIp) : "[]";
+  return StrCat(
+      R"("spec":{"type":)", Quoted(headless ? "ClusterIP" : spec.type),
+      R"(,"clusterIPs":)",
+      headless ? R"(["None"])" : BothFamilies(spec.number, Way::kClusterIp),
+      R"(,"externalIPs":)", external_ips, R"(,"internalTrafficPolicy":)",
+      Quoted(spec.internal_local ? "Local" : "Cluster"),
+      R"(,"externalTrafficPolicy":)",
+      Quoted(spec.external_local ? "Local" : "Cluster"), ",",
+      AffinityFields(spec), R"("loadBalancerSourceRanges":)",
+      QuotedList(spec.source_ranges), R"(,"ports":)",
+      PortList(spec, kServicePort, NodePortField(spec)),
+      R"(},"status":{"loadBalancer":)", LoadBalancerStatus(spec), "}");
+}
+
+// Of words as "zone=a", "node=node1".
+std::string HintFields(const std::vector<std::string>& words) {
+  std::vector<std::string> fields;
+  for (const std::string& word : words) {
+    const size_t equals = word.find('=');
+    const bool zone = word.substr(0, equals) == "zone";
+    fields.push_back(StrCat(zone ? R"("forZones")" : R"("forNodes")",
+                            R"(:[{"name":)", Quoted(word.substr(equals + 1)),
+                            "}]"));
+  }
+  return StrCat("{", absl::StrJoin(fields, ","), "}");
+}
+
+std::string EndpointBody(const Topology& net, const std::string& text,
                          IpFamily family) {
+  std::vector<std::string> hints = absl::StrSplit(text, '/');
+  const std::string word = hints.front();
+  hints.erase(hints.begin());
   const size_t colon = word.find(':');
   const std::string name = word.substr(0, colon);
   const std::string mark =
@@ -99,13 +136,14 @@ std::string EndpointBody(const Topology& net, const std::string& word,
   const bool terminating = mark == "terminating" || mark == "dead";
   const bool serving = mark.empty() || mark == "terminating";
   const bool remote = name[0] == 'r';
-  auto text = [](bool value) { return value ? "true" : "false"; };
+  auto json = [](bool value) { return value ? "true" : "false"; };
   return StrCat(R"({"addresses":[)",
                 Quoted(net.at(name).address(family).ToString()),
                 R"(],"nodeName":)", Quoted(remote ? "node2" : "node1"),
-                R"(,"conditions":{"ready":)", text(mark.empty()),
-                R"(,"serving":)", text(serving), R"(,"terminating":)",
-                text(terminating), "}}");
+                R"(,"hints":)", HintFields(hints),
+                R"(,"conditions":{"ready":)", json(mark.empty()),
+                R"(,"serving":)", json(serving), R"(,"terminating":)",
+                json(terminating), "}}");
 }
 
 std::string SliceBody(const Topology& net, const ServiceSpec& spec,
@@ -270,11 +308,6 @@ absl::Status ServiceBed::LaunchAgent(const std::vector<std::string>& flags) {
   return absl::OkStatus();
 }
 
-void ServiceBed::PutNode() {
-  api_->Put("nodes", "node1", "",
-            R"("spec":{"podCIDRs":["10.244.1.0/24","fd44:1::/32"]})");
-}
-
 void ServiceBed::Put(const ServiceSpec& spec) {
   api_->Put("services", spec.name(), "", ServiceBody(spec));
   for (IpFamily family : {IpFamily::kIpv4, IpFamily::kIpv6}) {
@@ -285,15 +318,37 @@ void ServiceBed::Put(const ServiceSpec& spec) {
   }
 }
 
-absl::Status ServiceBed::Apply(const std::vector<ServiceSpec>& specs) {
-  const double wanted = Metric("fl_api_events_total") + 3.0 * specs.size();
-  for (const ServiceSpec& spec : specs) Put(spec);
+absl::Status ServiceBed::AndWait(int events,
+                                 const std::function<void()>& change) {
+  const double wanted = Metric("fl_api_events_total") + events;
+  change();
   const bool applied = Eventually([&] {
     return Metric("fl_api_events_total") >= wanted &&
            Metric("fl_apply_waiting_seconds") == 0;
   }, absl::Seconds(30));
   if (!applied) return absl::DeadlineExceededError("not applied: " + Log());
   return absl::OkStatus();
+}
+
+absl::Status ServiceBed::Apply(const std::vector<ServiceSpec>& specs) {
+  return AndWait(3 * static_cast<int>(specs.size()), [&] {
+    for (const ServiceSpec& spec : specs) Put(spec);
+  });
+}
+
+absl::Status ServiceBed::Remove(int number) {
+  const std::string name = ServiceSpec{.number = number}.name();
+  return AndWait(3, [&] {
+    api_->Delete("services", name);
+    api_->Delete("endpointslices", name + "-v4");
+    api_->Delete("endpointslices", name + "-v6");
+  });
+}
+
+void ServiceBed::PutNode(const std::string& zone) {
+  api_->Put("nodes", "node1",
+            StrCat(R"("topology.kubernetes.io/zone":)", Quoted(zone)),
+            R"("spec":{"podCIDRs":["10.244.1.0/24","fd44:1::/32"]})");
 }
 
 std::string ServiceBed::Log() const {

@@ -10,6 +10,7 @@
 #define FAIRLEAD_TESTS_NETNS_SERVICE_BED_H_
 
 #include <csignal>
+#include <functional>
 #include <map>
 #include <memory>
 #include <optional>
@@ -34,10 +35,17 @@ struct ServiceSpec {
   bool internal_local = false;
   bool external_local = false;
   // Names of stations: "l1", "r1". Marked "l1:terminating" (still serving),
-  // "l1:dead" (terminating, not serving), "l1:unready".
+  // "l1:dead" (terminating, not serving), "l1:unready". Hints follow:
+  // "l1/zone=a", "l1:unready/zone=a/node=node1".
   std::vector<std::string> endpoints;
   std::vector<std::string> source_ranges;
   int affinity_seconds = 0;  // 0: none
+  // As in Kubernetes, or "Headless". What a type hasn't (NodePorts, LB VIPs, a
+  // ClusterIP), the object hasn't.
+  std::string type = "LoadBalancer";
+  int node_port = 0;  // 0: the one of FrontendOf()
+  int vip = 0;        // 0: of `number`; else of this one
+  bool external_ips = true;
 
   std::string name() const { return "s" + std::to_string(number); }
 };
@@ -85,16 +93,20 @@ class ServiceBed {
     return {"--cluster-cidr", "10.244.0.0/16,fd44::/16"};
   }
 
-  // node1's Node, with the ranges of its pods.
-  void PutNode();
   void Put(const ServiceSpec& spec);
   // Puts and waits until the agent has taken note.
   [[nodiscard]] absl::Status Apply(const std::vector<ServiceSpec>& specs);
+  // Deletes the Service and its slices, and waits.
+  [[nodiscard]] absl::Status Remove(int number);
+  // node1's Node, with the ranges of its pods.
+  void PutNode(const std::string& zone = "");
 
   // Packets counted under a reason of bpf/abi/counters.def, in lower case as
   // metrics have it.
   double Counter(const std::string& reason);
   std::map<std::string, double> Counters();
+  // A metric of the agent's, summed over its labels.
+  double Metric(const std::string& name);
   std::string Log() const;
 
   // Sockets made while one lives are the socket path's.
@@ -116,8 +128,9 @@ class ServiceBed {
   void Cleanup();
   // The body of an HTTP answer of the agent; "" if there is none.
   std::string Get(int port, const std::string& path);
-  // The sum over all labels.
-  double Metric(const std::string& name);
+  // Waits until the agent has taken note of `change`, which is so many events.
+  [[nodiscard]] absl::Status AndWait(int events,
+                                     const std::function<void()>& change);
 
   std::optional<BpffsScope> bpffs_;
   std::optional<TempDirScope> dir_;

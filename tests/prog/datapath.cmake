@@ -9,3 +9,5 @@ fl_test(abi_btf_test LABEL prog SRCS abi_btf_test.cc DEPS datapath)
 fl_test(big_service_test LABEL prog SRCS big_service_test.cc
   DEPS service_world)
 fl_test(verifier_test LABEL prog SRCS verifier_test.cc DEPS service_world)
+fl_test(udp_state_test LABEL prog SRCS udp_state_test.cc
+  DEPS service_world agent_parts)

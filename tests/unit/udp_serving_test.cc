@@ -7,6 +7,8 @@
 #include <string>
 #include <vector>
 
+#include "tests/unit/udp_cleanup_rows.h"
+
 namespace fairlead::agent {
 namespace {
 
@@ -73,6 +75,25 @@ TEST(UdpServing, WhatAnUpdateTakesAndBrings) {
   EXPECT_TRUE(serving.Update("d/dns", {}).lost);
   EXPECT_FALSE(serving.Knows("d/dns"));
   EXPECT_THAT(serving.table(), IsEmpty());
+}
+
+TEST(UdpServing, TheRowsOfACleanup) {
+  const UdpServing serving = CleanupServing();
+  for (IpFamily family : {IpFamily::kIpv4, IpFamily::kIpv6}) {
+    for (const CleanupAddress& to : kCleanupDestinations) {
+      const L4Address frontend = to.At(family, Protocol::kUdp);
+      for (const CleanupAddress& endpoint : kCleanupEndpoints) {
+        EXPECT_EQ(UdpServing::Serves(serving.table(), frontend,
+                                     endpoint.At(family, Protocol::kUdp)),
+                  CleanupKeeps(to, endpoint))
+            << to.name << " -> " << endpoint.name << " "
+            << IpFamilyName(family);
+      }
+      // An exchange that was never translated.
+      EXPECT_FALSE(UdpServing::Serves(serving.table(), frontend, frontend))
+          << to.name;
+    }
+  }
 }
 
 TEST(UdpServing, OtherProtocolsAreNotLookedAt) {

@@ -90,11 +90,27 @@ void UdpCleanup::Applied(const std::vector<std::string>& services,
     // At the first time they are only new to this process.
     if (first_ || change.new_frontends.empty()) continue;
     wanted_ = true;
-    new_frontends_.insert(change.new_frontends.begin(),
-                          change.new_frontends.end());
+    for (const L4Address& frontend : change.new_frontends) {
+      AddNewFrontend(frontend, cluster.node());
+    }
   }
   wanted_ |= std::exchange(first_, false);
   Schedule();
+}
+
+void UdpCleanup::AddNewFrontend(const L4Address& frontend,
+                                const model::NodeConfig& node) {
+  if (frontend.address != IpAddress::Unspecified(frontend.address.family())) {
+    new_frontends_.insert(frontend);
+    return;
+  }
+  // A NodePort. The same port of another host is none of ours.
+  for (const model::NodeAddress& own : node.addresses) {
+    if (!own.node_port || own.address.family() != frontend.address.family()) {
+      continue;
+    }
+    new_frontends_.insert({own.address, frontend.port, frontend.protocol});
+  }
 }
 
 void UdpCleanup::TellJob(const model::DesiredService& desired) {

@@ -79,6 +79,8 @@ class UdpCleanup {
   void Schedule();
   void Run();
   void Finished(const Job& job);
+  void AddNewFrontend(const L4Address& frontend,
+                      const model::NodeConfig& node);
   void TellJob(const model::DesiredService& desired);
   // On the thread.
   static absl::Status Work(datapath::UdpState* state, Job* job);
