@@ -1,7 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "userspace/base/ip_address.h"
 
+#include <arpa/inet.h>
 #include <gtest/gtest.h>
+
+#include <random>
+#include <string>
 
 namespace fairlead {
 namespace {
@@ -22,6 +26,34 @@ TEST(IpAddressTest, RefusesWhatIsNoAddress) {
     EXPECT_FALSE(IpAddress::Parse(text).ok()) << text;
   }
   EXPECT_FALSE(IpAddress::Parse(std::string_view("1.2.3.4\0x", 9)).ok());
+}
+
+// Dotted addresses are read by our own code: it takes what inet_pton takes.
+TEST(IpAddressTest, TakesDottedAddressesAsTheSystemDoes) {
+  std::minstd_rand random(7);
+  const std::string_view signs = "0123456789..2501 a-:";
+  int taken = 0;
+  for (int i = 0; i < 200000; ++i) {
+    std::string text;
+    for (int part = 0; part < 4; ++part) {
+      text += (part > 0 ? "." : "") + std::to_string(random() % 300);
+    }
+    for (unsigned n = random() % 3; n > 0; --n) {
+      const size_t at = random() % text.size();
+      if (random() % 2 == 0) {
+        text.erase(at, 1);
+      } else {
+        text.insert(at, 1, signs[random() % signs.size()]);
+      }
+    }
+    in_addr system;
+    const bool ours = IpAddress::Parse(text).ok() && text.find(':') == text.npos;
+    ASSERT_EQ(ours, inet_pton(AF_INET, text.c_str(), &system) == 1) << text;
+    if (!ours) continue;
+    ++taken;
+    ASSERT_EQ(IpAddress::Parse(text)->v4_host_order(), ntohl(system.s_addr));
+  }
+  EXPECT_GT(taken, 10000);
 }
 
 TEST(IpAddressTest, KnowsItsFamily) {

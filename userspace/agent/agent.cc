@@ -26,6 +26,7 @@ namespace {
 
 // For the own Node's list, after the others are there.
 constexpr absl::Duration kNodeWait = absl::Seconds(2);
+constexpr absl::Duration kTrimAgain = absl::Seconds(5);
 // As kube-proxy does.
 constexpr absl::Duration kListenRetry = absl::Seconds(5);
 
@@ -131,14 +132,13 @@ absl::Status Agent::Open() {
   if (!root_lock_.has_value()) FL_RETURN_IF_ERROR(LockRoot());
   reconciler_ = std::make_unique<reconcile::Reconciler>(
       &datapath_->maps(), reconcile::ReconcilerOptions());
-  FL_RETURN_IF_ERROR(reconciler_->Restore());
+  // Meanwhile the API server is asked: a big cluster's lists take as long.
+  restoring_ = std::async(std::launch::async, [this] {
+    absl::Status status = reconciler_->Restore();
+    loop_->Post([this] { OnRestored(); });
+    return status;
+  });
   SetNodePods();
-  reconcile::Reconciler::Stats found = reconciler_->stats();
-  spdlog::info("msg=\"data path open\" restarted={} programs={} frontends={} "
-               "backends={} node_ips={}",
-               datapath_->restarted(),
-               datapath_->kept_programs() ? "kept" : "loaded", found.frontends, found.backends,
-               Join(node_ips_));
   ReportUpgrade();
   SetServiceRanges();
   FL_ASSIGN_OR_RETURN(udp_cleanup_,
@@ -149,6 +149,22 @@ absl::Status Agent::Open() {
   FL_RETURN_IF_ERROR(OpenServers());
   devices_->AttachTo(datapath_.get());
   return absl::OkStatus();
+}
+
+void Agent::OnRestored() {
+  status_ = restoring_.get();
+  if (!status_.ok()) {
+    loop_->Stop();
+    return;
+  }
+  restored_ = true;
+  reconcile::Reconciler::Stats found = reconciler_->stats();
+  spdlog::info("msg=\"data path open\" restarted={} programs={} frontends={} "
+               "backends={} node_ips={}",
+               datapath_->restarted(),
+               datapath_->kept_programs() ? "kept" : "loaded",
+               found.frontends, found.backends, Join(node_ips_));
+  OnChange();
 }
 
 void Agent::ReportUpgrade() const {
@@ -438,7 +454,8 @@ void Agent::RefreshNode() {
 }
 
 void Agent::OnChange() {
-  if (!apply_loop_->is_open() && feeds_ != nullptr && feeds_->synced()) {
+  if (!apply_loop_->is_open() && restored_ && feeds_ != nullptr &&
+      feeds_->synced()) {
     // A Node's zone decides on topology hints: worth a short wait.
     if (feeds_->node_synced() || waited_for_node_) {
       takeover_->Refresh();
@@ -463,8 +480,10 @@ void Agent::OnApplied(const reconcile::ApplyResult& result) {
                  cluster_->service_count(), reconciler_->stats().frontends,
                  result.operations, result.failures.size(),
                  stats.duration.sum() * 1e3);
-    // What reading the lists left behind.
+    // What reading the lists left behind: now, and what the connections and
+    // the deferred work of the first seconds have.
     malloc_trim(0);
+    trim_ = loop_->After(kTrimAgain, [] { malloc_trim(0); });
   } else {
     spdlog::debug("msg=\"applied\" services={} operations={}",
                   result.services.size(), result.operations);

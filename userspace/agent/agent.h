@@ -7,6 +7,7 @@
 #ifndef FAIRLEAD_USERSPACE_AGENT_AGENT_H_
 #define FAIRLEAD_USERSPACE_AGENT_AGENT_H_
 
+#include <future>
 #include <map>
 #include <memory>
 #include <optional>
@@ -40,8 +41,8 @@ namespace fairlead::agent {
 
 class Agent {
  public:
-  // Checks what the machine offers, loads the data path, reads back what an
-  // earlier run left, listens. `loop` and `config` outlive the agent.
+  // Checks what the machine offers, loads the data path, begins to read back
+  // what an earlier run left, listens. `loop` and `config` outlive the agent.
   [[nodiscard]] static absl::StatusOr<std::unique_ptr<Agent>> Create(
       EventLoop* loop, const AgentConfig* config);
   ~Agent();
@@ -50,6 +51,8 @@ class Agent {
 
   // Begins to follow the API.
   void Start();
+  // What stopped the loop, if the agent did: the kernel's tables can't be read.
+  const absl::Status& status() const { return status_; }
 
   Health health() const { return HealthOf(Facts()); }
   HttpReply Metrics() const;
@@ -58,7 +61,11 @@ class Agent {
 
   const AgentConfig& config() const { return *config_; }
   const model::Cluster& cluster() const { return *cluster_; }
-  const reconcile::Reconciler& reconciler() const { return *reconciler_; }
+  // Waits until what an earlier run left is read.
+  const reconcile::Reconciler& reconciler() const {
+    if (restoring_.valid()) restoring_.wait();
+    return *reconciler_;
+  }
   const datapath::Inspector& inspector() const {
     return datapath_->inspector();
   }
@@ -93,6 +100,7 @@ class Agent {
   absl::Status ReplacePrograms();
   // Again and again until it is done.
   void EndTakeover();
+  void OnRestored();
   // Addresses or the Node changed.
   void RefreshNode();
   // After the programs have got other masquerade addresses.
@@ -140,6 +148,10 @@ class Agent {
   int masquerade_bit_ = kDefaultMasqueradeBit;
   std::unique_ptr<model::Cluster> cluster_;
   std::unique_ptr<reconcile::Reconciler> reconciler_;
+  // The reconciler is this thread's until it has ended, then the loop's.
+  std::future<absl::Status> restoring_;
+  bool restored_ = false;
+  absl::Status status_;
   std::unique_ptr<ApplyLoop> apply_loop_;
   std::unique_ptr<ApiFeeds> feeds_;
   std::unique_ptr<HealthCheckPorts> health_check_ports_;
@@ -156,6 +168,7 @@ class Agent {
   Timer metrics_retry_;
   Timer refresh_;
   Timer end_takeover_;
+  Timer trim_;
   Timer node_wait_;
   bool waited_for_node_ = false;
   std::optional<kube::Node> node_;

@@ -221,7 +221,7 @@ HttpReply Agent::Metrics() const {
     text.Gauge(kName, kHelp, StrCat(label, ",traffic_policy=\"external\""),
                counts.external);
   });
-  reconcile::Reconciler::Stats stats = reconciler_->stats();
+  reconcile::Reconciler::Stats stats = reconciler().stats();
   text.Gauge("fl_services", "Services with a frontend.", "",
              static_cast<double>(stats.services));
   text.Gauge("fl_frontends", "Frontends.", "",

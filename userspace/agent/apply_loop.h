@@ -21,8 +21,9 @@ namespace fairlead::agent {
 
 struct ApplyLoopOptions {
   // Between two applies, so that a storm of events is applied in batches: as
-  // long as the last one took, within these.
-  absl::Duration min_interval = absl::Milliseconds(1);
+  // long as the last one took, within these. (At 1,000 changes a second an
+  // interval of 1 ms is an apply, with its timer, for each.)
+  absl::Duration min_interval = absl::Milliseconds(2);
   absl::Duration max_interval = absl::Milliseconds(10);
   absl::Duration min_backoff = absl::Milliseconds(100);
   absl::Duration max_backoff = absl::Seconds(30);

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // fairlead-agent: Kubernetes Services in eBPF, on one node.
+#include <malloc.h>
 #include <spdlog/spdlog.h>
 #include <sys/resource.h>
 
@@ -235,6 +236,9 @@ int Serve(const AgentConfig& config) {
   rlimit unlimited = {RLIM_INFINITY, RLIM_INFINITY};
   (void)setrlimit(RLIMIT_MEMLOCK, &unlimited);
   std::signal(SIGPIPE, SIG_IGN);
+  // Else each large block that is freed raises the bound from which blocks are
+  // given back to the kernel one by one.
+  mallopt(M_MMAP_THRESHOLD, 128 * 1024);
   if (config.oom_score_adj.has_value()) SetOomScore(*config.oom_score_adj);
   EventLoop loop;
   auto agent = Agent::Create(&loop, &config);
@@ -253,6 +257,9 @@ int Serve(const AgentConfig& config) {
   NotifyReady();
   loop.Run();
   admin.reset();
+  if (!(*agent)->status().ok()) {
+    return Fail(kProgram, (*agent)->status(), kExitFailure);
+  }
   spdlog::info("msg=\"stopped\" kernel_state=kept");
   return 0;
 }

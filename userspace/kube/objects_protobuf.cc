@@ -11,6 +11,7 @@
 #include "userspace/base/strings.h"
 #include "userspace/kube/object_fields.h"
 #include "userspace/kube/objects.h"
+#include "userspace/kube/protobuf_fields.h"
 #include "userspace/kube/service_cidr.h"
 
 namespace fairlead::kube {
@@ -65,23 +66,33 @@ ObjectMeta MetaOf(const pb::ObjectMeta& from) {
   return meta;
 }
 
+absl::Status Corrupt() {
+  return absl::InvalidArgumentError("protobuf: cut off or corrupt");
+}
+
+bool Parse(std::string_view bytes, google::protobuf::MessageLite* message) {
+  return message->ParseFromArray(bytes.data(), static_cast<int>(bytes.size()));
+}
+
+// An object that has been read; or what is wrong with it.
+template <typename T>
+absl::StatusOr<T> Checked(T object, const Faults& faults) {
+  if (faults.status().ok()) return object;
+  return WithContext(faults.status(),
+                     StrCat(object.meta.ns, "/", object.meta.name));
+}
+
 template <typename Message, typename T, typename Fill>
 absl::StatusOr<T> Decode(std::string_view bytes, Fill fill) {
   auto* message =
       google::protobuf::Arena::CreateMessage<Message>(&FreshArena());
-  if (!message->ParseFromArray(bytes.data(), static_cast<int>(bytes.size()))) {
-    return absl::InvalidArgumentError("protobuf: cut off or corrupt");
-  }
+  if (!Parse(bytes, message)) return Corrupt();
   T object;
   Faults faults;
   object.meta = MetaOf(message->metadata());
   if (object.meta.name.empty()) faults.Add("metadata.name", "missing");
   fill(*message, &object, &faults);
-  if (!faults.status().ok()) {
-    return WithContext(faults.status(),
-                       StrCat(object.meta.ns, "/", object.meta.name));
-  }
-  return object;
+  return Checked(std::move(object), faults);
 }
 
 // A list's field, as a port: 0 with a fault if it can't be one.
@@ -201,14 +212,73 @@ void FillService(const pb::Service& from, Service* service, Faults* faults) {
   service->health_check_node_port = static_cast<Port>(health_check);
 }
 
-void ReadEndpoint(const pb::Endpoint& from, int index, EndpointSlice* slice,
-                  Faults* faults) {
+// An endpoint as it is on the wire; what it says of its pod is passed over.
+// The numbers are discovery.k8s.io/v1's.
+struct RawEndpoint {
+  std::string_view address;  // addresses[0]
+  bool has_address = false;
+  bool ready = true;
+  bool serving = true;
+  bool terminating = false;
+  std::string_view node_name;
+  std::vector<std::string_view> zone_hints;
+  std::vector<std::string_view> node_hints;
+};
+
+bool ReadConditions(std::string_view message, RawEndpoint* to) {
+  return EachField(message, [to](const ProtobufField& field) {
+    if (field.has_bytes) return;
+    if (field.number == 1) to->ready = field.value != 0;
+    if (field.number == 2) to->serving = field.value != 0;
+    if (field.number == 3) to->terminating = field.value != 0;
+  });
+}
+
+// EndpointHints: forZones = 1, forNodes = 2, each of messages with a name = 1.
+bool ReadHints(std::string_view message, RawEndpoint* to) {
+  bool good = true;
+  const bool whole = EachField(message, [&](const ProtobufField& hint) {
+    if (!hint.has_bytes || hint.number > 2) return;
+    std::string_view name;
+    good = EachField(hint.bytes, [&name](const ProtobufField& field) {
+      if (field.number == 1) name = field.bytes;
+    }) && good;
+    (hint.number == 1 ? to->zone_hints : to->node_hints).push_back(name);
+  });
+  return whole && good;
+}
+
+bool ReadRawEndpoint(std::string_view message, RawEndpoint* to) {
+  bool good = true;
+  const bool whole = EachField(message, [&](const ProtobufField& field) {
+    if (!field.has_bytes) return;
+    switch (field.number) {
+      case 1:
+        if (!to->has_address) to->address = field.bytes;
+        to->has_address = true;
+        break;
+      case 2:
+        good = ReadConditions(field.bytes, to) && good;
+        break;
+      case 6:
+        to->node_name = field.bytes;
+        break;
+      case 8:
+        good = ReadHints(field.bytes, to) && good;
+        break;
+    }
+  });
+  return whole && good;
+}
+
+void AddEndpoint(const RawEndpoint& from, int index, EndpointSlice* slice,
+                 Faults* faults) {
   constexpr char kList[] = "endpoints";
-  if (from.addresses().empty()) {
+  if (!from.has_address) {
     return faults->Add(kList, index, "addresses", "missing");
   }
   if (!slice->family.has_value()) return;  // FQDN
-  auto address = IpAddress::Parse(from.addresses(0));
+  auto address = IpAddress::Parse(from.address);
   if (!address.ok()) {
     return faults->Add(kList, index, "addresses[0]",
                        Std(address.status().message()));
@@ -219,49 +289,95 @@ void ReadEndpoint(const pb::Endpoint& from, int index, EndpointSlice* slice,
   }
   Endpoint& endpoint = slice->endpoints.emplace_back();
   endpoint.address = *address;
-  const pb::EndpointConditions& conditions = from.conditions();
-  endpoint.ready = !conditions.has_ready() || conditions.ready();
-  endpoint.serving = !conditions.has_serving() || conditions.serving();
-  endpoint.terminating = conditions.terminating();
-  endpoint.node_name = from.node_name();
-  for (const pb::NamedHint& hint : from.hints().for_zones()) {
-    endpoint.zone_hints.push_back(hint.name());
-  }
-  for (const pb::NamedHint& hint : from.hints().for_nodes()) {
-    endpoint.node_hints.push_back(hint.name());
+  endpoint.ready = from.ready;
+  endpoint.serving = from.serving;
+  endpoint.terminating = from.terminating;
+  endpoint.node_name = from.node_name;
+  endpoint.zone_hints.assign(from.zone_hints.begin(), from.zone_hints.end());
+  endpoint.node_hints.assign(from.node_hints.begin(), from.node_hints.end());
+}
+
+void ReadAddressType(std::string_view type, EndpointSlice* slice,
+                     Faults* faults) {
+  if (type == "IPv4") {
+    slice->family = IpFamily::kIpv4;
+  } else if (type == "IPv6") {
+    slice->family = IpFamily::kIpv6;
+  } else if (type != "FQDN") {
+    faults->Add("addressType", "unknown");
   }
 }
 
-void FillSlice(const pb::EndpointSlice& from, EndpointSlice* slice,
-               Faults* faults) {
-  slice->service_name = Find(from.metadata().labels(), kServiceNameLabel);
-  if (from.address_type() == "IPv4") {
-    slice->family = IpFamily::kIpv4;
-  } else if (from.address_type() == "IPv6") {
-    slice->family = IpFamily::kIpv6;
-  } else if (from.address_type() != "FQDN") {
-    faults->Add("addressType", "unknown");
+void ReadEndpointPort(const pb::EndpointPort& from, int index,
+                      EndpointSlice* slice, Faults* faults) {
+  // An empty name is a name; none at all is of no use to a proxy.
+  if (!from.has_name()) return;
+  EndpointPort port;
+  port.name = from.name();
+  port.protocol = ReadProtocol(from.protocol(), "ports", index, faults);
+  port.port = PortOf(from.port(), "ports", index, "port", faults);
+  if (port.port != 0) slice->ports.push_back(std::move(port));
+}
+
+// A slice's fields, of which the endpoints are left as they are: a hundred in a
+// slice, hundreds of thousands in a cluster, and a message's class would copy
+// each of their strings and what it doesn't know. Half of the time that a list
+// took was that.
+struct RawSlice {
+  const pb::ObjectMeta* meta = nullptr;
+  std::vector<const pb::EndpointPort*> ports;
+  std::string_view address_type;
+  std::vector<std::string_view> endpoints;
+};
+
+bool ReadRawSlice(std::string_view bytes, google::protobuf::Arena* arena,
+                  RawSlice* to) {
+  bool good = true;
+  auto* meta = google::protobuf::Arena::CreateMessage<pb::ObjectMeta>(arena);
+  to->meta = meta;
+  const bool whole = EachField(bytes, [&](const ProtobufField& field) {
+    if (!field.has_bytes) return;
+    if (field.number == 1) {
+      good = Parse(field.bytes, meta) && good;
+    } else if (field.number == 2) {
+      to->endpoints.push_back(field.bytes);
+    } else if (field.number == 3) {
+      auto* port =
+          google::protobuf::Arena::CreateMessage<pb::EndpointPort>(arena);
+      good = Parse(field.bytes, port) && good;
+      to->ports.push_back(port);
+    } else if (field.number == 4) {
+      to->address_type = field.bytes;
+    }
+  });
+  return whole && good;
+}
+
+absl::StatusOr<EndpointSlice> DecodeSlice(std::string_view bytes) {
+  RawSlice raw;
+  if (!ReadRawSlice(bytes, &FreshArena(), &raw)) return Corrupt();
+  EndpointSlice slice;
+  Faults faults;
+  slice.meta = MetaOf(*raw.meta);
+  if (slice.meta.name.empty()) faults.Add("metadata.name", "missing");
+  slice.service_name = Find(raw.meta->labels(), kServiceNameLabel);
+  ReadAddressType(raw.address_type, &slice, &faults);
+  for (size_t i = 0; i < raw.ports.size(); ++i) {
+    ReadEndpointPort(*raw.ports[i], static_cast<int>(i), &slice, &faults);
   }
-  for (int i = 0; i < from.ports_size(); ++i) {
-    const pb::EndpointPort& port_from = from.ports(i);
-    // An empty name is a name; none at all is of no use to a proxy.
-    if (!port_from.has_name()) continue;
-    EndpointPort port;
-    port.name = port_from.name();
-    port.protocol = ReadProtocol(port_from.protocol(), "ports", i, faults);
-    port.port = PortOf(port_from.port(), "ports", i, "port", faults);
-    if (port.port != 0) slice->ports.push_back(std::move(port));
-  }
-  slice->endpoints.reserve(from.endpoints_size());
-  for (int i = 0; i < from.endpoints_size(); ++i) {
-    ReadEndpoint(from.endpoints(i), i, slice, faults);
+  slice.endpoints.reserve(raw.endpoints.size());
+  for (size_t i = 0; i < raw.endpoints.size(); ++i) {
+    RawEndpoint endpoint;
+    if (!ReadRawEndpoint(raw.endpoints[i], &endpoint)) return Corrupt();
+    AddEndpoint(endpoint, static_cast<int>(i), &slice, &faults);
   }
   std::string_view changed =
-      Find(from.metadata().annotations(), kLastChangeAnnotation);
+      Find(raw.meta->annotations(), kLastChangeAnnotation);
   absl::Time time;
   if (absl::ParseTime(absl::RFC3339_full, Absl(changed), &time, nullptr)) {
-    slice->last_change = time;
+    slice.last_change = time;
   }
+  return Checked(std::move(slice), faults);
 }
 
 void FillNode(const pb::Node& from, Node* node, Faults* faults) {
@@ -310,7 +426,7 @@ absl::StatusOr<Service> DecodeService(const EncodedObject& from) {
 
 absl::StatusOr<EndpointSlice> DecodeEndpointSlice(const EncodedObject& from) {
   if (from.encoding == Encoding::kJson) return DecodeEndpointSlice(from.bytes);
-  return Decode<pb::EndpointSlice, EndpointSlice>(from.bytes, FillSlice);
+  return DecodeSlice(from.bytes);
 }
 
 absl::StatusOr<Node> DecodeNode(const EncodedObject& from) {

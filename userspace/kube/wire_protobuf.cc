@@ -1,21 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 // wire.h for protobuf. Only the outermost fields are cut here; what is inside
 // an object is left to who wants it.
-#include <google/protobuf/io/coded_stream.h>
-#include <google/protobuf/wire_format_lite.h>
-
 #include <utility>
 
 #include "k8s.pb.h"
 #include "userspace/base/status.h"
 #include "userspace/base/strings.h"
+#include "userspace/kube/protobuf_fields.h"
 #include "userspace/kube/wire.h"
 
 namespace fairlead::kube {
 namespace {
-
-using google::protobuf::internal::WireFormatLite;
-using google::protobuf::io::CodedInputStream;
 
 constexpr std::string_view kMagic("k8s\0", 4);
 constexpr size_t kLengthBytes = 4;
@@ -25,29 +20,6 @@ constexpr size_t kKeepBytes = 64 * 1024;
 absl::Status Corrupt(std::string_view what) {
   return absl::InvalidArgumentError(
       StrCat(what, ": protobuf is cut off or corrupt"));
-}
-
-// Calls `fn(number, bytes)` for each field that has a length; skips others.
-template <typename Fn>
-bool EachField(std::string_view message, Fn fn) {
-  CodedInputStream in(reinterpret_cast<const uint8_t*>(message.data()),
-                      static_cast<int>(message.size()));
-  while (uint32_t tag = in.ReadTag()) {
-    if (WireFormatLite::GetTagWireType(tag) !=
-        WireFormatLite::WIRETYPE_LENGTH_DELIMITED) {
-      if (!WireFormatLite::SkipField(&in, tag)) return false;
-      continue;
-    }
-    uint32_t length = 0;
-    if (!in.ReadVarint32(&length)) return false;
-    const size_t at = in.CurrentPosition();
-    if (length > message.size() - at) return false;
-    if (!in.Skip(static_cast<int>(length))) return false;
-    fn(WireFormatLite::GetTagFieldNumber(tag), message.substr(at, length));
-  }
-  // A tag of 0 ends a stream at its end only.
-  return in.ConsumedEntireMessage() &&
-         static_cast<size_t>(in.CurrentPosition()) == message.size();
 }
 
 // k8s\0 and runtime.Unknown {1: TypeMeta {1: apiVersion, 2: kind}, 2: raw}.
@@ -64,12 +36,12 @@ absl::StatusOr<Envelope> Unwrap(std::string_view what, std::string_view bytes) {
   Envelope envelope;
   std::string_view type;
   bool good = EachField(bytes.substr(kMagic.size()),
-                        [&](int number, std::string_view field) {
-                          if (number == 1) type = field;
-                          if (number == 2) envelope.raw = field;
+                        [&](const ProtobufField& field) {
+                          if (field.number == 1) type = field.bytes;
+                          if (field.number == 2) envelope.raw = field.bytes;
                         });
-  good = good && EachField(type, [&](int number, std::string_view field) {
-           if (number == 2) envelope.kind = field;
+  good = good && EachField(type, [&](const ProtobufField& field) {
+           if (field.number == 2) envelope.kind = field.bytes;
          });
   if (!good || envelope.kind.empty() || envelope.raw.empty()) {
     return Corrupt(what);
@@ -117,15 +89,15 @@ absl::StatusOr<ListPage> DecodeProtobufListPage(
   ListPage page;
   bool good_meta = true;
   // ListMeta comes first, then the items.
-  bool good = EachField(envelope.raw, [&](int number, std::string_view field) {
-    if (number == 1) {
+  bool good = EachField(envelope.raw, [&](const ProtobufField& field) {
+    if (field.number == 1) {
       pb::ListMeta meta;
-      good_meta = Parse(field, &meta);
+      good_meta = Parse(field.bytes, &meta);
       page.resource_version = meta.resource_version();
       page.continue_token = meta.continue_();
-    } else if (number == 2) {
+    } else if (field.number == 2) {
       ++page.items;
-      on_item(field);
+      on_item(field.bytes);
     }
   });
   if (!good || !good_meta) return Corrupt("list");
@@ -136,12 +108,12 @@ absl::StatusOr<WatchFrame> DecodeProtobufWatchFrame(std::string_view bytes) {
   WatchFrame frame;
   frame.object.encoding = Encoding::kProtobuf;
   std::string_view object;
-  bool good = EachField(bytes, [&](int number, std::string_view field) {
-    if (number == 1) frame.type = field;
-    if (number == 2) object = field;
+  bool good = EachField(bytes, [&](const ProtobufField& field) {
+    if (field.number == 1) frame.type = field.bytes;
+    if (field.number == 2) object = field.bytes;
   });
-  good = good && EachField(object, [&](int number, std::string_view field) {
-           if (number == 1) frame.whole = field;
+  good = good && EachField(object, [&](const ProtobufField& field) {
+           if (field.number == 1) frame.whole = field.bytes;
          });
   if (!good) return Corrupt("watch event");
   if (frame.type.empty() || frame.whole.empty()) {
@@ -154,21 +126,26 @@ absl::StatusOr<WatchFrame> DecodeProtobufWatchFrame(std::string_view bytes) {
 }
 
 absl::StatusOr<ObjectHead> ProtobufHeadOf(const WatchFrame& frame) {
-  pb::ObjectMeta meta;
-  bool good_meta = true;
-  bool good =
-      EachField(frame.object.bytes, [&](int number, std::string_view field) {
-        if (number == 1) good_meta = Parse(field, &meta);
-      });
-  if (!good || !good_meta) return Corrupt("watch event");
+  // Of each event there is: only what is asked for is read.
   ObjectHead head;
   head.kind = frame.kind;
-  head.resource_version = meta.resource_version();
-  for (const pb::Entry& entry : meta.annotations()) {
-    head.ends_initial_events =
-        head.ends_initial_events ||
-        (entry.key() == kInitialEventsEnd && entry.value() == "true");
-  }
+  std::string_view meta;
+  bool good = EachField(frame.object.bytes, [&](const ProtobufField& field) {
+    if (field.number == pb::AnyObject::kMetadataFieldNumber) meta = field.bytes;
+  });
+  good = good && EachField(meta, [&](const ProtobufField& field) {
+           if (field.number == pb::ObjectMeta::kResourceVersionFieldNumber) {
+             head.resource_version = field.bytes;
+           } else if (field.number ==
+                      pb::ObjectMeta::kAnnotationsFieldNumber) {
+             pb::Entry entry;
+             head.ends_initial_events =
+                 head.ends_initial_events ||
+                 (frame.type == "BOOKMARK" && Parse(field.bytes, &entry) &&
+                  entry.key() == kInitialEventsEnd && entry.value() == "true");
+           }
+         });
+  if (!good) return Corrupt("watch event");
   return head;
 }
 

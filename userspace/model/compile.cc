@@ -228,7 +228,7 @@ Slice CompactSlice(const kube::EndpointSlice& slice, Places* places) {
   for (const kube::Endpoint& e : slice.endpoints) {
     SliceEndpoint& to = out.endpoints.emplace_back();
     to.address = e.address;
-    if (!e.node_name.empty()) to.node = places->nodes.Intern({e.node_name});
+    if (!e.node_name.empty()) to.node = places->nodes.Intern(e.node_name);
     to.node_hints = places->node_hints.Intern(e.node_hints);
     to.zone_hints = places->zone_hints.Intern(e.zone_hints);
     to.ready = e.ready;
@@ -338,11 +338,14 @@ std::vector<JoinedEndpoint> JoinEndpoints(
       }
     }
   }
-  std::stable_sort(out.begin(), out.end(),
-                   [](const JoinedEndpoint& a, const JoinedEndpoint& b) {
-                     if (a.address != b.address) return a.address < b.address;
-                     return Rank(a.traits) < Rank(b.traits);
-                   });
+  auto before = [](const JoinedEndpoint& a, const JoinedEndpoint& b) {
+    if (a.address != b.address) return a.address < b.address;
+    return Rank(a.traits) < Rank(b.traits);
+  };
+  // As slices often have them.
+  if (!std::is_sorted(out.begin(), out.end(), before)) {
+    std::stable_sort(out.begin(), out.end(), before);
+  }
   out.erase(std::unique(out.begin(), out.end(),
                         [](const JoinedEndpoint& a, const JoinedEndpoint& b) {
                           return a.address == b.address;

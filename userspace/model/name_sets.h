@@ -24,14 +24,23 @@ class NameSets {
   static constexpr uint32_t kEmptySet = 0;
 
   // `own` is the name that Includes() asks for; "" is in no set.
-  explicit NameSets(std::string own) : own_(std::move(own)) { Intern({}); }
+  explicit NameSets(std::string own) : own_(std::move(own)) { Intern(
+      std::vector<std::string>()); }
 
   void SetOwn(std::string own) {
     own_ = std::move(own);
     for (const auto& [names, id] : ids_) includes_[id] = Matches(names);
   }
 
+  // The set of one name. Lists name the same few over and over.
+  uint32_t Intern(const std::string& name) {
+    auto it = singles_.find(name);
+    if (it != singles_.end()) return it->second;
+    return singles_[name] = Intern(std::vector<std::string>{name});
+  }
+
   uint32_t Intern(const std::vector<std::string>& names) {
+    if (names.empty() && !includes_.empty()) return kEmptySet;
     auto [it, inserted] = ids_.try_emplace(names, ids_.size());
     if (inserted) includes_.push_back(Matches(names));
     return it->second;
@@ -48,6 +57,7 @@ class NameSets {
 
   std::string own_;
   absl::flat_hash_map<std::vector<std::string>, uint32_t> ids_;
+  absl::flat_hash_map<std::string, uint32_t> singles_;  // of ids_
   std::vector<bool> includes_;  // by id
 };
 

@@ -127,13 +127,47 @@ uint32_t Reconciler::Impl::ServiceIdFor(const DesiredPort& desired,
   return next_service_id_++;
 }
 
+// What the port, or the process before, has in this set.
+absl::Span<const uint32_t> Reconciler::Impl::PresentIds(
+    const DesiredPort& desired, EndpointSet set,
+    const PortRecord* before) const {
+  if (before != nullptr) {
+    return selections_.Ids(set == EndpointSet::kCluster ? before->cluster
+                                                        : before->local);
+  }
+  for (const model::Frontend& f : desired.frontends) {
+    auto it = frontends_.find(f.address);
+    if (it == frontends_.end()) continue;
+    const FrontendRecord& frontend = it->second;
+    if (frontend.holds_internal && f.internal == set) {
+      return selections_.Ids(frontend.value.internal);
+    }
+    if (frontend.holds_external && f.external == set) {
+      return selections_.Ids(frontend.value.external);
+    }
+  }
+  return {};
+}
+
+// Both lists are in the order of addresses, and seldom differ by much: an id is
+// mostly where the last one's neighbour is, and only others are looked up.
 absl::StatusOr<std::vector<uint32_t>> Reconciler::Impl::PlanBackends(
-    const DesiredPort& desired, EndpointSet set, Change* change) {
+    const DesiredPort& desired, EndpointSet set,
+    absl::Span<const uint32_t> present, Change* change) {
   std::vector<uint32_t> ids;
+  ids.reserve(present.size());
+  size_t next = 0;
+  auto id_of = [&](const L4Address& address) -> absl::StatusOr<uint32_t> {
+    for (size_t i = next; i < present.size() && i < next + 2; ++i) {
+      if (!backends_.Is(present[i], address)) continue;
+      next = i + 1;
+      return present[i];
+    }
+    return backends_.Acquire(address);
+  };
   for (const model::ServingEndpoint& endpoint : desired.endpoints) {
     if (!InSet(endpoint, set)) continue;
-    FL_ASSIGN_OR_RETURN(const uint32_t id,
-                        backends_.Acquire(endpoint.address));
+    FL_ASSIGN_OR_RETURN(const uint32_t id, id_of(endpoint.address));
     ids.push_back(id);
     const fl_backend entry = backends_.entry(id);
     PlanFilterBit(Filter::kBackends, endpoint.address, change);
@@ -248,7 +282,9 @@ absl::Status Reconciler::Impl::PlanPort(const DesiredPort& desired,
   for (EndpointSet set : {EndpointSet::kCluster, EndpointSet::kLocal}) {
     if (!UsesSet(desired, set)) continue;
     FL_ASSIGN_OR_RETURN(std::vector<uint32_t> ids,
-                        PlanBackends(desired, set, change));
+                        PlanBackends(desired, set,
+                                     PresentIds(desired, set, before),
+                                     change));
     fl_selection& to =
         set == EndpointSet::kCluster ? port.cluster : port.local;
     FL_ASSIGN_OR_RETURN(to, PlanSelection(desired, before, port.cluster,

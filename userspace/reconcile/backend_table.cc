@@ -12,7 +12,7 @@
 namespace fairlead::reconcile {
 
 namespace {
-constexpr uint32_t kWaitMask = (1u << 29) - 1;
+constexpr uint32_t kWaitMask = (1u << 28) - 1;
 }
 
 L4Address BackendTable::Record::address() const {
@@ -56,7 +56,7 @@ void BackendTable::Restore(uint32_t id, const fl_backend& kernel) {
   record.given = true;
   // Of two entries with one address the first is as good as the second: the
   // other will have no user.
-  by_address_.insert(id);
+  record.listed = by_address_.insert(id).second;
 }
 
 std::optional<uint32_t> BackendTable::Find(const L4Address& address) const {
@@ -90,7 +90,7 @@ absl::StatusOr<uint32_t> BackendTable::Acquire(const L4Address& address) {
   record.proto = static_cast<uint8_t>(address.protocol);
   record.generation = generation;
   record.given = true;
-  by_address_.insert(id);
+  record.listed = by_address_.insert(id).second;
   Touch(id);
   return id;
 }
@@ -181,6 +181,7 @@ void BackendTable::Free(uint32_t id) {
   // A restored second entry of an address isn't the one that is listed.
   auto it = by_address_.find(id);
   if (it != by_address_.end() && *it == id) by_address_.erase(it);
+  record.listed = false;
   free_ids_.push_back(id);
 }
 

@@ -37,6 +37,11 @@ class BackendTable {
   void Restore(uint32_t id, const fl_backend& kernel);
 
   std::optional<uint32_t> Find(const L4Address& address) const;
+  // Is this the address' id? Without a look-up.
+  bool Is(uint32_t id, const L4Address& address) const {
+    return id < id_limit() && records_[id].listed &&
+           records_[id].address() == address;
+  }
   // The address' id; a new one has a generation that its id never had, and
   // isn't in the kernel yet. kResourceExhausted: none left.
   absl::StatusOr<uint32_t> Acquire(const L4Address& address);
@@ -87,10 +92,11 @@ class BackendTable {
     uint32_t holders = 0;
     uint32_t users = 0;
     uint32_t keepers = 0;
-    bool given : 1 = false;  // the id has an address
+    bool given : 1 = false;   // the id has an address
+    bool listed : 1 = false;  // ... which by_address_ leads from
     bool touched : 1 = false;
     bool waiting : 1 = false;
-    uint32_t wait : 29 = 0;  // which entry of `grace_` is its own
+    uint32_t wait : 28 = 0;  // which entry of `grace_` is its own
 
     L4Address address() const;
     bool needed() const { return holders + users + keepers > 0; }
@@ -123,7 +129,7 @@ class BackendTable {
   struct Waiting {
     absl::Duration due;
     uint32_t id;
-    uint32_t wait;  // modulo 2^29
+    uint32_t wait;  // modulo 2^28
   };
   std::deque<Waiting> grace_;  // by time
   uint32_t waits_ = 0;

@@ -90,9 +90,12 @@ class Reconciler::Impl {
                         ServiceRecord* record, Change* change);
   uint32_t ServiceIdFor(const model::DesiredPort& desired, uint32_t owner,
                         const PortRecord* before, Change* change);
+  absl::Span<const uint32_t> PresentIds(const model::DesiredPort& desired,
+                                        model::EndpointSet set,
+                                        const PortRecord* before) const;
   absl::StatusOr<std::vector<uint32_t>> PlanBackends(
       const model::DesiredPort& desired, model::EndpointSet set,
-      Change* change);
+      absl::Span<const uint32_t> present, Change* change);
   absl::StatusOr<fl_selection> PlanSelection(
       const model::DesiredPort& desired, const PortRecord* before,
       const fl_selection& other, std::vector<uint32_t> ids, Change* change);
