@@ -22,14 +22,14 @@ namespace {
 // become, with the reason in the commit.
 const std::map<std::string, uint32_t>& Recorded() {
   static const auto* recorded = new std::map<std::string, uint32_t>{
-      {"fl_tc_ingress", 93025},
-      {"fl_tc_egress", 26534},
-      {"fl_tc_ingress_l3", 93022},
-      {"fl_tc_egress_l3", 26713},
-      {"fl_connect4", 13948},
-      {"fl_connect6", 16276},
-      {"fl_sendmsg4", 26430},
-      {"fl_sendmsg6", 27401},
+      {"fl_tc_ingress", 42723},
+      {"fl_tc_egress", 28179},
+      {"fl_tc_ingress_l3", 42720},
+      {"fl_tc_egress_l3", 28358},
+      {"fl_connect4", 14600},
+      {"fl_connect6", 18961},
+      {"fl_sendmsg4", 26045},
+      {"fl_sendmsg6", 27486},
       {"fl_recvmsg4", 159},
       {"fl_recvmsg6", 211},
       {"fl_getpeername4", 159},
