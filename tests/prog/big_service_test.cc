@@ -48,6 +48,10 @@ class BigServiceTest : public ::testing::TestWithParam<Path> {
     options.sizes.slots = 4 * kEndpoints;
     options.sizes.backends = 2 * kEndpoints;
     options.sizes.flows = 16384;
+    options.config.masquerade4 =
+        reconcile::ToAbi(*IpAddress::Parse("192.0.2.1"));
+    options.config.masquerade6 =
+        reconcile::ToAbi(*IpAddress::Parse("2001:db8::1"));
     ASSERT_TRUE(world_->OpenDatapath(options).ok());
     ASSERT_EQ(system(v4() ? "ip route add local 10.128.0.0/16 dev lo"
                           : "ip route add local fd80::/64 dev lo"),
@@ -210,9 +214,8 @@ TEST_P(BigServiceTest, AffinityOutlivesAChangeOfTheOthers) {
 
 INSTANTIATE_TEST_SUITE_P(
     Paths, BigServiceTest,
-    // The packet path's two rows are out until this world has an address to
-    // masquerade with: without one its flows are refused (REJECT_NO_PORT).
-    testing::Values(Path{false, IpFamily::kIpv4}, Path{false, IpFamily::kIpv6}),
+    testing::Values(Path{false, IpFamily::kIpv4}, Path{false, IpFamily::kIpv6},
+                    Path{true, IpFamily::kIpv4}, Path{true, IpFamily::kIpv6}),
     [](const auto& info) {
       return std::string(info.param.packets ? "Packets" : "Sockets") +
              (info.param.family == IpFamily::kIpv4 ? "V4" : "V6");
