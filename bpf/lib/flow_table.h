@@ -109,7 +109,8 @@ static __always_inline void fl_flow_touch_entry(int position)
 		return;
 	FL_FLOW_OPAQUE(position);
 	entry = &bucket->entry[position & (FL_FLOW_WAYS - 1)];
-	(void)*(volatile __u16 *)&entry->key.sport;
+	/* The first of its words, and one of the last. */
+	(void)*(volatile __u32 *)&entry->key.src.w[0];
 	(void)*(volatile __u32 *)&entry->flow.last_seen;
 }
 
