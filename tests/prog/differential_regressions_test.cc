@@ -475,6 +475,20 @@ void AConnectedSocketsDatagramGoesToAnotherEndpoint(Story* story) {
   story->Datagram(0);
 }
 
+// This host's own source there is the VIP itself, which the range of another
+// of its addresses lets in.
+void AHostCallsALoadBalancerThatIsItsOwnAddress(Story* story) {
+  reference::Node node = DefaultNode();
+  node.addresses.push_back({Ip("2001:db8:1::201"), true});
+  kube::Service service = Story::Service("a", kTcp);
+  service.type = kube::ServiceType::kLoadBalancer;
+  service.load_balancer_vips = {Ip("2001:db8:3::7")};
+  service.source_ranges = {*IpPrefix::Parse("2001:db8:1::/64")};
+  story->episode().PutService(service);
+  story->SetNode(node);
+  story->Call({.to = {Ip("2001:db8:3::7"), 80, kTcp}, .host = true});
+}
+
 #define FL_ROW(name) Row{#name, name}
 const Row kRows[] = {
     FL_ROW(RestartMovesAContestedNodePort),
@@ -502,6 +516,7 @@ const Row kRows[] = {
     FL_ROW(AServiceIsItsOwnEndpoint),
     FL_ROW(ASocketsExchangeEndsWhenNewOnesAreDropped),
     FL_ROW(AConnectedSocketsDatagramGoesToAnotherEndpoint),
+    FL_ROW(AHostCallsALoadBalancerThatIsItsOwnAddress),
 };
 #undef FL_ROW
 

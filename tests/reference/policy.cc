@@ -85,14 +85,16 @@ bool IsLoopback(const IpAddress& address) {
 bool IsSurelyInRanges(const State& state, const ServicePortId& port,
                       bool host) {
   if (state.node.flaw == Flaw::kDecline) return true;
-  bool restricted = false;
   const kube::Service& service = state.services().at(port.service);
   const IpAddress own = MasqueradeAddress(state.node, port.family);
+  if (host && !own.is_unspecified()) {
+    return MayUseLoadBalancer(state, service, own);
+  }
+  bool restricted = false;
   for (const IpPrefix& range : service.source_ranges) {
     if (range.family() != port.family) continue;
     if (range.bits() == 0) return true;
     restricted = true;
-    if (host && range.Contains(own)) return true;
   }
   return !restricted;
 }
