@@ -549,14 +549,14 @@ bool Flows::MayGoOn(const Exchange& exchange) const {
 SocketRuling Flows::Next(const Exchange& exchange) const {
   const SocketRuling anew = Socket(exchange.host, exchange.to);
   const auto owner = FindFrontend(*state_, AsSocket(exchange.to));
+  // There is nothing to translate: what is said to its packets holds.
+  if (owner && exchange.connected && exchange.endpoint == AsSocket(exchange.to)) {
+    return {};
+  }
   // Where another Service has the address now, it says who serves.
   if (!owner || owner->port != exchange.port || !exchange.endpoint ||
       state_->HealthOf(*exchange.endpoint) == Health::kOff) {
     return anew;
-  }
-  // There is nothing to translate.
-  if (exchange.connected && *exchange.endpoint == AsSocket(exchange.to)) {
-    return {};
   }
   if (anew.kind != SocketRuling::Kind::kTranslate &&
       state_->node.flaw == Flaw::kExchange) {
