@@ -114,6 +114,11 @@ class Story {
     wire.router = Ip("192.0.2.254");
     Note(episode_.Travel(wire));
   }
+  void Worsen(const L4Address& endpoint, reference::Health health) {
+    const absl::StatusOr<bool> worse = episode_.Worsen(endpoint, health);
+    Note(worse.status());
+    if (worse.ok() && !*worse) Note(std::string("it has no backend"));
+  }
   void Call(const SocketCall& call) { Note(episode_.Call(call)); }
   // The next datagram of the socket that made call `number`.
   void Datagram(size_t number) {
@@ -441,9 +446,7 @@ void AServiceIsItsOwnEndpoint(Story* story) {
     story->Call({.to = {Ip("203.0.113.7"), 80, kUdp}, .connected = true});
   }
   story->Datagram(0);  // which ends the story of that socket
-  slice.endpoints.clear();
-  story->episode().PutSlice(slice);
-  story->Publish();
+  story->Worsen({Ip("203.0.113.7"), 80, kUdp}, reference::Health::kOff);
   story->Datagram(0);
 }
 
