@@ -2,7 +2,8 @@
 #
 #   fl_library(NAME [SRCS ...] [DEPS ...])      one folder's library; target
 #                                               fl_NAME (header-only without SRCS)
-#   fl_program(NAME SRCS ... DEPS ...)          an executable, in build/*/bin
+#   fl_program(NAME SRCS ... DEPS ... [ARCHIVES]) an executable, in build/*/bin;
+#                                               ARCHIVES: with few shared libraries
 #   fl_test(NAME LABEL l SRCS ... DEPS ...)     a GoogleTest binary = one ctest
 #   fl_bench(NAME SRCS ... DEPS ...)            a Google Benchmark binary
 #   fl_fuzz(NAME SRCS ... DEPS ... [CORPUS d])  a libFuzzer target + short ctest
@@ -83,10 +84,16 @@ function(fl_library name)
 endfunction()
 
 function(fl_program name)
-  cmake_parse_arguments(A "" "" "SRCS;DEPS" ${ARGN})
+  cmake_parse_arguments(A "ARCHIVES" "" "SRCS;DEPS" ${ARGN})
   _fl_resolve(deps ${A_DEPS})
   add_executable(${name} ${A_SRCS})
   target_link_libraries(${name} PRIVATE fl_flags ${deps})
+  if(A_ARCHIVES AND NOT FAIRLEAD_SANITIZE)
+    set_property(TARGET ${name} PROPERTY RULE_LAUNCH_LINK
+      ${PROJECT_SOURCE_DIR}/scripts/cmake/link-archives)
+    set_property(TARGET ${name} APPEND PROPERTY LINK_DEPENDS
+      ${PROJECT_SOURCE_DIR}/scripts/cmake/link-archives)
+  endif()
 endfunction()
 
 function(fl_test name)

@@ -257,6 +257,11 @@ void ServiceBed::StopAgent(int signal) {
   waitpid(std::exchange(agent_, 0), nullptr, 0);
 }
 
+bool ServiceBed::AgentHasEnded() {
+  if (agent_ > 0 && waitpid(agent_, nullptr, WNOHANG) == agent_) agent_ = 0;
+  return agent_ == 0;
+}
+
 void ServiceBed::Cleanup() {
   if (!bpffs_.has_value() || topology_ == nullptr) return;
   waitpid(Spawn({"--cleanup"}), nullptr, 0);
@@ -301,8 +306,11 @@ absl::Status ServiceBed::LaunchAgent(const std::vector<std::string>& flags) {
       "--admin-socket", dir_->path() + "/agent.sock"};
   all.insert(all.end(), flags.begin(), flags.end());
   agent_ = Spawn(all);
-  const bool healthy = Eventually([&] {
-    return Get(kHealthPort, "/healthz").find("200 OK") != std::string::npos;
+  bool healthy = false;
+  (void)Eventually([&] {
+    healthy =
+        Get(kHealthPort, "/healthz").find("200 OK") != std::string::npos;
+    return healthy || AgentHasEnded();
   }, absl::Seconds(30));
   if (!healthy) return absl::DeadlineExceededError("agent: " + Log());
   return absl::OkStatus();
@@ -328,6 +336,16 @@ absl::Status ServiceBed::AndWait(int events,
   }, absl::Seconds(30));
   if (!applied) return absl::DeadlineExceededError("not applied: " + Log());
   return absl::OkStatus();
+}
+
+bool ServiceBed::EndsWhileApplying(const ServiceSpec& spec) {
+  const double wanted = Metric("fl_api_events_total") + 3;
+  Put(spec);
+  (void)Eventually([&] {
+    return AgentHasEnded() || (Metric("fl_api_events_total") >= wanted &&
+                               Metric("fl_apply_waiting_seconds") == 0);
+  });
+  return AgentHasEnded();
 }
 
 absl::Status ServiceBed::Apply(const std::vector<ServiceSpec>& specs) {

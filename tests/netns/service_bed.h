@@ -78,6 +78,8 @@ class ServiceBed {
       const std::vector<std::string>& flags = ClusterCidrs());
   // Ends it, and removes what it left.
   void EndAgent();
+  // Whether it has ended by itself.
+  [[nodiscard]] bool AgentHasEnded();
   // Runs the agent's program on the node until it ends: its exit code.
   [[nodiscard]] int RunAgent(const std::vector<std::string>& flags);
   // The same, in the background; its process.
@@ -96,6 +98,8 @@ class ServiceBed {
   void Put(const ServiceSpec& spec);
   // Puts and waits until the agent has taken note.
   [[nodiscard]] absl::Status Apply(const std::vector<ServiceSpec>& specs);
+  // The same for an agent that may end meanwhile: whether it has.
+  [[nodiscard]] bool EndsWhileApplying(const ServiceSpec& spec);
   // Deletes the Service and its slices, and waits.
   [[nodiscard]] absl::Status Remove(int number);
   // node1's Node, with the ranges of its pods.

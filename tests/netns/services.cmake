@@ -5,7 +5,7 @@ fl_library(service_bed SRCS topology.cc endpoint_server.cc probes.cc
 target_compile_definitions(fl_service_bed PRIVATE
   FAIRLEAD_BINARY_DIR="${PROJECT_BINARY_DIR}")
 foreach(test matrix_test endpoint_changes_test access_test transfer_test
-    forwarding_test sctp_test detectors_test udp_cleanup_test
+    forwarding_test sctp_test spoof_test detectors_test udp_cleanup_test
     service_types_test)
   fl_test(${test} LABEL netns TIMEOUT 180 SRCS ${test}.cc
     DEPS service_bed packet)

@@ -21,10 +21,24 @@ fl_test(upgrade_test LABEL netns TIMEOUT 180
 if(TARGET upgrade_test)
   add_dependencies(upgrade_test fairlead-agent fairlead-other-datapath)
 endif()
+if(TARGET spoof_test)
+  target_link_libraries(spoof_test PRIVATE fl_live_load)
+endif()
 fl_library(kube_proxy_world SRCS kube_proxy_world.cc DEPS service_bed netlink
   GTest::gtest)
 fl_test(takeover_test LABEL netns TIMEOUT 300
   SRCS takeover_test.cc DEPS kube_proxy_world live_load service_bed)
 if(TARGET takeover_test)
   add_dependencies(takeover_test fairlead-agent)
+endif()
+if(CMAKE_SYSTEM_PROCESSOR STREQUAL x86_64)
+  add_library(fl_crash_at_write SHARED crash_at_write.cc)
+  target_link_libraries(fl_crash_at_write PRIVATE fl_flags dl)
+  set_target_properties(fl_crash_at_write PROPERTIES
+    LIBRARY_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/lib)
+  fl_test(crash_test LABEL netns TIMEOUT 300
+    SRCS crash_test.cc DEPS live_load service_bed)
+  if(TARGET crash_test)
+    add_dependencies(crash_test fairlead-agent fl_crash_at_write)
+  endif()
 endif()

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // Nothing fails while the agent is killed, restarted, reconfigured, upgraded to
-// a version with other map layouts, and rolled back: connections that live,
-// those that are opened meanwhile, and a stream of datagrams.
+// a version with other map layouts, rolled back, and given larger and smaller
+// maps: connections that live, those that are opened meanwhile, and a stream of
+// datagrams.
 //
 // FAIRLEAD_UPGRADE_CONNECTIONS (default 400) connections live through it;
 // scripts/upgrade-load runs it with 10,000.
@@ -94,13 +95,26 @@ TEST_F(Upgrade, NothingFailsWhateverHappensToTheAgent) {
     ASSERT_OK(bed_->RestartAgent(SIGTERM));
     check(StrCat("a rollback ", round));
   }
+  std::vector<std::string> more = ServiceBed::ClusterCidrs();
+  more.insert(more.end(), {"--map-size", "flows=524288,slots=2097152",
+                           "--map-size", "services=524288,backends=524288"});
+  ASSERT_OK(bed_->RestartAgent(SIGTERM, more));
+  check("larger maps");
+  ASSERT_OK(bed_->RestartAgent(SIGKILL, more));
+  check("a kill over larger maps");
+  ASSERT_OK(bed_->RestartAgent(SIGTERM));
+  check("the smaller maps again");
   load.End();
   EXPECT_THAT(load.failures(), ::testing::IsEmpty());
   printf("%d connections lasted, %d were opened, %d datagrams answered\n",
          Connections(), load.opened(), load.datagrams());
   const std::string log = bed_->Log();
-  EXPECT_THAT(log, HasSubstr("took over from another version"));
+  EXPECT_THAT(log, HasSubstr("took over from other maps"));
   EXPECT_EQ(log.find("could not take over"), log.npos) << log;
+  EXPECT_THAT(log, HasSubstr(StrCat("from=", bed_->bpf_root(), "/v",
+                                    FL_ABI_VERSION,
+                                    "_services-524288_slots-2097152_"
+                                    "backends-524288_flows-524288")));
   // Nothing was lost on the way there and back: there is nothing to write.
   EXPECT_THAT(log.substr(log.rfind("first sync")),
               HasSubstr("operations=0 failures=0"));

@@ -17,6 +17,7 @@
 #include "userspace/kube/bearer_token.h"
 #include "userspace/kube/http_transport.h"
 #include "userspace/kube/kubeconfig.h"
+#include "userspace/kube/service_account.h"
 #include "userspace/kube/tls_source.h"
 
 namespace fairlead::kube {
@@ -31,7 +32,7 @@ std::string Ok(const std::string& body) {
 }
 
 // Accepts one TLS connection after another; answers each request with the
-// subject of the client's certificate, or "nobody".
+// subject of the client's certificate, the bearer token, or "nobody".
 class TlsServer {
  public:
   TlsServer(const Pem& own, const std::string& client_ca)
@@ -76,9 +77,14 @@ class TlsServer {
                                                     SSL_free);
       SSL_set_fd(ssl.get(), fd.get());
       if (SSL_accept(ssl.get()) != 1) continue;
-      char request[8192];
-      if (SSL_read(ssl.get(), request, sizeof request) <= 0) continue;
+      char buffer[8192];
+      const int length = SSL_read(ssl.get(), buffer, sizeof buffer);
+      if (length <= 0) continue;
       std::string who = "nobody";
+      const std::string request(buffer, static_cast<size_t>(length));
+      if (const size_t token = request.find("Bearer "); token != request.npos) {
+        who = request.substr(token, request.find('\r', token) - token);
+      }
       if (X509* peer = SSL_get0_peer_certificate(ssl.get())) {
         char name[256];
         X509_NAME_get_text_by_NID(X509_get_subject_name(peer), NID_commonName,
@@ -290,6 +296,42 @@ TEST_F(ServersTest, ATokenIsReadAgainWhenItIsRefused) {
   std::filesystem::remove(path);
   EXPECT_EQ(Again(), "in");
   EXPECT_THAT(seen, ElementsAre("one", "two", "two"));
+}
+
+TEST_F(ServersTest, APodsAccount) {
+  const std::string folder = ::testing::TempDir() + "/account";
+  std::filesystem::remove_all(folder);
+  std::filesystem::create_directories(folder);
+  TlsServer tls(authority_.Make("server", "IP:127.0.0.1"), authority_.pem());
+  unsetenv("KUBERNETES_SERVICE_HOST");
+  EXPECT_THAT(InClusterServer(folder).status().message(),
+              HasSubstr("this is not a pod"));
+  setenv("KUBERNETES_SERVICE_HOST", "127.0.0.1", 1);
+  setenv("KUBERNETES_SERVICE_PORT",
+         tls.url().substr(tls.url().rfind(':') + 1).c_str(), 1);
+  // Each piece that is missing is named.
+  EXPECT_FALSE(HasServiceAccount(folder));
+  EXPECT_THAT(InClusterServer(folder).status().message(),
+              AllOf(HasSubstr(folder + "/token: No such file"),
+                    HasSubstr("automountServiceAccountToken")));
+  std::ofstream(folder + "/token") << "secret\n";
+  EXPECT_TRUE(HasServiceAccount(folder));
+  std::ofstream(folder + "/ca.crt") << "\n";
+  EXPECT_THAT(InClusterServer(folder).status().message(),
+              HasSubstr(folder + "/ca.crt: is empty"));
+  std::ofstream(folder + "/ca.crt") << authority_.pem();
+  auto server = InClusterServer(folder);
+  ASSERT_TRUE(server.ok()) << server.status();
+  EXPECT_EQ(server->url, tls.url());
+  EXPECT_EQ(Get(*server), "Bearer secret");
+  // Its CA is the one that is trusted, and no other.
+  TestAuthority other;
+  std::ofstream(folder + "/ca.crt") << other.pem();
+  EXPECT_THAT(Get(*InClusterServer(folder)),
+              HasSubstr("certificate is refused: "));
+  setenv("KUBERNETES_SERVICE_HOST", "fd00::1", 1);
+  setenv("KUBERNETES_SERVICE_PORT", "443", 1);
+  EXPECT_EQ(InClusterServer(folder)->url, "https://[fd00::1]:443");
 }
 
 TEST(BearerToken, ReadAgainAsItRotates) {

@@ -159,7 +159,7 @@ class AgentService final : public v1::Agent::Service {
     ExplainSetup setup;
     absl::Status status = OnLoop<ExplainSetup>(
         &setup, [](const Agent& agent, ExplainSetup* out) {
-          *out = {agent.layout().root(), agent.program_config()};
+          *out = {agent.layout(), agent.program_config()};
         });
     if (status.ok()) status = explainer_.Prepare(setup);
     if (!status.ok()) return ToGrpc(status);

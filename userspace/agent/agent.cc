@@ -170,13 +170,13 @@ void Agent::OnRestored() {
 void Agent::ReportUpgrade() const {
   const auto& upgrade = datapath_->upgrade();
   if (!upgrade.has_value()) return;
-  spdlog::info("msg=\"took over from another version\" from={} services={} "
+  spdlog::info("msg=\"took over from other maps\" from={} services={} "
                "backends={} flow_entries={} sockets={}",
                upgrade->from, upgrade->copied.services,
                upgrade->copied.backends, upgrade->copied.flow_entries,
                upgrade->copied.sockets);
   if (upgrade->status.ok()) return;
-  spdlog::error("msg=\"could not take over all of another version's state, "
+  spdlog::error("msg=\"could not take over all of what other maps hold, "
                 "some connections through Services end\" from={} error=\"{}\"",
                 upgrade->from, upgrade->status.ToString());
 }
@@ -245,6 +245,7 @@ datapath::Options Agent::DatapathOptions() const {
   options.config = MakeProgramConfig(*config_, node_ips_);
   options.config.mark = 1u << masquerade_bit_;
   options.config.takeover = takeover_->on();
+  options.sizes = config_->map_sizes;
   options.tc_mode = TcModeOf(config_->tc_mode);
   return options;
 }
@@ -490,11 +491,18 @@ void Agent::OnApplied(const reconcile::ApplyResult& result) {
   }
   // The first few: thousands may have one reason.
   size_t shown = 0;
+  bool full = false;
   for (const auto& failure : result.failures) {
-    if (++shown > 3) break;
+    full |= absl::IsResourceExhausted(failure.status);
+    if (++shown > 3) continue;
     spdlog::error("msg=\"cannot apply\" service={} failed={} error=\"{}\"",
                   failure.service, result.failures.size(),
                   failure.status.ToString());
+  }
+  if (full) {
+    spdlog::error("msg=\"a map is full: restart the agent with more room in it "
+                  "(--map-size)\" sizes=\"{}\"",
+                  datapath::ToText(config_->map_sizes));
   }
   takeover_->Published();
   udp_cleanup_->Applied(result.services, *cluster_);

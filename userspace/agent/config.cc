@@ -4,23 +4,20 @@
 #include <fnmatch.h>
 #include <unistd.h>
 
-#include <cstdlib>
-#include <fstream>
-#include <iterator>
+#include <algorithm>
 
 #include "absl/strings/ascii.h"
+#include "absl/strings/match.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_join.h"
 #include "absl/strings/str_split.h"
 #include "userspace/base/mounts.h"
 #include "userspace/base/status.h"
 #include "userspace/base/strings.h"
+#include "userspace/kube/service_account.h"
 
 namespace fairlead::agent {
 namespace {
-
-constexpr char kServiceAccount[] =
-    "/var/run/secrets/kubernetes.io/serviceaccount/";
 
 // Collects problems, so that people see them all at once.
 class Problems {
@@ -44,31 +41,6 @@ class Problems {
   std::vector<std::string> lines_;
 };
 
-std::string ReadAll(const std::string& path) {
-  std::ifstream file(path);
-  return std::string(std::istreambuf_iterator<char>(file), {});
-}
-
-// As a pod: what the kubelet put there.
-absl::StatusOr<kube::ApiServer> InClusterServer() {
-  const char* host = std::getenv("KUBERNETES_SERVICE_HOST");
-  const char* port = std::getenv("KUBERNETES_SERVICE_PORT");
-  if (host == nullptr || port == nullptr) {
-    return absl::InvalidArgumentError(
-        "neither --kubeconfig nor --server is given, and this is not a pod "
-        "(KUBERNETES_SERVICE_HOST is not set)");
-  }
-  kube::ApiServer server;
-  bool v6 = std::string_view(host).find(':') != std::string_view::npos;
-  server.url = v6 ? StrCat("https://[", host, "]:", port)
-                  : StrCat("https://", host, ":", port);
-  server.bearer_token_file = StrCat(kServiceAccount, "token");
-  server.bearer_token = ReadAll(server.bearer_token_file);
-  absl::StripTrailingAsciiWhitespace(&server.bearer_token);
-  server.ca_pem = ReadAll(StrCat(kServiceAccount, "ca.crt"));
-  return server;
-}
-
 std::vector<std::string> Split(const std::vector<std::string>& values) {
   std::vector<std::string> parts;
   for (const std::string& value : values) {
@@ -80,15 +52,29 @@ std::vector<std::string> Split(const std::vector<std::string>& values) {
   return parts;
 }
 
+// A pod's token never goes over a connection that anybody may read.
+absl::StatusOr<kube::ApiServer> CredentialsFor(
+    const std::vector<std::string>& urls) {
+  const bool tls = std::all_of(urls.begin(), urls.end(), [](const auto& url) {
+    return absl::StartsWith(url, "https://");
+  });
+  if (!tls || !kube::HasServiceAccount(kube::kServiceAccountFolder)) {
+    return kube::ApiServer();
+  }
+  return kube::LoadServiceAccount(kube::kServiceAccountFolder);
+}
+
 absl::StatusOr<kube::ApiServer> ServerOf(const Flags& flags) {
+  const std::vector<std::string> urls = Split({flags.server});
   kube::ApiServer server;
   if (!flags.kubeconfig.empty()) {
     FL_ASSIGN_OR_RETURN(server, kube::LoadKubeconfig(flags.kubeconfig));
-  } else if (flags.server.empty()) {
-    return InClusterServer();
+  } else if (urls.empty()) {
+    return kube::InClusterServer(kube::kServiceAccountFolder);
+  } else {
+    FL_ASSIGN_OR_RETURN(server, CredentialsFor(urls));
   }
-  // With a kubeconfig too: its credentials, at these addresses.
-  const std::vector<std::string> urls = Split({flags.server});
+  // With a kubeconfig or an account too: its credentials, at these addresses.
   if (!urls.empty()) {
     server.url = urls[0];
     server.more_urls.assign(urls.begin() + 1, urls.end());
@@ -291,6 +277,10 @@ absl::StatusOr<AgentConfig> MakeConfig(const Flags& flags) {
   config.metrics = Listen("--metrics-bind-address", flags.metrics_bind_address,
                           &problems);
   config.log_level = flags.log_level;
+  for (const std::string& text : Split(flags.map_sizes)) {
+    absl::Status status = datapath::SetMapSize(text, &config.map_sizes);
+    if (!status.ok()) problems.Add("--map-size", Std(status.message()));
+  }
   config.tc_mode = flags.tc_mode;
   config.takeover =
       problems.Take("--takeover", ParseTakeoverMode(flags.takeover));
@@ -328,6 +318,7 @@ std::vector<std::pair<std::string, std::string>> AgentConfig::ToText() const {
       {"healthz-bind-address", agent::ToText(healthz)},
       {"metrics-bind-address", agent::ToText(metrics)},
       {"log-level", log_level},
+      {"map-size", datapath::ToText(map_sizes)},
       {"tc-mode", tc_mode},
       {"takeover", std::string(TakeoverModeName(takeover))},
   };

@@ -13,6 +13,7 @@
 #include "absl/status/statusor.h"
 #include "userspace/agent/takeover_mode.h"
 #include "userspace/base/ip_address.h"
+#include "userspace/datapath/map_sizes.h"
 #include "userspace/kube/kubeconfig.h"
 
 namespace fairlead::agent {
@@ -60,6 +61,7 @@ struct Flags {
   std::string healthz_bind_address = "0.0.0.0:10256";
   std::string metrics_bind_address = "127.0.0.1:10249";
   std::string log_level = "info";
+  std::vector<std::string> map_sizes;
   std::string tc_mode = "auto";
   std::string takeover = "auto";
   uint32_t event_sample = 0;
@@ -106,6 +108,7 @@ struct AgentConfig {
   std::optional<SocketAddress> healthz;
   std::optional<SocketAddress> metrics;
   std::string log_level;
+  datapath::MapSizes map_sizes;
   std::string tc_mode;  // "auto", "tcx", "clsact"
   TakeoverMode takeover = TakeoverMode::kAuto;
   uint32_t event_sample = 0;

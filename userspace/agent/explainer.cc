@@ -28,8 +28,7 @@ absl::Status Explainer::Prepare(const ExplainSetup& setup) {
     }
   }
   FL_ASSIGN_OR_RETURN(std::unique_ptr<datapath::PacketTrial> trial,
-                      datapath::PacketTrial::Load(
-                          datapath::PinLayout(setup.bpf_root), setup.config));
+                      datapath::PacketTrial::Load(setup.layout, setup.config));
   std::lock_guard<std::mutex> lock(mutex_);
   trial_ = std::move(trial);
   return absl::OkStatus();

@@ -20,7 +20,7 @@ namespace fairlead::agent {
 
 // What Prepare() needs to know of the agent.
 struct ExplainSetup {
-  std::string bpf_root;
+  datapath::PinLayout layout{""};
   fl_config config = {};
 };
 

@@ -103,6 +103,9 @@ void AddNetworkFlags(CLI::App* app, Flags* flags) {
   app->add_option("--masquerade-bit", flags->masquerade_bit,
                   "Bit of the packet mark that says \"translate the source\"")
       ->capture_default_str();
+  app->add_option("--map-size", flags->map_sizes,
+                  "NAME=ENTRIES: room in a map, such as flows=1048576; what is "
+                  "it is copied (names and defaults: docs/INSTALL.md)");
   app->add_option("--tc-mode", flags->tc_mode, "How to attach to devices")
       ->check(CLI::IsMember({"auto", "tcx", "clsact"}))
       ->capture_default_str();
@@ -118,9 +121,10 @@ void AddFlags(CLI::App* app, Flags* flags) {
                   "File that says where the API server is (default: the "
                   "pod's service account)");
   app->add_option("--server", flags->server,
-                  "The API server's URL, instead of a kubeconfig or, with one, "
-                  "of its address; several, separated by commas, are asked in "
-                  "turn when one can't be reached");
+                  "The API server's URL, with the kubeconfig's credentials or, "
+                  "in a pod and by https, its service account's; several, "
+                  "separated by commas, are asked in turn when one can't be "
+                  "reached");
   app->add_option("--node-name", flags->node_name,
                   "This node's name in the API (default: the host's name)");
   AddNetworkFlags(app, flags);

@@ -26,11 +26,6 @@ absl::Status CheckRequirements(const Options& options) {
   return CheckKernelFeatures();
 }
 
-bool IsVersionName(std::string_view name) {
-  if (name.size() < 2 || name[0] != 'v') return false;
-  return name.find_first_not_of("0123456789", 1) == std::string_view::npos;
-}
-
 // Programs first: none is left running over a map that is being taken away.
 absl::Status RemoveVersion(const PinLayout& layout) {
   FL_RETURN_IF_ERROR(DetachCgroup(layout));
@@ -50,13 +45,13 @@ absl::Status RemoveVersions(const std::string& pin_root,
   FL_ASSIGN_OR_RETURN(std::vector<std::string> names, ListDirectory(pin_root));
   for (const std::string& name : names) {
     PinLayout layout(pin_root, name);
-    if (!IsVersionName(name) || layout.version_dir() == keep) continue;
+    if (VersionOf(name) == 0 || layout.version_dir() == keep) continue;
     FL_RETURN_IF_ERROR(RemoveVersion(layout));
   }
   return absl::OkStatus();
 }
 
-// Our own maps while another version is at work: what an upgrade that was
+// Our own maps while others are at work: what an upgrade that was
 // interrupted before its programs were in place left. It begins anew.
 absl::Status DiscardUnused(const PinLayout& ours) {
   FL_ASSIGN_OR_RETURN(std::vector<std::string> links,
@@ -70,7 +65,7 @@ absl::Status DiscardUnused(const PinLayout& ours) {
 absl::StatusOr<std::unique_ptr<Datapath>> Datapath::Open(
     const Options& options) {
   FL_RETURN_IF_ERROR(CheckRequirements(options));
-  PinLayout layout(options.pin_root);
+  PinLayout layout(options.pin_root, VersionName(options.sizes));
   std::unique_ptr<Datapath> datapath(new Datapath(layout, options.tc_mode));
   FL_ASSIGN_OR_RETURN(std::vector<PinLayout> others, FindPredecessors(layout));
   if (!others.empty()) FL_RETURN_IF_ERROR(DiscardUnused(layout));

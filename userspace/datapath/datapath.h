@@ -25,6 +25,7 @@
 #include "userspace/datapath/inspect.h"
 #include "userspace/datapath/kernel_maps.h"
 #include "userspace/datapath/loader.h"
+#include "userspace/datapath/map_sizes.h"
 #include "userspace/datapath/node_facts.h"
 #include "userspace/datapath/pin_layout.h"
 #include "userspace/datapath/predecessor.h"
@@ -39,7 +40,7 @@ struct Options {
   // socket path, everything goes through the packet path.
   std::optional<std::string> cgroup_root;
   fl_config config = {};
-  MapSizes sizes;
+  MapSizes sizes;  // with others than last time, what was there is copied
   TcMode tc_mode = TcMode::kAuto;
 };
 
@@ -51,11 +52,12 @@ class Datapath {
   [[nodiscard]] static absl::StatusOr<std::unique_ptr<Datapath>> Open(
       const Options& options);
 
-  // Were the maps there already, or another version's?
+  // Were the maps there already, or others in their place?
   bool restarted() const { return restarted_; }
   // Are the programs those that the last run left, untouched?
   bool kept_programs() const { return programs_->kept(); }
-  // What came from another version of the agent; nullopt: nothing.
+  // What came from another version of the agent, or from maps of other sizes;
+  // nullopt: nothing.
   struct Upgrade {
     std::string from;  // its directory
     Predecessor::Stats copied;

@@ -12,6 +12,7 @@
 #include "userspace/base/status.h"
 #include "userspace/base/strings.h"
 #include "userspace/datapath/attach.h"
+#include "userspace/datapath/map_sizes.h"
 #include "userspace/datapath/predecessor.h"
 #include "userspace/datapath/program_config.h"
 #include "userspace/datapath/requirements.h"
@@ -71,6 +72,27 @@ bool IsLive(const fl_flow_key& key, const fl_flow& a,
   return now < last_seen + uint64_t{IdleLimit(key.proto, state)};
 }
 
+// The directory at work, if it is of our version.
+absl::StatusOr<PinLayout> FindOwn(const std::string& pin_root) {
+  FL_ASSIGN_OR_RETURN(std::vector<PinLayout> layouts, FindVersions(pin_root));
+  if (layouts.empty()) {
+    return absl::NotFoundError(
+        StrCat("no agent has put anything into ", pin_root));
+  }
+  for (const PinLayout& layout : layouts) {
+    if (VersionOf(layout.version_name()) == FL_ABI_VERSION) continue;
+    return absl::FailedPreconditionError(
+        StrCat(layout.version_dir(),
+               " is another version's: hand over with that version's agent"));
+  }
+  if (layouts.size() > 1) {
+    return absl::FailedPreconditionError(
+        StrCat("an agent was interrupted while it took ",
+               layouts[1].version_dir(), " over: start it again first"));
+  }
+  return layouts[0];
+}
+
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<HandOver>> HandOver::Begin(
@@ -83,19 +105,10 @@ absl::StatusOr<std::unique_ptr<HandOver>> HandOver::Begin(
                ": stop it first (what it has put into the kernel goes on)"));
   }
   FL_RETURN_IF_ERROR(lock.status());
+  FL_ASSIGN_OR_RETURN(PinLayout found, FindOwn(pin_root));
   std::unique_ptr<HandOver> hand_over(
-      new HandOver(*std::move(lock), PinLayout(pin_root)));
+      new HandOver(*std::move(lock), std::move(found)));
   const PinLayout& layout = hand_over->layout_;
-  FL_ASSIGN_OR_RETURN(std::vector<PinLayout> others, FindPredecessors(layout));
-  if (!others.empty()) {
-    return absl::FailedPreconditionError(
-        StrCat(others[0].version_dir(),
-               " is another version's: hand over with that version's agent"));
-  }
-  if (access(layout.MapPath("fl_service").c_str(), F_OK) != 0) {
-    return absl::NotFoundError(
-        StrCat("no agent has put anything into ", pin_root));
-  }
   FL_ASSIGN_OR_RETURN(fl_config config, ReadProgramConfig(layout));
   config.takeover = 0;
   config.handover = 1;

@@ -59,21 +59,6 @@ class Diagnosis {
 };
 thread_local Diagnosis* Diagnosis::current_ = nullptr;
 
-struct ResizableMap {
-  std::string_view name;
-  uint32_t MapSizes::*size;
-};
-constexpr ResizableMap kResizable[] = {
-    {"fl_service", &MapSizes::services},
-    {"fl_slot", &MapSizes::slots},
-    {"fl_backend", &MapSizes::backends},
-    {"fl_socket", &MapSizes::sockets},
-    {"fl_affinity", &MapSizes::affinities},
-    {"fl_source_range", &MapSizes::source_ranges},
-    {"fl_node_addr", &MapSizes::node_addresses},
-    {"fl_event", &MapSizes::event_bytes},
-};
-
 bool IsInternal(const bpf_map* map) {
   // .rodata and its like belong to one load of one object.
   return std::string_view(bpf_map__name(map)).find('.') !=
@@ -81,13 +66,11 @@ bool IsInternal(const bpf_map* map) {
 }
 
 bool Resize(bpf_map* map, const MapSizes& sizes) {
-  if (std::string_view(bpf_map__name(map)) == "fl_flow") {
-    bpf_map__set_max_entries(map, FlowBuckets(sizes.flows));
-    return true;
-  }
-  for (const ResizableMap& entry : kResizable) {
-    if (entry.name != bpf_map__name(map)) continue;
-    bpf_map__set_max_entries(map, sizes.*entry.size);
+  for (const MapSize& size : AllMapSizes()) {
+    if (size.map != bpf_map__name(map)) continue;
+    const uint32_t entries = sizes.*size.entries;
+    bpf_map__set_max_entries(
+        map, size.map == "fl_flow" ? FlowBuckets(entries) : entries);
     return true;
   }
   return false;

@@ -16,28 +16,16 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "bpf/abi/types.h"
+#include "userspace/datapath/map_sizes.h"
 #include "userspace/datapath/pin_layout.h"
 #include "userspace/datapath/program_pins.h"
 
 namespace fairlead::datapath {
 
-// Entries. Only for maps that aren't pinned yet: those keep their size, as
-// what is in them is worth more.
-struct MapSizes {
-  uint32_t services = 262144;
-  uint32_t slots = 1 << 20;
-  uint32_t backends = 1 << 18;
-  uint32_t flows = 1 << 18;
-  uint32_t sockets = 1 << 16;
-  uint32_t affinities = 1 << 16;
-  uint32_t source_ranges = 1 << 16;
-  uint32_t node_addresses = 1024;
-  uint32_t event_bytes = 1 << 20;  // a power of two, at least a page
-};
-
 class Programs {
  public:
-  // Those of the last run, if it kept the very same ones.
+  // Those of the last run, if it kept the very same ones. `sizes` are for maps
+  // that aren't pinned yet: those keep theirs.
   [[nodiscard]] static absl::StatusOr<std::unique_ptr<Programs>> Load(
       const PinLayout& layout, const fl_config& config, const MapSizes& sizes);
   Programs(const Programs&) = delete;

@@ -14,9 +14,9 @@
 #include "absl/strings/match.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_split.h"
-#include "bpf/abi/types.h"
 #include "userspace/base/status.h"
 #include "userspace/base/strings.h"
+#include "userspace/datapath/map_sizes.h"
 
 namespace fairlead::datapath {
 namespace {
@@ -66,11 +66,14 @@ std::string_view DirectionName(Direction direction) {
 }
 
 PinLayout::PinLayout(std::string root)
-    : PinLayout(std::move(root), StrCat("v", FL_ABI_VERSION)) {}
+    : PinLayout(std::move(root), VersionName(MapSizes())) {}
 
 PinLayout::PinLayout(std::string root, std::string_view version)
     : root_(std::move(root)), version_dir_(StrCat(root_, "/", version)) {}
 
+std::string PinLayout::version_name() const {
+  return version_dir_.substr(root_.size() + 1);
+}
 std::string PinLayout::MapsDir() const { return version_dir_ + "/maps"; }
 std::string PinLayout::LinksDir() const { return version_dir_ + "/links"; }
 

@@ -2,11 +2,11 @@
 // Where the data path lives between two runs of the agent: a directory of a
 // BPF file system.
 //
-//   <root>/v<FL_ABI_VERSION>/maps/<map>
-//                           /links/cgroup_<program>
-//                           /links/tc_<ifindex>_{ingress,egress}
-//                           /links/clsact_<ifindex>_{ingress,egress}
-//                           /programs_<fingerprint>/<program>
+//   <root>/<VersionName()>/maps/<map>
+//                         /links/cgroup_<program>
+//                         /links/tc_<ifindex>_{ingress,egress}
+//                         /links/clsact_<ifindex>_{ingress,egress}
+//                         /programs_<fingerprint>/<program>
 //
 // clsact_* are pinned programs, for kernels without tcx: a clsact filter can't
 // be pinned itself, so its program marks the device. programs_*: the programs
@@ -29,12 +29,15 @@ std::string_view DirectionName(Direction direction);
 
 class PinLayout {
  public:
+  // With maps of the default sizes, of our version.
   explicit PinLayout(std::string root);
-  // The directory of one version.
+  // A directory by its name: VersionName() (map_sizes.h).
   PinLayout(std::string root, std::string_view version);
 
   const std::string& root() const { return root_; }
   const std::string& version_dir() const { return version_dir_; }
+  // Its last part: "v6".
+  std::string version_name() const;
   std::string MapsDir() const;
   std::string LinksDir() const;
   std::string ProgramsDir(std::string_view fingerprint) const;

@@ -9,26 +9,16 @@
 #include <cstdio>
 #include <utility>
 
-#include "absl/strings/numbers.h"
 #include "bpf/abi/filter.h"
 #include "userspace/base/status.h"
 #include "userspace/base/strings.h"
 #include "userspace/datapath/attach.h"
+#include "userspace/datapath/map_sizes.h"
 
 namespace fairlead::datapath {
 namespace {
 
 using reconcile::Filter;
-
-// "v12" -> 12; 0 if it isn't a version's directory.
-uint32_t VersionOf(std::string_view name) {
-  uint32_t version = 0;
-  if (name.size() < 2 || name[0] != 'v' ||
-      !absl::SimpleAtoi(Absl(name.substr(1)), &version)) {
-    return 0;
-  }
-  return version;
-}
 
 // Entries as bytes, in batches; `fn` may be called twice for one that moves
 // meanwhile.
@@ -66,14 +56,13 @@ absl::Status ForEachRaw(int map, const MapLayout& layout,
 bool IsWhole(uint64_t mark) { return mark >> 32 != 0 && (mark & 1) == 0; }
 }  // namespace
 
-absl::StatusOr<std::vector<PinLayout>> FindPredecessors(const PinLayout& ours) {
-  FL_ASSIGN_OR_RETURN(std::vector<std::string> names,
-                      ListDirectory(ours.root()));
+absl::StatusOr<std::vector<PinLayout>> FindVersions(const std::string& root) {
+  FL_ASSIGN_OR_RETURN(std::vector<std::string> names, ListDirectory(root));
   std::vector<std::pair<uint32_t, PinLayout>> found;
   for (const std::string& name : names) {
-    PinLayout layout(ours.root(), name);
+    PinLayout layout(root, name);
     const uint32_t version = VersionOf(name);
-    if (version == 0 || layout.version_dir() == ours.version_dir() ||
+    if (version == 0 ||
         access(layout.MapPath("fl_service").c_str(), F_OK) != 0) {
       continue;
     }
@@ -83,6 +72,15 @@ absl::StatusOr<std::vector<PinLayout>> FindPredecessors(const PinLayout& ours) {
             [](const auto& a, const auto& b) { return a.first > b.first; });
   std::vector<PinLayout> layouts;
   for (auto& [version, layout] : found) layouts.push_back(std::move(layout));
+  return layouts;
+}
+
+absl::StatusOr<std::vector<PinLayout>> FindPredecessors(const PinLayout& ours) {
+  FL_ASSIGN_OR_RETURN(std::vector<PinLayout> layouts,
+                      FindVersions(ours.root()));
+  std::erase_if(layouts, [&](const PinLayout& layout) {
+    return layout.version_dir() == ours.version_dir();
+  });
   return layouts;
 }
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// What an agent of another version left in the kernel, taken over without a
-// gap (docs/design/upgrade.md says in which order). Its maps are read as it says
+// What an agent of another version, or with maps of other sizes, left in the
+// kernel, taken over without a gap (docs/design/upgrade.md says in which order). Its maps are read as it says
 // that they are laid out, and written as ours; its links are moved and then get
 // our programs. It works in both directions: an older version takes over from
 // a newer one in the same way.
@@ -28,8 +28,11 @@
 
 namespace fairlead::datapath {
 
-// Directories of other versions that hold maps below the root of `ours`,
-// newest first.
+// Directories below a root that hold maps, the newest version first.
+[[nodiscard]] absl::StatusOr<std::vector<PinLayout>> FindVersions(
+    const std::string& root);
+// Those of them that aren't `ours`: of other versions, or with maps of other
+// sizes.
 [[nodiscard]] absl::StatusOr<std::vector<PinLayout>> FindPredecessors(
     const PinLayout& ours);
 
