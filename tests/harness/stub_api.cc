@@ -121,6 +121,16 @@ void StubApi::Delete(const std::string& resource, const std::string& name) {
   changed_.notify_all();
 }
 
+uint64_t StubApi::SendEvent(
+    const std::string& resource,
+    const std::function<std::string(uint64_t version)>& frame) {
+  std::lock_guard<std::mutex> lock(mutex_);
+  ++version_;
+  events_.push_back({version_, resource, frame(version_)});
+  changed_.notify_all();
+  return version_;
+}
+
 std::optional<absl::Duration> StubApi::first_byte() {
   std::lock_guard<std::mutex> lock(mutex_);
   return first_byte_;

@@ -61,6 +61,11 @@ class StubApi {
   void Put(const std::string& resource, const std::string& name,
            const std::string& labels, const std::string& rest);
   void Delete(const std::string& resource, const std::string& name);
+  // An event of no object that is kept: `frame` makes it, of a version. The
+  // version.
+  uint64_t SendEvent(
+      const std::string& resource,
+      const std::function<std::string(uint64_t version)>& frame);
   // When the first byte of an answer went out, by the monotonic clock; nullopt
   // before. ForgetFirstByte: the next one counts.
   std::optional<absl::Duration> first_byte();

@@ -12,8 +12,10 @@ fl_test(agent_tls_test LABEL netns TIMEOUT 180
   SRCS agent_tls_test.cc tls_front.cc DEPS harness base kube OpenSSL::SSL)
 fl_test(agent_metrics_test LABEL netns TIMEOUT 180
   SRCS agent_metrics_test.cc DEPS harness base)
+fl_test(agent_mutants_test LABEL netns TIMEOUT 180
+  SRCS agent_mutants_test.cc DEPS harness base history kube api)
 foreach(test agent_test agent_health_test agent_metrics_test
-        agent_security_test agent_tls_test
+        agent_mutants_test agent_security_test agent_tls_test
         agent_recorded_test service_ranges_test)
   if(TARGET ${test})
     add_dependencies(${test} fairlead-agent fairleadctl)

@@ -12,6 +12,7 @@
 
 #include "absl/strings/match.h"
 #include "tests/netns/agent_fixture.h"
+#include "tests/unit/kube_proxy_names.h"
 
 namespace fairlead::harness {
 namespace {
@@ -163,6 +164,35 @@ conntrack: {maxPerCore: 32768}
   EXPECT_THAT(Get(10249, "/statusz"), HasSubstr("\nUp: "));
   EXPECT_THAT(Get(10249, "/livez"), HasSubstr("\"healthy\":true"));
   EXPECT_THAT(Get(10249, "/debug/pprof/"), HasSubstr(" 404 "));
+}
+
+// All at once, as kube-proxy's own manifest may have them: it starts, and one
+// warning names what means nothing here.
+TEST_F(AgentTest, TakesEachFlagOfKubeProxy) {
+  const std::string help = [&] {
+    auto text = RunCommand(std::string(FAIRLEAD_BINARY_DIR) +
+                           "/bin/fairlead-agent --help");
+    return text.ok() ? *text : text.status().ToString();
+  }();
+  for (const char* flag : agent::kKubeProxyFlags) {
+    EXPECT_THAT(help, HasSubstr(StrCat("--", flag, " "))) << flag;
+  }
+  for (const char* flag : {"config", "cleanup", "version", "help"}) {
+    EXPECT_THAT(help, HasSubstr(StrCat("--", flag))) << flag;
+  }
+  StartAgent({"--log-text-split-stream", "--log-text-info-buffer-size=1Mi",
+              "--log-json-split-stream", "--log-json-info-buffer-size", "1Mi",
+              "--healthz-port=0", "--conntrack-min", "1"});
+  const std::string log = Log();
+  const size_t line = log.find("--log-text-split-stream");
+  ASSERT_NE(line, log.npos) << log;
+  const std::string warning = log.substr(line, log.find('\n', line) - line);
+  for (const char* piece :
+       {"--log-text-info-buffer-size", "--log-json-split-stream",
+        "--log-json-info-buffer-size", "(all lines go to the standard error",
+        "--healthz-port (--healthz-bind-address"}) {
+    EXPECT_THAT(warning, HasSubstr(piece));
+  }
 }
 
 TEST_F(AgentTest, RefusesABadKubeProxyFile) {

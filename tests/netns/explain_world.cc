@@ -15,6 +15,7 @@
 #include <cstring>
 #include <fstream>
 
+#include "tests/prog/packet.h"
 #include "userspace/base/status.h"
 #include "userspace/base/strings.h"
 
@@ -64,11 +65,84 @@ std::string TextOf(const SocketName& name, Protocol protocol) {
 }
 
 UniqueFd NewSocket(const L4Address& address) {
-  return UniqueFd(socket(address.address.is_v4() ? AF_INET : AF_INET6,
+  const int domain = address.address.is_v4() ? AF_INET : AF_INET6;
+  if (address.protocol == Protocol::kSctp) {
+    return UniqueFd(socket(domain, SOCK_RAW | SOCK_CLOEXEC, IPPROTO_SCTP));
+  }
+  return UniqueFd(socket(domain,
                          (address.protocol == Protocol::kTcp ? SOCK_STREAM
                                                              : SOCK_DGRAM) |
                              SOCK_CLOEXEC,
                          0));
+}
+
+// RFC 9260, section 3.2. Who begins sends the one, then the other.
+constexpr uint8_t kInit = 1, kInitAck = 2, kCookieEcho = 10, kCookieAck = 11;
+
+struct SctpPacket {
+  IpAddress source;
+  Port source_port = 0;
+  Port port = 0;
+  uint8_t chunk = 0;
+  std::string content;
+};
+
+void SendSctp(int fd, Port source, const L4Address& to, uint8_t chunk,
+              const std::string& content) {
+  constexpr size_t kHeadersAbove = 14 + 20;
+  const packet::Bytes frame =
+      (packet::Eth{} / packet::Ip4{} /
+       packet::Sctp{.sport = source,
+                    .dport = to.port,
+                    .tag = chunk == kInit ? 0u : 0x01020304u,
+                    .chunk = chunk} /
+       packet::Payload{content})
+          .Build();
+  SocketName name = NameOf({to.address, 0, Protocol::kSctp});
+  (void)sendto(fd, frame.data() + kHeadersAbove, frame.size() - kHeadersAbove,
+               MSG_NOSIGNAL, name.get(), name.length);
+}
+
+// nullopt: none within the socket's patience, or an error (errno).
+std::optional<SctpPacket> ReceiveSctp(int fd) {
+  constexpr size_t kHeader = 12, kChunkHeader = 4;
+  uint8_t buffer[2048];
+  SocketName from;
+  from.length = sizeof from.storage;
+  const ssize_t size =
+      recvfrom(fd, buffer, sizeof buffer, 0, from.get(), &from.length);
+  if (size < 0) return std::nullopt;
+  // IPv4 comes with its header.
+  const bool v4 = from.storage.ss_family == AF_INET;
+  const size_t skip = v4 ? (buffer[0] & 0xf) * 4u : 0;
+  SctpPacket out;
+  if (static_cast<size_t>(size) < skip + kHeader + kChunkHeader) return out;
+  const uint8_t* segment = buffer + skip;
+  out.source_port = static_cast<Port>(segment[0] << 8 | segment[1]);
+  out.port = static_cast<Port>(segment[2] << 8 | segment[3]);
+  out.chunk = segment[kHeader];
+  const size_t length = segment[kHeader + 2] << 8 | segment[kHeader + 3];
+  const size_t room = static_cast<size_t>(size) - skip - kHeader;
+  if (length >= kChunkHeader && length <= room) {
+    out.content.assign(
+        reinterpret_cast<const char*>(segment) + kHeader + kChunkHeader,
+        length - kChunkHeader);
+  }
+  const std::string text = TextOf(from, Protocol::kSctp);
+  const std::string host = text.substr(0, text.rfind(':'));
+  out.source = Ip(v4 ? host : host.substr(1, host.size() - 2));
+  return out;
+}
+
+// The next packet to this port of this chunk: its content; errno if none.
+std::string AwaitSctp(int fd, Port port, uint8_t chunk) {
+  for (;;) {
+    std::optional<SctpPacket> packet = ReceiveSctp(fd);
+    if (!packet.has_value()) return "";
+    if (packet->port == port && packet->chunk == chunk) {
+      return packet->content;
+    }
+  }
 }
 
 absl::Status BindTo(int fd, const L4Address& address) {
@@ -87,13 +161,32 @@ void Answer(int fd, const L4Address& self, SocketName* peer) {
                self.protocol == Protocol::kTcp ? 0 : peer->length);
 }
 
+// "": nothing came, or an error (errno).
+std::string ReceiveText(int fd) {
+  char buffer[200];
+  const ssize_t n = recv(fd, buffer, sizeof buffer, 0);
+  return n <= 0 ? "" : std::string(buffer, static_cast<size_t>(n));
+}
+
+// The answer to a connection, or to a datagram.
+std::string Converse(int fd, const L4Address& destination) {
+  SocketName name = NameOf(destination);
+  if (connect(fd, name.get(), name.length) != 0) return "";
+  if (destination.protocol == Protocol::kUdp &&
+      send(fd, "?", 1, MSG_NOSIGNAL) < 0) {
+    return "";
+  }
+  return ReceiveText(fd);
+}
+
 }  // namespace
 
 IpAddress Ip(const std::string& text) { return *IpAddress::Parse(text); }
 
 absl::Status EchoServers::Add(const NetnsScope& netns,
                               const IpAddress& address) {
-  for (Protocol protocol : {Protocol::kTcp, Protocol::kUdp}) {
+  for (Protocol protocol :
+       {Protocol::kTcp, Protocol::kUdp, Protocol::kSctp}) {
     Socket entry;
     entry.address = {address, kEndpointPort, protocol};
     entry.listener = protocol == Protocol::kTcp;
@@ -115,6 +208,18 @@ void EchoServers::Start() {
   thread_ = std::thread([this] { Serve(); });
 }
 
+void EchoServers::AnswerSctp(const Socket& socket) {
+  std::optional<SctpPacket> packet = ReceiveSctp(socket.fd.get());
+  if (!packet.has_value() || packet->port != socket.address.port) return;
+  if (packet->chunk != kInit && packet->chunk != kCookieEcho) return;
+  const L4Address peer{packet->source, packet->source_port, Protocol::kSctp};
+  const std::string text = peer.ToString();
+  SendSctp(socket.fd.get(), socket.address.port, peer,
+           packet->chunk == kInit ? kInitAck : kCookieAck,
+           StrCat(socket.address.address.ToString(), "|",
+                  text.substr(0, text.rfind('/'))));
+}
+
 EchoServers::~EchoServers() {
   if (!thread_.joinable()) return;
   (void)eventfd_write(stop_.get(), 1);
@@ -130,6 +235,10 @@ void EchoServers::Serve() {
     for (size_t i = polls.size(); --i > 0;) {
       if (polls[i].revents == 0) continue;
       Socket& s = sockets_[i - 1];
+      if (s.address.protocol == Protocol::kSctp) {
+        AnswerSctp(s);
+        continue;
+      }
       SocketName peer;
       peer.length = sizeof peer.storage;
       if (s.listener) {
@@ -246,7 +355,7 @@ absl::Status ExplainWorld::Build() {
   return api_->Start();
 }
 
-absl::Status ExplainWorld::StartAgent() {
+absl::Status ExplainWorld::StartAgent(std::vector<std::string> flags) {
   std::vector<std::string> words = {
       std::string(FAIRLEAD_BINARY_DIR) + "/bin/fairlead-agent",
       "--bpf-root", bpffs_->path() + "/agent", "--server", StubApi::url(),
@@ -254,6 +363,7 @@ absl::Status ExplainWorld::StartAgent() {
       "--cluster-cidr", "10.244.0.0/16,fd00:244::/32",
       "--service-cidr", "10.96.0.0/16,fd00:96::/64",
       "--node-ip", "172.30.0.1,fd00:30::1", "--admin-socket", socket()};
+  words.insert(words.end(), flags.begin(), flags.end());
   std::vector<char*> argv;
   for (std::string& word : words) argv.push_back(word.data());
   argv.push_back(nullptr);
@@ -314,39 +424,49 @@ Attempt ExplainWorld::Try(const NetnsScope& netns, const L4Address& source,
                           const L4Address& destination,
                           absl::Duration patience) {
   Attempt attempt;
+  attempt.from = source;
+  attempt.to = destination;
+  std::string text;
   (void)netns.Run([&]() -> absl::Status {
     attempt.fd = NewSocket(destination);
-    FL_RETURN_IF_ERROR(BindTo(attempt.fd.get(), source));
+    const int fd = attempt.fd.get();
+    FL_RETURN_IF_ERROR(BindTo(fd, source));
     const timeval limit = absl::ToTimeval(patience);
-    setsockopt(attempt.fd.get(), SOL_SOCKET, SO_SNDTIMEO, &limit,
-               sizeof limit);
-    setsockopt(attempt.fd.get(), SOL_SOCKET, SO_RCVTIMEO, &limit,
-               sizeof limit);
-    SocketName name = NameOf(destination);
-    int result = connect(attempt.fd.get(), name.get(), name.length);
-    if (result == 0 && destination.protocol == Protocol::kUdp) {
-      result = send(attempt.fd.get(), "?", 1, MSG_NOSIGNAL) < 0 ? -1 : 0;
+    setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof limit);
+    setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof limit);
+    if (destination.protocol == Protocol::kSctp) {
+      const int on = 1;  // it is told of ICMP errors
+      if (destination.address.is_v4()) {
+        setsockopt(fd, IPPROTO_IP, IP_RECVERR, &on, sizeof on);
+      } else {
+        setsockopt(fd, IPPROTO_IPV6, IPV6_RECVERR, &on, sizeof on);
+      }
+      SendSctp(fd, source.port, destination, kInit, std::string(16, 'i'));
+      text = AwaitSctp(fd, source.port, kInitAck);
+    } else {
+      text = Converse(fd, destination);
     }
-    char buffer[200];
-    ssize_t n = result < 0 ? -1 : recv(attempt.fd.get(), buffer, sizeof buffer,
-                                       0);
-    if (n < 0 && errno == ECONNREFUSED) attempt.kind = Attempt::Kind::kRefused;
-    if (n <= 0) return absl::OkStatus();
-    const std::string text(buffer, static_cast<size_t>(n));
-    attempt.kind = Attempt::Kind::kAnswered;
-    attempt.endpoint = text.substr(0, text.find('|'));
-    attempt.source = text.substr(text.find('|') + 1);
+    if (text.empty() && errno == ECONNREFUSED) {
+      attempt.kind = Attempt::Kind::kRefused;
+    }
     return absl::OkStatus();
   });
+  if (text.empty()) return attempt;
+  attempt.kind = Attempt::Kind::kAnswered;
+  attempt.endpoint = text.substr(0, text.find('|'));
+  attempt.source = text.substr(text.find('|') + 1);
   return attempt;
 }
 
 std::string AskAgain(const Attempt& attempt) {
-  if (send(attempt.fd.get(), "?", 1, MSG_NOSIGNAL) < 0) return "";
-  char buffer[200];
-  const ssize_t n = recv(attempt.fd.get(), buffer, sizeof buffer, 0);
-  if (n <= 0) return "";
-  const std::string text(buffer, static_cast<size_t>(n));
+  std::string text;
+  if (attempt.to.protocol == Protocol::kSctp) {
+    SendSctp(attempt.fd.get(), attempt.from.port, attempt.to, kCookieEcho,
+             "?");
+    text = AwaitSctp(attempt.fd.get(), attempt.from.port, kCookieAck);
+  } else if (send(attempt.fd.get(), "?", 1, MSG_NOSIGNAL) > 0) {
+    text = ReceiveText(attempt.fd.get());
+  }
   return text.substr(0, text.find('|'));
 }
 

@@ -35,7 +35,8 @@ inline constexpr Port kEndpointPort = 8080;
 IpAddress Ip(const std::string& text);
 
 // Endpoints answer "ADDRESS|CLIENT:PORT" to a connection, to each message on
-// it, and to each datagram.
+// it, to each datagram, and to each SCTP packet (of raw sockets, as no kernel at
+// hand has its stack).
 class EchoServers {
  public:
   EchoServers() = default;
@@ -51,6 +52,7 @@ class EchoServers {
     L4Address address;
     bool listener = false;
   };
+  void AnswerSctp(const Socket& socket);
   std::vector<Socket> sockets_;
   UniqueFd stop_;
   std::thread thread_;
@@ -69,6 +71,7 @@ struct Attempt {
   std::string endpoint;  // that answered
   std::string source;    // as it saw the client: "10.0.0.1:4000"
   UniqueFd fd;           // the connection
+  L4Address from, to;    // as the client names them
 };
 
 class ExplainWorld {
@@ -84,8 +87,8 @@ class ExplainWorld {
   static IpAddress Endpoint(int number, IpFamily family);
   static IpAddress NodeAddress(IpFamily family);
 
-  // Waits until it has applied what the API has.
-  [[nodiscard]] absl::Status StartAgent();
+  // Waits until it has applied what the API has. `flags`: further ones.
+  [[nodiscard]] absl::Status StartAgent(std::vector<std::string> flags = {});
   std::string Log() const;
   std::string socket() const { return dir_->path() + "/agent.sock"; }
   cli::AgentSession& agent() { return *agent_session_; }

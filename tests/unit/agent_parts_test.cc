@@ -173,6 +173,28 @@ TEST(Config, NodePortAddressKeywords) {
                           model::NodeAddress{Ip("192.0.2.1"), false}));
 }
 
+TEST(Config, NodePortsOnAllAddressesButLoopback) {
+  Flags flags;
+  flags.server = "http://127.0.0.1:1";
+  flags.cgroup_root = "none";
+  flags.default_nodeport_addresses = "non-loopback,127.0.0.0/8";
+  auto config = MakeConfig(flags);
+  ASSERT_TRUE(config.ok()) << config.status();
+  std::set<netlink::LinkAddress> local = {
+      {1, Ip("127.0.0.1"), 8, false, true}, {1, Ip("::1"), 128, false, true},
+      {2, Ip("192.0.2.1"), 24}};
+  EXPECT_THAT(NodeAddresses(*config, local, {}),
+              ElementsAre(model::NodeAddress{Ip("::1"), false},
+                          model::NodeAddress{Ip("127.0.0.1"), true},
+                          model::NodeAddress{Ip("192.0.2.1"), true}));
+  // What is listed goes before the default.
+  flags.nodeport_addresses = {"primary"};
+  config = MakeConfig(flags);
+  ASSERT_TRUE(config.ok()) << config.status();
+  EXPECT_TRUE(config->nodeport_primary);
+  EXPECT_FALSE(config->nodeport_non_loopback);
+}
+
 TEST(LocalAddresses, WhichTakeNodePorts) {
   AgentConfig config;
   config.nodeport_primary = true;

@@ -470,5 +470,36 @@ TEST(ClusterTest, HealthCheckCountsReadyLocalAddresses) {
   EXPECT_FALSE(cluster.HealthCheckOf("default/web").has_value());
 }
 
+// An address that the node gets takes NodePorts at once, whatever Services do.
+TEST(ClusterTest, OtherAddressesOfTheNodeAreNews) {
+  Cluster cluster(Node());
+  EXPECT_FALSE(cluster.has_dirty());
+  NodeConfig node = cluster.node();
+  node.addresses.push_back({*IpAddress::Parse("192.0.2.99"), true});
+  cluster.SetNode(node);
+  EXPECT_TRUE(cluster.has_dirty());
+  EXPECT_THAT(cluster.TakeDirty(), IsEmpty());
+  EXPECT_FALSE(cluster.has_dirty());
+  cluster.SetNode(node);
+  EXPECT_FALSE(cluster.has_dirty());
+}
+
+// Of one that could never be used something may be in the kernel, from before a
+// restart: that it is gone is news.
+TEST(ClusterTest, AServiceThatCouldNotBeUsedGoes) {
+  Cluster cluster{NodeConfig{}};
+  cluster.RejectService("ns/deleted", "bad");
+  cluster.RejectService("ns/unlisted", "bad");
+  EXPECT_TRUE(cluster.has_unusable_service());
+  EXPECT_FALSE(cluster.has_dirty());
+  cluster.DeleteService("ns/deleted");
+  EXPECT_THAT(cluster.TakeDirty(), ElementsAre("ns/deleted"));
+  cluster.BeginServiceList();
+  cluster.RejectService("ns/listed", "bad");
+  cluster.EndServiceList();
+  EXPECT_THAT(cluster.TakeDirty(), ElementsAre("ns/unlisted"));
+  EXPECT_TRUE(cluster.has_unusable_service());
+}
+
 }  // namespace
 }  // namespace fairlead::model

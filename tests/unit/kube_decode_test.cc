@@ -274,6 +274,31 @@ TEST(Kubeconfig, RoundTrip) {
   EXPECT_EQ(server->url, "http://127.0.0.1:1");
 }
 
+// One garbled byte inside of an object that is otherwise whole: its head can't be
+// read any more, which is an error, and no more than that.
+TEST(HeadOf, OfAGarbledObjectIsAnError) {
+  const std::string whole =
+      R"({"type":"MODIFIED","object":{"addressType":"IPv4","endpoints":[)"
+      R"({"addresses":["10.244.0.4"],"conditions":{"ready":true}},)"
+      R"({"addresses":["10.244.0.7"],"hints":{"forZones":[{"name":"z"}]},)"
+      R"("nodeName":"n"}],"kind":"EndpointSlice","metadata":{"name":"s",)"
+      R"("namespace":"ns","resourceVersion":"7"},"ports":[{"port":1}]}})";
+  size_t read = 0, errors = 0;
+  for (size_t at = 30; at + 2 < whole.size(); ++at) {
+    for (char c : {'k', '{', '[', ']', '}', '"', ','}) {
+      std::string text = whole;
+      text[at] = c;
+      text.reserve(text.size() + 64);
+      auto frame = DecodeWatchFrame(text);
+      if (!frame.ok()) continue;
+      auto head = HeadOf(*frame);
+      ++(head.ok() ? read : errors);
+    }
+  }
+  EXPECT_GT(read, 100u);
+  EXPECT_GT(errors, 20u);
+}
+
 TEST(Kubeconfig, NamesTheFilesOfACredential) {
   const std::string text = MakeKubeconfig(
       "box", {.url = "https://127.0.0.1:1",

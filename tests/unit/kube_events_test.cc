@@ -94,5 +94,87 @@ TEST_F(EventsTest, ARefusedEventIsDroppedAndTheNextOneIsNew) {
   EXPECT_EQ(Body(1)["apiVersion"], "events.k8s.io/v1");
 }
 
+// ---- bursts ----
+
+struct SetClock final : Clock {
+  absl::Time Now() const override { return now; }
+  absl::Duration Monotonic() const override { return Real().Monotonic(); }
+  absl::Time now = Real().Now();
+};
+
+// Figures of client-go: 25 at once for each object, then one in five minutes.
+TEST_F(EventsTest, ABurstAboutOneObjectIsOneEventAndFewRequests) {
+  SetClock clock;
+  transport_.answers.assign(60, Answer{.body = "{}"});
+  EventRecorder recorder(&loop_, &client_, "fairlead-agent", "node-1",
+                         EventApi::kEvents, clock);
+  auto tell = [&](const char* name, int times) {
+    for (int i = 0; i < times; ++i) {
+      recorder.Record({{"kind", "Service"}, {"namespace", "d"},
+                       {"name", name}, {"uid", name}},
+                      EventType::kWarning, "Taken", "port 31000", "Listen");
+      if (i % 10 == 0) Settle();
+    }
+    Settle();
+  };
+  tell("web", 1000);
+  ASSERT_EQ(transport_.requests.size(), 25u);
+  EXPECT_EQ(transport_.requests[0].method, "POST");
+  const std::string name = Body(0)["metadata"]["name"];
+  for (size_t i = 1; i < 25; ++i) {
+    EXPECT_EQ(transport_.requests[i].method, "PATCH");
+    EXPECT_EQ(transport_.requests[i].target,
+              "/apis/events.k8s.io/v1/namespaces/d/events/" + name);
+    EXPECT_EQ(Body(i)["series"]["count"], i + 1);
+  }
+  // Nobody else is held up by it.
+  tell("other", 1);
+  ASSERT_EQ(transport_.requests.size(), 26u);
+  EXPECT_EQ(transport_.requests[25].method, "POST");
+  clock.now += absl::Minutes(5);
+  tell("web", 1000);
+  ASSERT_EQ(transport_.requests.size(), 27u);
+  EXPECT_EQ(Body(26)["series"]["count"], 26);
+}
+
+// Different words about one object count together, and each is an event.
+TEST_F(EventsTest, ABurstOfDifferentWordsIsLimitedToo) {
+  SetClock clock;
+  transport_.answers.assign(60, Answer{.status = 201, .body = "{}"});
+  EventRecorder recorder(&loop_, &client_, "fairlead-agent", "node-1",
+                         EventApi::kEvents, clock);
+  for (int i = 0; i < 1000; ++i) {
+    recorder.Record({{"kind", "Service"}, {"namespace", "d"},
+                     {"name", "web"}, {"uid", "u"}},
+                    EventType::kWarning, "Bad", std::to_string(i), "Sync");
+    if (i % 10 == 0) Settle();
+  }
+  Settle();
+  ASSERT_EQ(transport_.requests.size(), 25u);
+  for (const Request& request : transport_.requests) {
+    EXPECT_EQ(request.method, "POST");
+  }
+}
+
+// A thousand bad objects at once: the API gets a few hundred at a time, and the
+// agent's memory stays what it is.
+TEST_F(EventsTest, ABurstAboutManyObjectsIsBounded) {
+  SetClock clock;
+  transport_.answers.assign(300, Answer{.status = 201, .body = "{}"});
+  EventRecorder recorder(&loop_, &client_, "fairlead-agent", "node-1",
+                         EventApi::kEvents, clock);
+  auto tell = [&](const std::string& name) {
+    recorder.Record({{"kind", "Service"}, {"namespace", "d"},
+                     {"name", name}, {"uid", name}},
+                    EventType::kWarning, "Bad", "no port", "Sync");
+  };
+  for (int i = 0; i < 1000; ++i) tell("web-" + std::to_string(i));
+  EXPECT_EQ(transport_.requests.size(), 256u);
+  for (int i = 0; i < 40; ++i) Settle();
+  // What was under way is answered: there is room again.
+  tell("late");
+  EXPECT_EQ(transport_.requests.size(), 257u);
+}
+
 }  // namespace
 }  // namespace fairlead::kube

@@ -542,6 +542,8 @@ TEST_F(ProtobufReflectorTest, CorruptFramesAreSurvived) {
   Play({{.body = TestFile("services_page3.pb"), .headers = kProtobuf},
         {.body = corrupt, .headers = kProtobuf},
         {.body = "<html><head>", .headers = kProtobuf},
+        // Twice at one version: listed past.
+        {.body = TestFile("services_page3.pb"), .headers = kProtobuf},
         {.body = TestFile("services_watch.pb"), .headers = kProtobuf}});
   EXPECT_THAT(store_.errors, ElementsAre(HasSubstr("cut off or corrupt"),
                                          HasSubstr("not protobuf")));

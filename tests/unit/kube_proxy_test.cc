@@ -8,6 +8,7 @@
 #include <set>
 #include <string>
 
+#include "tests/unit/kube_proxy_names.h"
 #include "userspace/agent/no_local_endpoints.h"
 #include "userspace/agent/status_pages.h"
 #include "userspace/base/strings.h"
@@ -17,7 +18,17 @@ namespace {
 
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
+using ::testing::IsEmpty;
 using ::testing::Not;
+
+const KubeProxySetting& Row(std::string_view flag) {
+  for (const KubeProxySetting& row : KubeProxySettings()) {
+    if (row.flag == flag) return row;
+  }
+  static const KubeProxySetting none;
+  ADD_FAILURE() << "no flag " << flag;
+  return none;
+}
 
 constexpr char kHead[] =
     "apiVersion: kubeproxy.config.k8s.io/v1alpha1\n"
@@ -111,7 +122,9 @@ winkernel:
   EXPECT_EQ(applied->flags.node_ip, "");
   EXPECT_EQ(applied->flags.healthz_bind_address, "0.0.0.0:10256");
   EXPECT_EQ(applied->flags.detect_local_mode, "ClusterCIDR");
-  EXPECT_THAT(applied->flags.nodeport_addresses, ElementsAre("primary"));
+  EXPECT_THAT(applied->flags.nodeport_addresses, IsEmpty());
+  EXPECT_EQ(applied->flags.default_nodeport_addresses,
+            "non-loopback,127.0.0.0/8");
   EXPECT_EQ(applied->unused, "logging.options (logs are lines of key=value)");
 }
 
@@ -161,8 +174,8 @@ featureGates: {SomeGate: true}
 )");
   ASSERT_TRUE(applied.ok()) << applied.status();
   EXPECT_EQ(applied->flags.masquerade_bit, 3);
-  EXPECT_THAT(applied->flags.nodeport_addresses,
-              ElementsAre("primary", "localhost"));
+  EXPECT_EQ(applied->flags.default_nodeport_addresses,
+            "non-loopback,127.0.0.0/8");
   for (const char* piece :
        {"iptables.syncPeriod (changes are applied",
         "nftables.masqueradeBit (only for mode nftables)",
@@ -170,6 +183,47 @@ featureGates: {SomeGate: true}
         "conntrack.maxPerCore (", "featureGates ("}) {
     EXPECT_THAT(applied->unused, HasSubstr(piece));
   }
+}
+
+// What no addresses mean is the mode's choice.
+TEST(KubeProxyFile, NodePortsWithoutAddresses) {
+  struct Case {
+    const char* body;
+    const char* addresses;
+  };
+  constexpr char kAll[] = "non-loopback,127.0.0.0/8";
+  for (const Case& row :
+       {Case{"", kAll}, Case{"mode: iptables", kAll},
+        Case{"nodePortAddresses: []", kAll},
+        Case{"iptables: {localhostNodePorts: true}", kAll},
+        Case{"iptables: {localhostNodePorts: false}", "non-loopback"},
+        Case{"mode: ipvs", "non-loopback"},
+        Case{"{mode: ipvs, iptables: {localhostNodePorts: true}}",
+            "non-loopback"},
+        Case{"mode: nftables", "primary"}, Case{"mode: ebpf", "primary"}}) {
+    SCOPED_TRACE(row.body);
+    auto values = ParseKubeProxyFile(
+        row.body[0] == '{'
+            ? StrCat(R"({"apiVersion": "kubeproxy.config.k8s.io/v1alpha1",)"
+                     R"("kind": "KubeProxyConfiguration",)",
+                     row.body + 1)
+            : StrCat(kHead, row.body));
+    ASSERT_TRUE(values.ok()) << values.status();
+    Flags flags;
+    ASSERT_TRUE(ApplyKubeProxyValues(*values, &flags).ok());
+    EXPECT_EQ(flags.default_nodeport_addresses, row.addresses);
+    EXPECT_THAT(flags.nodeport_addresses, IsEmpty());
+  }
+  auto listed = Apply("nodePortAddresses: [primary]\n"
+                      "iptables: {localhostNodePorts: true}\n");
+  ASSERT_TRUE(listed.ok());
+  EXPECT_THAT(listed->flags.nodeport_addresses,
+              ElementsAre("primary", "localhost"));
+  // Flags of our own only: no mode is meant.
+  Flags flags;
+  const KubeProxyValues verbosity = {{&Row("v"), 1}};
+  ASSERT_TRUE(ApplyKubeProxyValues(verbosity, &flags).ok());
+  EXPECT_EQ(flags.default_nodeport_addresses, "primary");
 }
 
 struct BadRow {
@@ -232,17 +286,94 @@ TEST(KubeProxySettings, RowsAreWhole) {
       EXPECT_TRUE(flags.insert(row.flag).second) << row.flag;
     }
   }
-  // All that kube-proxy 1.36 has.
-  EXPECT_EQ(paths.size(), 57u);
 }
 
-const KubeProxySetting& Row(std::string_view flag) {
-  for (const KubeProxySetting& row : KubeProxySettings()) {
-    if (row.flag == flag) return row;
+// Which of the agent's flags it has changed, as text.
+std::string Changed(const Flags& flags) {
+  const Flags none;
+  std::string out;
+  auto note = [&out](const char* name, bool changed) {
+    if (changed) StrAppend(&out, name, " ");
+  };
+  note("kubeconfig", flags.kubeconfig != none.kubeconfig);
+  note("server", flags.server != none.server);
+  note("node_name", flags.node_name != none.node_name);
+  note("node_ip", flags.node_ip != none.node_ip);
+  note("cluster_cidrs", flags.cluster_cidrs != none.cluster_cidrs);
+  note("detect_local_mode", flags.detect_local_mode != none.detect_local_mode);
+  note("pod_bridge_interface",
+       flags.pod_bridge_interface != none.pod_bridge_interface);
+  note("pod_interface_name_prefix",
+       flags.pod_interface_name_prefix != none.pod_interface_name_prefix);
+  note("nodeports",
+       flags.nodeport_addresses != none.nodeport_addresses ||
+           flags.default_nodeport_addresses != none.default_nodeport_addresses);
+  note("masquerade_all", flags.masquerade_all != none.masquerade_all);
+  note("masquerade_bit", flags.masquerade_bit != none.masquerade_bit);
+  note("oom_score_adj", flags.oom_score_adj != none.oom_score_adj);
+  note("bind_address_hard_fail",
+       flags.bind_address_hard_fail != none.bind_address_hard_fail);
+  note("healthz", flags.healthz_bind_address != none.healthz_bind_address);
+  note("metrics", flags.metrics_bind_address != none.metrics_bind_address);
+  note("log_level", flags.log_level != none.log_level);
+  return out;
+}
+
+nlohmann::json Probe(const KubeProxySetting& row) {
+  using Shape = KubeProxySetting::Shape;
+  switch (row.shape) {
+    case Shape::kBool:
+      return true;
+    case Shape::kInteger:
+      return 7;
+    case Shape::kDuration:
+      return "7s";
+    case Shape::kStrings:
+      return nlohmann::json::array({"192.0.2.0/24"});
+    case Shape::kMap:
+      return {{"x", true}};
+    case Shape::kString:
+      break;
   }
-  static const KubeProxySetting none;
-  ADD_FAILURE() << "no flag " << flag;
-  return none;
+  if (row.flag == "proxy-mode") return "iptables";
+  return row.flag.find("address") != row.flag.npos ? "192.0.2.7" : "x";
+}
+
+// Given alone, it changes what the agent does, or is named with its reason:
+// never both, never neither.
+void ExpectHonouredOrNamed(const KubeProxySetting& row) {
+  KubeProxyValues values = {{&row, Probe(row)}};
+  static const KubeProxySetting& mode = Row("proxy-mode");
+  if (row.path.substr(0, 9) == "nftables.") values[&mode] = "nftables";
+  Flags flags;
+  auto unused = ApplyKubeProxyValues(values, &flags);
+  ASSERT_TRUE(unused.ok()) << unused.status();
+  EXPECT_NE(Changed(flags).empty(), unused->empty())
+      << "changed: " << Changed(flags) << " named: " << *unused;
+  if (unused->empty()) return;
+  const std::string name = row.path.empty() ? StrCat("--", row.flag)
+                                            : std::string(row.path);
+  EXPECT_THAT(*unused, HasSubstr(name + " ("));
+}
+
+TEST(KubeProxySettings, EachFieldOfItsFileIsHonouredOrNamed) {
+  std::set<std::string_view> known;
+  for (const KubeProxySetting& row : KubeProxySettings()) {
+    if (row.path.empty()) continue;
+    SCOPED_TRACE(row.path);
+    known.insert(row.path);
+    ExpectHonouredOrNamed(row);
+  }
+  std::set<std::string_view> expected(std::begin(kKubeProxyFields),
+                                      std::end(kKubeProxyFields));
+  EXPECT_EQ(known, expected);
+}
+
+TEST(KubeProxySettings, EachOfItsFlagsIsHonouredOrNamed) {
+  for (std::string_view flag : kKubeProxyFlags) {
+    SCOPED_TRACE(flag);
+    ExpectHonouredOrNamed(Row(flag));
+  }
 }
 
 TEST(KubeProxyFlags, AreTextsOfTheSameValues) {

@@ -236,9 +236,24 @@ TEST_F(ReflectorTest, ASilentWatchIsTakenForDead) {
 TEST_F(ReflectorTest, GarbageInAWatchIsSurvived) {
   Play({{.body = List(5, {"a"})},
         {.body = "<html>"},
+        {.body = Event("ADDED", "b", 6) + R"({"type":"ADDED"})"},
+        {.body = Event("ADDED", "c", 7)}});
+  EXPECT_THAT(Names(), ElementsAre("d/a", "d/b", "d/c"));
+  EXPECT_THAT(Target(2), HasSubstr("resourceVersion=5&"));
+  EXPECT_THAT(Target(3), HasSubstr("resourceVersion=6&"));
+}
+
+// It is so at the server: a watch from before it would get it again for ever.
+TEST_F(ReflectorTest, AnEventThatStaysUnreadableIsListedPast) {
+  Play({{.body = List(5, {"a"})},
         {.body = R"({"type":"ADDED"})"},
-        {.body = Event("ADDED", "b", 6)}});
-  EXPECT_THAT(Names(), ElementsAre("d/a", "d/b"));
+        {.body = R"({"type":"ADDED"})"},
+        {.body = List(9, {"a", "c"})},
+        {.body = Event("ADDED", "d", 10)}});
+  EXPECT_THAT(Target(2), HasSubstr("resourceVersion=5&"));
+  EXPECT_THAT(Target(3), HasSubstr("limit=7"));
+  EXPECT_THAT(Target(4), HasSubstr("resourceVersion=9&"));
+  EXPECT_THAT(Names(), ElementsAre("d/a", "d/c", "d/d"));
 }
 
 // Twice as long each time, within 50 % either way, up to a maximum.

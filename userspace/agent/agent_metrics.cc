@@ -59,6 +59,9 @@ void AddFeeds(const ApiFeeds& feeds, PrometheusText* text) {
                &kube::Reflector::Stats::events},
         Column{"fl_api_bookmarks_total", "Bookmarks of watches.",
                &kube::Reflector::Stats::bookmarks},
+        Column{"fl_api_ignored_total",
+               "Events left out: of another kind, or older than the last.",
+               &kube::Reflector::Stats::ignored},
         Column{"fl_api_errors_total", "Lists and watches that failed.",
                &kube::Reflector::Stats::errors}}) {
     for (const ApiFeeds::Watch& watch : watches) {

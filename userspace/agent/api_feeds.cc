@@ -9,15 +9,12 @@
 #include "userspace/base/strings.h"
 #include "userspace/kube/control_resources.h"
 #include "userspace/kube/service_cidr.h"
+#include "userspace/model/intake.h"
 
 namespace fairlead::agent {
 namespace {
 
 using kube::WatchEvent;
-
-std::string KeyOf(const kube::ObjectMeta& meta) {
-  return StrCat(meta.ns, "/", meta.name);
-}
 
 }  // namespace
 
@@ -92,13 +89,7 @@ class ApiFeeds::Impl {
     std::optional<absl::Status> state;  // nullopt: no word yet
 
    protected:
-    // The key of an object that is going, or is bad; "" if it has none.
-    std::string Key(const kube::EncodedObject& object) {
-      auto meta = kube::DecodeMeta(object);
-      if (meta.ok()) return KeyOf(*meta);
-      ++undecodable;
-      return "";
-    }
+    void Count(const model::Intake& intake) { undecodable += intake.nameless; }
     Impl* impl_;
 
    private:
@@ -122,7 +113,7 @@ class ApiFeeds::Impl {
     void OnEvent(WatchEvent event, const kube::EncodedObject& object) override {
       ++changes;
       if (event == WatchEvent::kDeleted) {
-        impl_->cluster_->DeleteService(Key(object));
+        Count(model::DeleteService(object, impl_->cluster_));
       } else {
         Put(object);
       }
@@ -131,12 +122,7 @@ class ApiFeeds::Impl {
 
    private:
     void Put(const kube::EncodedObject& object) {
-      auto service = kube::DecodeService(object);
-      if (service.ok()) {
-        impl_->cluster_->PutService(*std::move(service));
-      } else if (std::string key = Key(object); !key.empty()) {
-        impl_->cluster_->RejectService(key, Std(service.status().message()));
-      }
+      Count(model::PutService(object, impl_->cluster_));
     }
   };
 
@@ -156,7 +142,7 @@ class ApiFeeds::Impl {
     void OnEvent(WatchEvent event, const kube::EncodedObject& object) override {
       ++changes;
       if (event == WatchEvent::kDeleted) {
-        impl_->cluster_->DeleteEndpointSlice(Key(object));
+        Count(model::DeleteEndpointSlice(object, impl_->cluster_));
       } else {
         Put(object);
       }
@@ -165,19 +151,11 @@ class ApiFeeds::Impl {
 
    private:
     void Put(const kube::EncodedObject& object) {
-      auto slice = kube::DecodeEndpointSlice(object);
-      if (slice.ok()) {
-        if (slice->last_change.has_value()) {
-          impl_->callbacks_.on_endpoints_changed(*slice->last_change);
-        }
-        impl_->cluster_->PutEndpointSlice(*slice);
-      } else if (std::string key = Key(object); !key.empty()) {
-        std::string service = kube::EndpointSliceServiceName(object);
-        if (!service.empty()) {
-          service = StrCat(key.substr(0, key.find('/') + 1), service);
-        }
-        impl_->cluster_->RejectEndpointSlice(
-            key, service, Std(slice.status().message()));
+      const model::Intake intake =
+          model::PutEndpointSlice(object, impl_->cluster_);
+      Count(intake);
+      if (intake.last_change.has_value()) {
+        impl_->callbacks_.on_endpoints_changed(*intake.last_change);
       }
     }
   };
@@ -228,7 +206,7 @@ class ApiFeeds::Impl {
     void OnEvent(WatchEvent event, const kube::EncodedObject& object) override {
       ++changes;
       if (event == WatchEvent::kDeleted) {
-        objects.erase(Key(object));
+        objects.erase(KeyOf(object));
       } else {
         Put(object, &objects);
       }
@@ -249,14 +227,19 @@ class ApiFeeds::Impl {
     std::map<std::string, std::vector<IpPrefix>> objects;
 
    private:
+    std::string KeyOf(const kube::EncodedObject& object) {
+      std::string key = model::KeyOf(object);
+      undecodable += key.empty();
+      return key;
+    }
     void Put(const kube::EncodedObject& object,
              std::map<std::string, std::vector<IpPrefix>>* to) {
+      const std::string key = KeyOf(object);
       auto ranges = kube::DecodeServiceCidr(object);
       if (ranges.ok()) {
-        (*to)[KeyOf(ranges->meta)] = std::move(ranges->cidrs);
+        (*to)[key] = std::move(ranges->cidrs);
         return;
       }
-      const std::string key = Key(object);
       spdlog::warn("msg=\"ServiceCIDR not usable\" object={} error=\"{}\"", key,
                    ranges.status().ToString());
       // As it was.

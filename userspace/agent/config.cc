@@ -243,9 +243,13 @@ absl::StatusOr<AgentConfig> MakeConfig(const Flags& flags) {
         Ranges("--node-pod-cidr", flags.node_pod_cidrs, &problems);
   }
   config.nodeport_primary = false;
-  for (const std::string& text : Split(flags.nodeport_addresses)) {
+  std::vector<std::string> nodeports = Split(flags.nodeport_addresses);
+  if (nodeports.empty()) nodeports = Split({flags.default_nodeport_addresses});
+  for (const std::string& text : nodeports) {
     if (text == "primary") {
       config.nodeport_primary = true;
+    } else if (text == "non-loopback") {
+      config.nodeport_non_loopback = true;
     } else if (text == "localhost") {
       AddRanges({"127.0.0.0/8", "::1/128"}, &config.nodeport_cidrs);
     } else if (text == "all") {
@@ -292,6 +296,7 @@ absl::StatusOr<AgentConfig> MakeConfig(const Flags& flags) {
 std::vector<std::pair<std::string, std::string>> AgentConfig::ToText() const {
   std::vector<std::string> nodeports;
   if (nodeport_primary) nodeports.push_back("primary");
+  if (nodeport_non_loopback) nodeports.push_back("non-loopback");
   for (const IpPrefix& p : nodeport_cidrs) nodeports.push_back(p.ToString());
   std::vector<std::string> servers = {api_server.url};
   servers.insert(servers.end(), api_server.more_urls.begin(),

@@ -48,7 +48,8 @@ struct Flags {
   std::string detect_local_mode = "ClusterCIDR";
   std::string pod_bridge_interface;
   std::string pod_interface_name_prefix;
-  std::vector<std::string> nodeport_addresses = {"primary"};
+  std::vector<std::string> nodeport_addresses;  // empty: the next one
+  std::string default_nodeport_addresses = "primary";
   std::string node_port_range = "30000-32767";
   std::string masquerade_source_ports = "10240-29999";
   bool masquerade_all = false;
@@ -95,6 +96,7 @@ struct AgentConfig {
   PodDetection pod_detection = PodDetection::kClusterCidr;
   std::string pod_interface;  // the bridge's name, or the prefix
   bool nodeport_primary = true;  // the node's own addresses take NodePorts
+  bool nodeport_non_loopback = false;  // all do but loopback
   std::vector<IpPrefix> nodeport_cidrs;
   PortRange node_ports;
   PortRange masquerade_ports;

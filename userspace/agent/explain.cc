@@ -37,11 +37,17 @@ constexpr Port kClientPorts = 1024;
 struct Case {
   TrialPacket packet;
   datapath::ClientKind client = datapath::ClientKind::kOutside;
-  TrialOutcome outcome;                // of the first run
-  std::vector<TrialOutcome> outcomes;  // one for each destination
+  // How the trials ended, each way once, the likeliest first.
+  struct End {
+    TrialOutcome outcome;
+    uint32_t trials = 0;
+  };
+  std::vector<End> ends;
   std::optional<FrontendView> frontend;
   std::optional<model::ExplainedFrontend> model;
   std::vector<uint32_t> candidates;  // ids of backends that are ON
+  std::vector<L4Address> endpoints;  // their addresses
+  std::vector<datapath::TrialObstacles> obstacles;  // to each
   // That the destination is of, as the programs know it.
   std::optional<IpPrefix> service_range;
 
@@ -49,9 +55,12 @@ struct Case {
   model::EndpointSet set() const {
     return external() ? model->sets.external : model->sets.internal;
   }
+  const TrialOutcome& outcome() const { return ends.front().outcome; }
   bool is_new() const {
-    return !outcome.steps.empty() &&
-           outcome.steps.front().counter == FL_COUNTER_FORWARD_NEW;
+    return FirstCounter(outcome()) == FL_COUNTER_FORWARD_NEW;
+  }
+  static uint32_t FirstCounter(const TrialOutcome& outcome) {
+    return outcome.steps.front().counter;
   }
 };
 
@@ -59,11 +68,14 @@ uint32_t Since(uint32_t now, uint32_t then) {
   return now > then ? now - then : 0;
 }
 
+L4Address AddressOf(const fl_backend& backend) {
+  return {reconcile::FromAbi(backend.addr), be16toh(backend.port),
+          static_cast<Protocol>(backend.proto)};
+}
+
 std::string BackendAddress(const Agent& agent, uint32_t id) {
   const std::optional<fl_backend> backend = agent.reconciler().FindBackend(id);
-  if (!backend.has_value()) return "";
-  return HostPort({reconcile::FromAbi(backend->addr), be16toh(backend->port),
-                   static_cast<Protocol>(backend->proto)});
+  return backend.has_value() ? HostPort(AddressOf(*backend)) : "";
 }
 
 absl::Status ParseRequest(const v1::ExplainRequest& request,
@@ -141,25 +153,111 @@ void FindCandidates(const Agent& agent, Case* found) {
   if (!found->frontend.has_value()) return;
   for (uint32_t id : found->external() ? found->frontend->external
                                        : found->frontend->internal) {
-    if (IsOn(agent, id)) found->candidates.push_back(id);
+    if (!IsOn(agent, id)) continue;
+    found->candidates.push_back(id);
+    found->endpoints.push_back(
+        AddressOf(*agent.reconciler().FindBackend(id)));
   }
 }
 
-absl::Status RunTrials(PacketTrial* trial, Case* found) {
-  FL_ASSIGN_OR_RETURN(found->outcome, trial->Run(found->packet));
-  found->outcomes.push_back(found->outcome);
-  if (!found->is_new() || found->outcome.affinity.has_value()) {
-    return absl::OkStatus();
+// The counter that settled it: the first that isn't "not ours".
+uint32_t DecisiveCounter(const TrialOutcome& outcome) {
+  for (const TrialOutcome::Step& step : outcome.steps) {
+    if (step.counter != FL_COUNTER_NOT_OURS) return step.counter;
   }
-  std::set<L4Address> seen = {found->outcome.destination};
-  const size_t runs =
-      std::min(kMaxRuns, found->candidates.size() * kRunsPerCandidate);
-  for (size_t i = 1; i < runs && seen.size() < found->candidates.size(); ++i) {
-    FL_ASSIGN_OR_RETURN(TrialOutcome next, trial->Run(found->packet));
-    if (seen.insert(next.destination).second) {
-      found->outcomes.push_back(std::move(next));
+  return FL_COUNTER_NOT_OURS;
+}
+
+bool IsMasqueraded(const Case& found, const TrialOutcome& outcome) {
+  return outcome.steps.back().counter == FL_COUNTER_SOURCE_TRANSLATED &&
+         outcome.source != found.packet.source;
+}
+
+bool SameWay(const TrialOutcome& a, const TrialOutcome& b) {
+  return a.verdict == b.verdict && DecisiveCounter(a) == DecisiveCounter(b);
+}
+
+// Was an endpoint looked for?
+bool IsOpening(const TrialOutcome& outcome) {
+  const uint32_t counter = Case::FirstCounter(outcome);
+  return counter == FL_COUNTER_FORWARD_NEW ||
+         counter == FL_COUNTER_REJECT_NO_PORT ||
+         counter == FL_COUNTER_DROP_TUPLE_CLASH;
+}
+
+bool FollowsAffinity(const TrialOutcome& outcome) {
+  return outcome.affinity.has_value() &&
+         outcome.affinity->backend_id == outcome.backend_id;
+}
+
+// May other flows decide where this one goes? Half of the ports leave room
+// enough for the program's tries.
+bool IsContested(const PacketTrial& trial, const Case& found) {
+  for (const datapath::TrialObstacles& obstacles : found.obstacles) {
+    if (obstacles.other_flow.has_value() ||
+        obstacles.source_ports >= trial.SourcePorts() / 2) {
+      return true;
     }
   }
+  return false;
+}
+
+void AddEnd(TrialOutcome outcome, std::vector<Case::End>* ends) {
+  for (Case::End& end : *ends) {
+    if (SameWay(end.outcome, outcome) &&
+        end.outcome.destination == outcome.destination) {
+      ++end.trials;
+      return;
+    }
+  }
+  ends->push_back({std::move(outcome), 1});
+}
+
+// The ways that it may end, with one end of each way first.
+void SortEnds(std::vector<Case::End>* ends) {
+  auto trials = [ends](const Case::End& end) {
+    uint32_t sum = 0;
+    for (const Case::End& other : *ends) {
+      if (SameWay(other.outcome, end.outcome)) sum += other.trials;
+    }
+    return sum;
+  };
+  std::vector<std::pair<uint32_t, Case::End>> ranked;
+  for (const Case::End& end : *ends) ranked.push_back({trials(end), end});
+  std::stable_sort(
+      ranked.begin(), ranked.end(),
+      [](const auto& a, const auto& b) { return a.first > b.first; });
+  for (size_t i = 0; i < ranked.size(); ++i) {
+    (*ends)[i] = std::move(ranked[i].second);
+  }
+}
+
+absl::Status RunTrials(const Agent& agent, PacketTrial* trial, Case* found) {
+  datapath::TrialService service;
+  if (AnswersOn(agent, *found)) service.id = found->frontend->value.id;
+  const bool may_open =
+      !found->packet.from_host &&
+      (found->packet.opening ||
+       found->packet.destination.protocol == Protocol::kUdp);
+  if (may_open) service.endpoints = found->endpoints;
+  FL_ASSIGN_OR_RETURN(found->obstacles,
+                      trial->Prepare(found->packet, service));
+  FL_ASSIGN_OR_RETURN(TrialOutcome first, trial->Run());
+  const bool opening = IsOpening(first);
+  const bool contested = IsContested(*trial, *found);
+  const bool decided = FollowsAffinity(first) && !contested;
+  AddEnd(std::move(first), &found->ends);
+  if (!opening || decided) return absl::OkStatus();
+  const size_t runs =
+      contested ? kMaxRuns
+                : std::min(kMaxRuns,
+                           found->candidates.size() * kRunsPerCandidate);
+  for (size_t i = 1; i < runs; ++i) {
+    if (!contested && found->ends.size() >= found->candidates.size()) break;
+    FL_ASSIGN_OR_RETURN(TrialOutcome next, trial->Run());
+    AddEnd(std::move(next), &found->ends);
+  }
+  SortEnds(&found->ends);
   return absl::OkStatus();
 }
 
@@ -238,17 +336,50 @@ void FillEndpoints(const Agent& agent, const Case& found,
   }
 }
 
+// What other flows have that a new one would need.
+std::string ObstacleText(const Case& found, size_t candidate,
+                         uint32_t source_ports) {
+  const datapath::TrialObstacles& obstacles = found.obstacles[candidate];
+  bool reached = false, masquerades = false;
+  for (const Case::End& end : found.ends) {
+    reached |= end.outcome.verdict == TrialOutcome::Verdict::kPassed &&
+               end.outcome.destination == found.endpoints[candidate];
+    masquerades |= IsMasqueraded(found, end.outcome) ||
+                   DecisiveCounter(end.outcome) == FL_COUNTER_REJECT_NO_PORT;
+  }
+  if (obstacles.other_flow.has_value() && !reached) {
+    return StrCat("another flow has this tuple: ",
+                  HostPort(found.packet.source), " -> ",
+                  HostPort(*obstacles.other_flow));
+  }
+  if (!masquerades || obstacles.source_ports < source_ports / 2) return "";
+  return StrCat(obstacles.source_ports, " of ", source_ports,
+                " source ports are in use");
+}
+
+void FillObstacles(const Case& found, uint32_t source_ports,
+                   v1::ExplainReply* reply) {
+  for (size_t i = 0; i < found.obstacles.size(); ++i) {
+    const std::string text = ObstacleText(found, i, source_ports);
+    if (text.empty()) continue;
+    const std::string address = HostPort(found.endpoints[i]);
+    for (v1::ExplainedEndpoint& endpoint : *reply->mutable_endpoints()) {
+      if (endpoint.address() == address) endpoint.set_obstacle(text);
+    }
+  }
+}
+
 void FillTranslations(const Agent& agent, const Case& found,
                       v1::ExplainReply* reply) {
-  for (const TrialOutcome& outcome : found.outcomes) {
+  for (const Case::End& end : found.ends) {
+    const TrialOutcome& outcome = end.outcome;
     const TrialPacket& packet = found.packet;
     if (outcome.verdict != TrialOutcome::Verdict::kPassed) continue;
     const bool source_changed = outcome.source != packet.source;
     if (!source_changed && outcome.destination == packet.destination) continue;
     v1::ExplainedTranslation* out = reply->add_translations();
     out->set_destination(HostPort(outcome.destination));
-    const bool masqueraded =
-        outcome.steps.back().counter == FL_COUNTER_SOURCE_TRANSLATED;
+    const bool masqueraded = IsMasqueraded(found, outcome);
     out->set_masqueraded(masqueraded);
     // The port of a new flow is drawn when it is opened.
     out->set_source(masqueraded && found.is_new()
@@ -269,7 +400,7 @@ void FillTranslations(const Agent& agent, const Case& found,
 
 void FillChoice(const Agent& agent, const Case& found, uint32_t now,
                 v1::ExplainReply* reply) {
-  const TrialOutcome& outcome = found.outcome;
+  const TrialOutcome& outcome = found.outcome();
   if (outcome.followed.has_value()) {
     v1::ExplainedFlow* out = reply->mutable_flow();
     out->set_state(
@@ -297,14 +428,6 @@ void FillChoice(const Agent& agent, const Case& found, uint32_t now,
   }
 }
 
-// The counter that settled it: the first that isn't "not ours".
-uint32_t DecisiveCounter(const TrialOutcome& outcome) {
-  for (const TrialOutcome::Step& step : outcome.steps) {
-    if (step.counter != FL_COUNTER_NOT_OURS) return step.counter;
-  }
-  return FL_COUNTER_NOT_OURS;
-}
-
 std::string_view VerdictText(const TrialOutcome& outcome) {
   switch (outcome.verdict) {
     case TrialOutcome::Verdict::kRejected:
@@ -327,8 +450,9 @@ std::string WithRange(const Agent& agent, const Case& found,
   return StrCat(reason, " (", found.service_range->ToString(), ")");
 }
 
-std::string ReasonText(const Agent& agent, const Case& found) {
-  const uint32_t counter = DecisiveCounter(found.outcome);
+std::string ReasonText(const Agent& agent, const Case& found,
+                       const TrialOutcome& outcome) {
+  const uint32_t counter = DecisiveCounter(outcome);
   const IpAddress& address = found.packet.destination.address;
   if (counter != FL_COUNTER_NOT_OURS || !found.frontend.has_value()) {
     return WithRange(agent, found, datapath::CounterText(counter));
@@ -344,6 +468,12 @@ std::string ReasonText(const Agent& agent, const Case& found) {
              : std::string(datapath::CounterText(counter));
 }
 
+void AddCounter(fl_hook hook, uint32_t id, v1::ExplainedCounter* out) {
+  out->set_hook(std::string(datapath::HookName(hook)));
+  out->set_name(datapath::CounterName(id));
+  out->set_text(std::string(datapath::CounterText(id)));
+}
+
 bool HasFrontends(const Agent& agent, const IpAddress& address) {
   bool any = false;
   agent.reconciler().ForEachFrontend([&](const FrontendView& view) {
@@ -354,7 +484,8 @@ bool HasFrontends(const Agent& agent, const IpAddress& address) {
 
 void FillSocketPath(const Agent& agent, const Case& found,
                     v1::ExplainReply* reply) {
-  // Nobody outside of this node has a socket on it.
+  // Nobody outside of this node has a socket on it. REQUIRES: the packet path's
+  // verdict.
   if (!agent.config().cgroup_root.has_value() || found.external()) return;
   const L4Address& destination = found.packet.destination;
   SocketCase socket;
@@ -372,35 +503,38 @@ void FillSocketPath(const Agent& agent, const Case& found,
         socket.service_range && HasFrontends(agent, destination.address);
   }
   const SocketDecision decision = DecideSocket(socket);
-  reply->mutable_socket_path()->set_decision(std::string(decision.decision));
-  reply->mutable_socket_path()->set_reason(
-      WithRange(agent, found, decision.reason));
+  v1::ExplainedSocketPath* out = reply->mutable_socket_path();
+  out->set_decision(std::string(decision.decision));
+  out->set_reason(WithRange(agent, found, decision.reason));
+  out->set_verdict(decision.decision == "translated" ? "forwarded"
+                   : decision.decision == "refused"
+                       ? "refused"
+                       : reply->packet_path().verdict());
+  AddCounter(FL_HOOK_SOCKET, decision.counter, out->add_counters());
 }
 
 void FillVerdict(const Agent& agent, const Case& found,
-                 v1::ExplainReply* reply) {
-  reply->set_verdict(std::string(VerdictText(found.outcome)));
-  reply->set_reason(ReasonText(agent, found));
-  for (const TrialOutcome::Step& step : found.outcome.steps) {
-    v1::ExplainedCounter* out = reply->add_counters();
-    out->set_hook(std::string(datapath::HookName(step.hook)));
-    out->set_name(datapath::CounterName(step.counter));
-    out->set_text(std::string(datapath::CounterText(step.counter)));
+                 const TrialOutcome& outcome, v1::ExplainedVerdict* out) {
+  out->set_verdict(std::string(VerdictText(outcome)));
+  out->set_reason(ReasonText(agent, found, outcome));
+  for (const TrialOutcome::Step& step : outcome.steps) {
+    AddCounter(step.hook, step.counter, out->add_counters());
   }
-  // This node's own sockets are translated before there is a packet.
-  if (!found.packet.from_host || !reply->has_socket_path()) return;
-  const std::string& decision = reply->socket_path().decision();
-  if (decision != "translated" && decision != "refused") return;
-  reply->set_verdict(decision == "refused" ? "refused" : "forwarded");
-  reply->set_reason(
-      StrCat("socket path: ", decision, ", ", reply->socket_path().reason()));
-  reply->clear_counters();
-  v1::ExplainedCounter* out = reply->add_counters();
-  const uint32_t id = decision == "refused" ? FL_COUNTER_SOCKET_REFUSED
-                                            : FL_COUNTER_SOCKET_TRANSLATED;
-  out->set_hook(std::string(datapath::HookName(FL_HOOK_SOCKET)));
-  out->set_name(datapath::CounterName(id));
-  out->set_text(std::string(datapath::CounterText(id)));
+}
+
+void FillPacketPath(const Agent& agent, const Case& found,
+                    v1::ExplainReply* reply) {
+  std::vector<const TrialOutcome*> seen;
+  for (const Case::End& end : found.ends) {
+    const bool again = std::any_of(
+        seen.begin(), seen.end(),
+        [&end](const auto* other) { return SameWay(*other, end.outcome); });
+    if (again) continue;
+    FillVerdict(agent, found, end.outcome,
+                seen.empty() ? reply->mutable_packet_path()
+                             : reply->add_packet_path_else());
+    seen.push_back(&end.outcome);
+  }
 }
 
 }  // namespace
@@ -421,7 +555,7 @@ absl::Status FillExplain(const Agent& agent, PacketTrial* trial,
       found.service_range,
       trial->ServiceRange(found.packet.destination.address));
   FindCandidates(agent, &found);
-  FL_RETURN_IF_ERROR(RunTrials(trial, &found));
+  FL_RETURN_IF_ERROR(RunTrials(agent, trial, &found));
 
   reply->set_protocol(
       std::string(ProtocolName(found.packet.destination.protocol)));
@@ -439,11 +573,12 @@ absl::Status FillExplain(const Agent& agent, PacketTrial* trial,
     FillFrontend(found, reply);
     FillPolicy(agent, found, reply);
     FillEndpoints(agent, found, reply);
+    FillObstacles(found, trial->SourcePorts(), reply);
   }
   FillTranslations(agent, found, reply);
   FillChoice(agent, found, now_seconds, reply);
+  FillPacketPath(agent, found, reply);
   FillSocketPath(agent, found, reply);
-  FillVerdict(agent, found, reply);
   return absl::OkStatus();
 }
 

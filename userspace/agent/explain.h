@@ -2,8 +2,8 @@
 // What would become of a packet, and why: what the program does with it comes
 // from a trial (datapath/packet_trial.h), the reasons from the model.
 //
-// Threads: the loop's; a trial takes well under a millisecond, and there are
-// at most a few hundred. Reads only.
+// Threads: the loop's; a trial takes well under a millisecond, there are at
+// most a few hundred, and a walk through the flow table. Reads only.
 #ifndef FAIRLEAD_USERSPACE_AGENT_EXPLAIN_H_
 #define FAIRLEAD_USERSPACE_AGENT_EXPLAIN_H_
 

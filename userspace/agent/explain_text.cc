@@ -80,36 +80,41 @@ std::string SourceReason(const model::ExplainedFrontend& frontend,
 }
 
 SocketDecision DecideSocket(const SocketCase& socket) {
+  auto passed = [](std::string_view why) {
+    return SocketDecision{"passed", why, FL_COUNTER_NOT_OURS};
+  };
+  auto declined = [](std::string_view why) {
+    return SocketDecision{"declined", why, FL_COUNTER_SOCKET_DECLINED};
+  };
+  auto refused = [](std::string_view why) {
+    return SocketDecision{"refused", why, FL_COUNTER_SOCKET_REFUSED};
+  };
   if (socket.protocol == Protocol::kSctp) {
-    return {"passed", "the socket path translates TCP and UDP only"};
+    return passed("the socket path translates TCP and UDP only");
   }
   if (socket.service == nullptr) {
-    if (!socket.service_range) return {"passed", "no Service has this address"};
+    if (!socket.service_range) return passed("no Service has this address");
     return socket.other_frontends
-               ? SocketDecision{"refused", "a ClusterIP without this port: "
-                                           "ECONNREFUSED"}
-               : SocketDecision{"declined", "nobody's address of the service "
-                                            "range: left to the packet path"};
+               ? refused("a ClusterIP without this port: ECONNREFUSED")
+               : declined("nobody's address of the service range");
   }
   const uint32_t flags = socket.service->flags;
   if ((flags & FL_SERVICE_NODE_PORT) != 0 && socket.loopback && !socket.host) {
-    return {"passed", "a pod's loopback address is its own"};
+    return passed("a pod's loopback address is its own");
   }
   const uint32_t verdict =
       flags >> FL_SERVICE_INTERNAL_VERDICT_SHIFT & FL_SERVICE_VERDICT_MASK;
-  if (verdict == FL_VERDICT_DROP) {
-    return {"declined", "the verdict is to drop: left to the packet path"};
-  }
+  if (verdict == FL_VERDICT_DROP) return declined("the verdict is to drop");
   const bool in_ranges = (flags & FL_SERVICE_HOST_IN_RANGES) != 0 &&
                          socket.host;
   if ((flags & FL_SERVICE_SOURCE_RANGES) != 0 && !in_ranges) {
-    return {"declined", "source ranges need the source address: left to the "
-                        "packet path"};
+    return declined("source ranges need the source address");
   }
   if (verdict == FL_VERDICT_REJECT || !socket.any_backend_on) {
-    return {"refused", "no usable endpoint: ECONNREFUSED"};
+    return refused("no usable endpoint: ECONNREFUSED");
   }
-  return {"translated", "at connect() or sendmsg(), to one of the candidates"};
+  return {"translated", "at connect() or sendmsg(), to one of the candidates",
+          FL_COUNTER_SOCKET_TRANSLATED};
 }
 
 }  // namespace fairlead::agent

@@ -45,6 +45,7 @@ struct SocketCase {
 struct SocketDecision {
   std::string_view decision;  // translated, refused, declined, passed
   std::string_view reason;
+  fl_counter_id counter = FL_COUNTER_NOT_OURS;
 };
 SocketDecision DecideSocket(const SocketCase& socket);
 

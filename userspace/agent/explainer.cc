@@ -10,7 +10,7 @@
 namespace fairlead::agent {
 namespace {
 
-// A few megabytes of programs and maps: not for ever.
+// Programs, and a second flow table: not for ever.
 constexpr absl::Duration kKeep = absl::Minutes(5);
 
 bool Same(const fl_config& a, const fl_config& b) {

@@ -146,7 +146,9 @@ class Reader {
       values_[row] = value;
     } else {
       problems_.push_back(
-          StrCat(path, ": ", value.dump(), ": want ", ShapeName(row->shape)));
+          StrCat(path, ": ",
+                 value.dump(-1, ' ', false, Json::error_handler_t::replace),
+                 ": want ", ShapeName(row->shape)));
     }
   }
 
@@ -197,7 +199,10 @@ absl::StatusOr<KubeProxyValues> ParseKubeProxyFile(std::string_view text) {
   }
   Reader reader;
   reader.Read(file, "");
-  return std::move(reader).Take();
+  FL_ASSIGN_OR_RETURN(KubeProxyValues values, std::move(reader).Take());
+  // Who doesn't say it means kube-proxy's own choice.
+  values.try_emplace(FindPath("mode"), "");
+  return values;
 }
 
 absl::StatusOr<KubeProxyValues> ReadKubeProxyFile(const std::string& path) {
@@ -273,6 +278,9 @@ nlohmann::ordered_json ToKubeProxyConfiguration(const AgentConfig& config) {
     return texts;
   };
   std::vector<std::string> node_ports = join(config.nodeport_cidrs);
+  if (config.nodeport_non_loopback) {
+    node_ports.insert(node_ports.begin(), "non-loopback");
+  }
   if (config.nodeport_primary) {
     node_ports.insert(node_ports.begin(), "primary");
   }

@@ -19,6 +19,8 @@ constexpr std::string_view kNoIpvs = "there is no IPVS here";
 constexpr std::string_view kLinux = "only for Windows";
 constexpr std::string_view kFewRequests =
     "the agent watches, and sends next to no requests";
+constexpr std::string_view kOneStream =
+    "all lines go to the standard error, each at once";
 constexpr std::string_view kMetricsOnly =
     "no metric is hidden, and there is no Go profile";
 
@@ -59,10 +61,14 @@ absl::Status SetBindAddress(const Json& value, Flags* flags) {
   return absl::OkStatus();
 }
 
-absl::Status SetMode(const Json& value, Flags*) {
-  // What it is called doesn't matter: Services are in eBPF.
-  for (const char* known : {"", "iptables", "ipvs", "nftables", kProxyMode}) {
-    if (Text(value) == known) return absl::OkStatus();
+absl::Status SetMode(const Json& value, Flags* flags) {
+  // Services are in eBPF whatever it is called; its defaults count.
+  const std::string mode = Text(value);
+  if (mode == "nftables" || mode == kProxyMode) return absl::OkStatus();
+  if (mode == "" || mode == "iptables" || mode == "ipvs") {
+    flags->default_nodeport_addresses =
+        mode == "ipvs" ? "non-loopback" : "non-loopback,127.0.0.0/8";
+    return absl::OkStatus();
   }
   return absl::InvalidArgumentError(
       StrCat("\"", Text(value), "\": want iptables, ipvs or nftables"));
@@ -79,8 +85,17 @@ absl::Status SetMasqueradeBit(const Json& value, Flags* flags) {
   return absl::OkStatus();
 }
 
+// After the mode and the addresses. IPVS never has NodePorts there.
 absl::Status SetLocalhost(const Json& value, Flags* flags) {
-  if (value.get<bool>()) flags->nodeport_addresses.push_back("localhost");
+  std::string& by_default = flags->default_nodeport_addresses;
+  const bool by_mode = by_default != "primary";
+  if (!value.get<bool>()) {
+    if (by_mode) by_default = "non-loopback";
+  } else if (!flags->nodeport_addresses.empty()) {
+    flags->nodeport_addresses.push_back("localhost");
+  } else if (!by_mode) {
+    by_default = "primary,localhost";
+  }
   return absl::OkStatus();
 }
 
@@ -213,6 +228,14 @@ constexpr KubeProxySetting kRows[] = {
     {"winkernel.rootHnsEndpointName", "", Shape::kString, nullptr, kLinux},
     {"winkernel.forwardHealthCheckVip", "", Shape::kBool, nullptr, kLinux},
     {"windowsRunAsService", "windows-service", Shape::kBool, nullptr, kLinux},
+    {"", "log-text-split-stream", Shape::kBool, nullptr, kOneStream},
+    {"", "log-text-info-buffer-size", Shape::kString, nullptr, kOneStream},
+    {"", "log-json-split-stream", Shape::kBool, nullptr, kOneStream},
+    {"", "log-json-info-buffer-size", Shape::kString, nullptr, kOneStream},
+    {"", "healthz-port", Shape::kString, nullptr,
+     "--healthz-bind-address has the port"},
+    {"", "metrics-port", Shape::kString, nullptr,
+     "--metrics-bind-address has the port"},
     {"", "machine-id-file", Shape::kString, nullptr,
      "nothing here asks for the machine's id"},
     {"", "boot-id-file", Shape::kString, nullptr,

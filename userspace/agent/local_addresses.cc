@@ -89,6 +89,7 @@ std::vector<model::NodeAddress> NodeAddresses(
     bool takes = config.nodeport_primary &&
                  std::find(node_ips.begin(), node_ips.end(), a.address) !=
                      node_ips.end();
+    takes |= config.nodeport_non_loopback && !a.address.is_loopback();
     for (const IpPrefix& prefix : config.nodeport_cidrs) {
       takes = takes || prefix.Contains(a.address);
     }

@@ -89,8 +89,8 @@ void AddNetworkFlags(CLI::App* app, Flags* flags) {
                   "whose names begin so");
   app->add_option("--nodeport-addresses", flags->nodeport_addresses,
                   "Local addresses that take NodePorts: ranges, \"primary\" "
-                  "(the node's own), \"localhost\" or \"all\"")
-      ->capture_default_str();
+                  "(the node's own; the default), \"localhost\", "
+                  "\"non-loopback\" or \"all\"");
   app->add_option("--node-port-range", flags->node_port_range,
                   "NodePorts of the cluster")
       ->capture_default_str();

@@ -39,12 +39,41 @@ void Table(const std::string& label, const TextTable& table,
   }
 }
 
-std::string VerdictLine(const v1::ExplainReply& reply) {
-  const bool through =
-      reply.verdict() == "passed" || reply.verdict() == "forwarded";
-  return StrCat(Colored(through ? Color::kGreen : Color::kRed,
-                        reply.verdict()),
-                ": ", reply.reason());
+bool IsThrough(const std::string& verdict) {
+  return verdict == "passed" || verdict == "forwarded";
+}
+
+std::string ColoredVerdict(const std::string& verdict) {
+  return Colored(IsThrough(verdict) ? Color::kGreen : Color::kRed, verdict);
+}
+
+template <typename Counters>
+std::string CountersText(const Counters& counters) {
+  std::vector<std::string> names;
+  for (const v1::ExplainedCounter& c : counters) {
+    names.push_back(StrCat(c.hook(), " ", c.name()));
+  }
+  return StrCat("; counts ", absl::StrJoin(names, ", "));
+}
+
+std::string VerdictLine(const v1::ExplainedVerdict& verdict) {
+  return StrCat(ColoredVerdict(verdict.verdict()), ": ", verdict.reason(),
+                CountersText(verdict.counters()));
+}
+
+std::string SocketPathLine(const v1::ExplainedSocketPath& path) {
+  const bool decides =
+      path.decision() == "translated" || path.decision() == "refused";
+  return StrCat(ColoredVerdict(path.verdict()), ": ",
+                decides ? path.decision() : "left to the packet path", ", ",
+                path.reason(), CountersText(path.counters()));
+}
+
+// What a client of this sort gets that begins now; else what the packet does.
+const std::string& DecisiveVerdict(const v1::ExplainReply& reply) {
+  return reply.has_socket_path() && !reply.has_flow()
+             ? reply.socket_path().verdict()
+             : reply.packet_path().verdict();
 }
 
 std::string FrontendLine(const v1::ExplainReply& reply) {
@@ -95,6 +124,14 @@ TextTable Translations(const v1::ExplainReply& reply) {
   return table;
 }
 
+TextTable Obstacles(const v1::ExplainReply& reply) {
+  TextTable table({"ENDPOINT", "WHY"});
+  for (const v1::ExplainedEndpoint& e : reply.endpoints()) {
+    if (!e.obstacle().empty()) table.AddRow({e.address(), e.obstacle()});
+  }
+  return table;
+}
+
 }  // namespace
 
 absl::StatusOr<v1::ExplainRequest> ParseExplainWords(
@@ -124,27 +161,22 @@ std::string ExplainText(const v1::ExplainReply& reply) {
        &out);
   Line("Frontend", FrontendLine(reply), &out);
   if (reply.has_policy()) Line("Policy", PolicyLine(reply.policy()), &out);
-  Line("Verdict", VerdictLine(reply), &out);
+  if (reply.has_socket_path()) {
+    Line("Socket path", SocketPathLine(reply.socket_path()), &out);
+  }
+  Line("Packet path", VerdictLine(reply.packet_path()), &out);
+  for (const v1::ExplainedVerdict& verdict : reply.packet_path_else()) {
+    Line("  or", VerdictLine(verdict), &out);
+  }
   if (!reply.chosen().empty()) Line("Goes to", ChosenLine(reply), &out);
   if (reply.has_affinity() && reply.chosen_by() != "session affinity") {
     Line("Affinity",
          StrCat("to ", reply.affinity().endpoint(), ", no longer followed"),
          &out);
   }
-  std::vector<std::string> counters;
-  for (const v1::ExplainedCounter& c : reply.counters()) {
-    counters.push_back(StrCat(c.hook(), " ", c.name()));
-  }
-  Line("Counted", absl::StrJoin(counters, ", "), &out);
-  if (reply.has_socket_path()) {
-    Line("Socket path",
-         StrCat(reply.socket_path().decision(), ": ",
-                reply.socket_path().reason(),
-                " (a process of the agent's cgroup)"),
-         &out);
-  }
   Table("Endpoints", Endpoints(reply), &out);
-  Table("Translation", Translations(reply), &out);
+  Table("In the way", Obstacles(reply), &out);
+  Table("Translation on the packet path", Translations(reply), &out);
   return out;
 }
 
@@ -154,10 +186,9 @@ absl::Status Explain(AgentSession& agent, const v1::ExplainRequest& request,
   const std::string text =
       json ? MessageJson(reply, true) : ExplainText(reply);
   std::fputs(text.c_str(), stdout);
-  if (reply.verdict() == "passed" || reply.verdict() == "forwarded") {
-    return absl::OkStatus();
-  }
-  return absl::FailedPreconditionError(StrCat("it would be ", reply.verdict()));
+  const std::string& verdict = DecisiveVerdict(reply);
+  if (IsThrough(verdict)) return absl::OkStatus();
+  return absl::FailedPreconditionError(StrCat("it would be ", verdict));
 }
 
 }  // namespace fairlead::cli

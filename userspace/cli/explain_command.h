@@ -20,7 +20,8 @@ namespace fairlead::cli {
 // For people: aligned lines, ended by a newline.
 std::string ExplainText(const admin::v1::ExplainReply& reply);
 
-// Prints; an error when the packet would be refused or dropped.
+// Prints; an error when a new connection of this node's would be refused or
+// dropped, or, of other clients and of live flows, the packet.
 [[nodiscard]] absl::Status Explain(AgentSession& agent,
                                    const admin::v1::ExplainRequest& request,
                                    bool json);

@@ -298,7 +298,9 @@ void AddExplain(CLI::App& app, Action& action) {
   command->footer(
       "The agent's node runs its real programs on the packet; nothing is "
       "sent, changed or counted.\n"
-      "Exit codes: 0 forwarded, or passed untouched; 1 refused or dropped.\n"
+      "Exit codes: 0 forwarded, or passed untouched; 1 refused or dropped; by "
+      "the socket path's verdict for a new connection of this node's, else by "
+      "the packet path's.\n"
       "Examples:\n"
       "  fairleadctl explain tcp 10.244.1.7 to 10.96.0.10:80\n"
       "  fairleadctl explain udp 198.51.100.2:5353 '->' 172.30.0.11:30053\n"

@@ -7,10 +7,12 @@
 #include <fcntl.h>
 #include <linux/pkt_cls.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <string>
 #include <utility>
 
+#include "absl/container/flat_hash_map.h"
 #include "bpf/tc.skel.h"
 #include "userspace/base/status.h"
 #include "userspace/base/strings.h"
@@ -28,11 +30,13 @@ struct PrivateMap {
   std::string_view name;
   uint32_t entries;  // 0: as it is
 };
-constexpr uint32_t kFlowBuckets = 64;
-constexpr PrivateMap kPrivate[] = {{"fl_flow", kFlowBuckets},
+constexpr PrivateMap kPrivate[] = {{"fl_flow", 0},
                                    {"fl_affinity", 4096},
                                    {"fl_counter", 0},
                                    {"fl_event", 4096}};
+// The copied flows' table is as large as the live one, within this bound, of
+// which seven tenths can be filled before anything has to go.
+constexpr uint32_t kMaxFlowBuckets = 1 << 15;
 // A rewritten frame is not longer; a refusal may be.
 constexpr size_t kRoom = 512;
 // Any device but none: the packet was received, not sent from here.
@@ -75,17 +79,6 @@ absl::Status OpenLive(const PinLayout& layout, std::string_view name,
   return absl::OkStatus();
 }
 
-template <typename K, typename V>
-absl::Status Empty(TypedMap<K, V>* map) {
-  std::vector<K> keys;
-  FL_RETURN_IF_ERROR(map->ForEach([&keys](const K& key, const V&) {
-    keys.push_back(key);
-    return true;
-  }));
-  for (const K& key : keys) FL_RETURN_IF_ERROR(map->Delete(key));
-  return absl::OkStatus();
-}
-
 fl_flow_key KeyAt(fl_hook hook, const L4Address& source,
                   const L4Address& destination) {
   fl_flow_key key = {};
@@ -100,6 +93,35 @@ fl_flow_key KeyAt(fl_hook hook, const L4Address& source,
 
 fl_flow_key IngressKey(const TrialPacket& packet) {
   return KeyAt(FL_HOOK_INGRESS, packet.source, packet.destination);
+}
+
+L4Address TargetOf(const fl_flow& flow, Protocol protocol) {
+  return {reconcile::FromAbi(flow.addr), ntohs(flow.port), protocol};
+}
+
+// The key of what makes a flow exist, given its answers' entry at egress.
+fl_flow_key OpeningKeyOf(const fl_flow_key& reply, const fl_flow& flow) {
+  fl_flow_key key = reply;
+  key.src = reply.dst;
+  key.sport = reply.dport;
+  key.dst = flow.addr;
+  key.dport = flow.port;
+  key.hook = FL_HOOK_INGRESS;
+  return key;
+}
+
+// By CPU.
+absl::StatusOr<std::vector<fl_counter>> ReadCounter(int fd, uint32_t id) {
+  const int cpus = libbpf_num_possible_cpus();
+  if (cpus < 0) return ErrnoStatus(-cpus, "count the CPUs");
+  std::vector<fl_counter> out(static_cast<size_t>(cpus));
+  if (bpf_map_lookup_elem(fd, &id, out.data()) == 0) return out;
+  return ErrnoStatus(errno, "look up in", "fl_counter");
+}
+
+// Is it an end of these packets?
+bool IsAt(const L4Address& end, const fl_addr& address, uint16_t port) {
+  return htons(end.port) == port && reconcile::FromAbi(address) == end.address;
 }
 
 }  // namespace
@@ -126,7 +148,10 @@ absl::Status PacketTrial::Open(const PinLayout& layout) {
   skeleton_->tc.reset(tc__open());
   struct tc* tc = skeleton_->tc.get();
   if (tc == nullptr) return ErrnoStatus(errno, "open BPF object", "tc");
-  FL_ASSIGN_OR_RETURN(fl_flow_hashing hashing, NewFlowHashing(kFlowBuckets));
+  FL_ASSIGN_OR_RETURN(live_.flows, FlowTable::Open(layout));
+  const uint32_t buckets = std::min(live_.flows.buckets(), kMaxFlowBuckets);
+  bpf_map__set_max_entries(tc->maps.fl_flow, buckets);
+  FL_ASSIGN_OR_RETURN(fl_flow_hashing hashing, NewFlowHashing(buckets));
   tc->rodata->fl_config = config_;
   tc->rodata->fl_config.flows = hashing;
   bpf_map* map = nullptr;
@@ -138,9 +163,9 @@ absl::Status PacketTrial::Open(const PinLayout& layout) {
   }
   FL_ASSIGN_OR_RETURN(UniqueFd flows, FdOf(tc->maps.fl_flow));
   copy_.flows = FlowTable(std::move(flows), hashing);
+  FL_RETURN_IF_ERROR(copy_.flows.MapWhole());
   FL_ASSIGN_OR_RETURN(UniqueFd affinities, FdOf(tc->maps.fl_affinity));
   copy_.affinities = {"fl_affinity", std::move(affinities)};
-  FL_ASSIGN_OR_RETURN(live_.flows, FlowTable::Open(layout));
   FL_RETURN_IF_ERROR(OpenLive(layout, "fl_affinity", &live_.affinities));
   FL_RETURN_IF_ERROR(OpenLive(layout, "fl_node_addr", &places_.addresses));
   FL_RETURN_IF_ERROR(OpenLive(layout, "fl_node", &places_.node));
@@ -148,29 +173,163 @@ absl::Status PacketTrial::Open(const PinLayout& layout) {
   return absl::OkStatus();
 }
 
-absl::Status PacketTrial::Clear() {
-  FL_RETURN_IF_ERROR(copy_.flows.Clear());
-  return Empty(&copy_.affinities);
+absl::Status PacketTrial::Empty() {
+  for (const auto* entries : {&scene_.flows, &scene_.ports}) {
+    for (const Scene::Entry& entry : *entries) {
+      FL_RETURN_IF_ERROR(copy_.flows.Delete(entry.key));
+    }
+  }
+  if (scene_.affinity_key.has_value()) {
+    FL_RETURN_IF_ERROR(copy_.affinities.Delete(*scene_.affinity_key));
+  }
+  scene_ = {};
+  return absl::OkStatus();
 }
 
-absl::Status PacketTrial::CopyFlow(const fl_flow_key& key) {
+absl::Status PacketTrial::AddFlow(const fl_flow_key& key) {
   FL_ASSIGN_OR_RETURN(std::optional<fl_flow> flow, live_.flows.Lookup(key));
-  if (!flow.has_value()) return absl::OkStatus();
-  return copy_.flows.Update(key, *flow);
+  if (flow.has_value()) scene_.flows.push_back({key, *flow});
+  return absl::OkStatus();
 }
 
 // The entries of the packet's tuple at both hooks, and those that the entry at
 // ingress leads to.
-absl::Status PacketTrial::CopyFlowsOf(const TrialPacket& packet) {
-  FL_RETURN_IF_ERROR(CopyFlow(IngressKey(packet)));
+absl::Status PacketTrial::AddOwnFlow() {
+  const TrialPacket& packet = scene_.packet;
+  FL_RETURN_IF_ERROR(AddFlow(IngressKey(packet)));
   FL_RETURN_IF_ERROR(
-      CopyFlow(KeyAt(FL_HOOK_EGRESS, packet.source, packet.destination)));
+      AddFlow(KeyAt(FL_HOOK_EGRESS, packet.source, packet.destination)));
   FL_ASSIGN_OR_RETURN(std::optional<fl_flow> flow, LiveFlow(packet));
   if (!flow.has_value()) return absl::OkStatus();
-  const L4Address to{reconcile::FromAbi(flow->addr), ntohs(flow->port),
-                     packet.destination.protocol};
-  FL_RETURN_IF_ERROR(CopyFlow(KeyAt(FL_HOOK_EGRESS, packet.source, to)));
-  return CopyFlow(KeyAt(FL_HOOK_EGRESS, to, packet.source));
+  const L4Address to = TargetOf(*flow, packet.destination.protocol);
+  FL_RETURN_IF_ERROR(AddFlow(KeyAt(FL_HOOK_EGRESS, packet.source, to)));
+  return AddFlow(KeyAt(FL_HOOK_EGRESS, to, packet.source));
+}
+
+absl::Status PacketTrial::AddAffinity(uint32_t service_id) {
+  if (service_id == 0) return absl::OkStatus();
+  fl_affinity_key key = {};
+  key.client = reconcile::ToAbi(scene_.packet.source.address);
+  key.service_id = service_id;
+  scene_.affinity_key = key;
+  FL_ASSIGN_OR_RETURN(scene_.affinity, live_.affinities.Lookup(key));
+  return absl::OkStatus();
+}
+
+// Three kinds of other flows' entries: those with a source port towards an
+// endpoint; the answers from an endpoint to the client's port; and those of
+// this client's port to an endpoint, to which it is an endpoint itself.
+absl::StatusOr<std::vector<TrialObstacles>> PacketTrial::AddOthersFlows(
+    absl::Span<const L4Address> endpoints) {
+  absl::flat_hash_map<L4Address, size_t> index;
+  for (size_t i = 0; i < endpoints.size(); ++i) index[endpoints[i]] = i;
+  std::vector<TrialObstacles> out(endpoints.size());
+  if (endpoints.empty()) return out;
+  const L4Address& client = scene_.packet.source;
+  const fl_addr masquerade = client.address.is_v4() ? config_.masquerade4
+                                                    : config_.masquerade6;
+  const L4Address own{reconcile::FromAbi(masquerade), 0, client.protocol};
+  auto find = [&](const fl_addr& address, uint16_t port) {
+    auto it = index.find(
+        {reconcile::FromAbi(address), ntohs(port), client.protocol});
+    return it == index.end() ? nullptr : &out[it->second];
+  };
+  std::vector<Scene::Entry> near;
+  FL_RETURN_IF_ERROR(live_.flows.ForEach([&](const fl_flow_key& key,
+                                             const fl_flow& flow) {
+    if (key.proto != static_cast<uint8_t>(client.protocol)) return true;
+    if (key.hook == FL_HOOK_INGRESS) {
+      if ((flow.flags & FL_FLOW_REPLY) == 0 || !IsAt(own, key.dst, 0)) {
+        return true;
+      }
+      TrialObstacles* endpoint = find(key.src, key.sport);
+      if (endpoint == nullptr) return true;
+      ++endpoint->source_ports;
+      scene_.ports.push_back({key, flow});
+    } else if (IsAt(client, key.dst, key.dport)) {
+      TrialObstacles* endpoint = find(key.src, key.sport);
+      if (endpoint == nullptr) return true;
+      near.push_back({key, flow});
+      const L4Address frontend = TargetOf(flow, client.protocol);
+      if (frontend != scene_.packet.destination) {
+        endpoint->other_flow = frontend;
+      }
+    } else if (IsAt(client, key.src, key.sport) &&
+               find(key.dst, key.dport) != nullptr) {
+      near.push_back({key, flow});
+    }
+    return true;
+  }));
+  for (const Scene::Entry& entry : near) {
+    scene_.flows.push_back(entry);
+    FL_RETURN_IF_ERROR(AddFlow(OpeningKeyOf(entry.key, entry.flow)));
+  }
+  return out;
+}
+
+uint32_t PacketTrial::SourcePorts() const {
+  const uint32_t all =
+      config_.source_port_max - config_.source_port_min + 1u;
+  const uint32_t kept = all / FL_CHANGEOVER_PORTS;
+  return config_.changeover != 0 && kept > 0 ? kept : all - kept;
+}
+
+absl::StatusOr<std::vector<TrialObstacles>> PacketTrial::Prepare(
+    const TrialPacket& packet, const TrialService& service) {
+  FL_RETURN_IF_ERROR(Empty());
+  scene_.packet = packet;
+  FL_RETURN_IF_ERROR(AddOwnFlow());
+  FL_RETURN_IF_ERROR(AddAffinity(service.id));
+  FL_ASSIGN_OR_RETURN(std::vector<TrialObstacles> obstacles,
+                      AddOthersFlows(service.endpoints));
+  const size_t ports = scene_.ports.size();
+  if (ports > copy_.flows.capacity() / 10 * 7) {
+    scene_.ports.clear();
+    return absl::ResourceExhaustedError(
+        StrCat(ports, " flows towards its endpoints are more than a trial has "
+                      "room for"));
+  }
+  for (const Scene::Entry& entry : scene_.ports) {
+    FL_RETURN_IF_ERROR(copy_.flows.Update(entry.key, entry.flow));
+  }
+  return obstacles;
+}
+
+// What has a source port isn't put again: a run can only have taken the port of
+// a flow that is over, and that port is as good if it is free.
+absl::Status PacketTrial::Restore() {
+  for (const Scene::Entry& entry : scene_.flows) {
+    FL_RETURN_IF_ERROR(copy_.flows.Update(entry.key, entry.flow));
+  }
+  if (scene_.affinity.has_value()) {
+    return copy_.affinities.Update(*scene_.affinity_key, *scene_.affinity);
+  }
+  if (!scene_.affinity_key.has_value()) return absl::OkStatus();
+  return copy_.affinities.Delete(*scene_.affinity_key);
+}
+
+// Removes all entries of the flow that the packet has opened, or has followed.
+absl::Status PacketTrial::Undo() {
+  const TrialPacket& packet = scene_.packet;
+  const Protocol protocol = packet.destination.protocol;
+  FL_ASSIGN_OR_RETURN(std::optional<fl_flow> flow,
+                      copy_.flows.Lookup(IngressKey(packet)));
+  if (!flow.has_value()) return absl::OkStatus();
+  FL_RETURN_IF_ERROR(copy_.flows.Delete(IngressKey(packet)));
+  fl_flow_key key = KeyAt(FL_HOOK_EGRESS, TargetOf(*flow, protocol),
+                          packet.source);
+  FL_ASSIGN_OR_RETURN(std::optional<fl_flow> reply, copy_.flows.Lookup(key));
+  if (!reply.has_value() ||
+      TargetOf(*reply, protocol) != packet.destination) {
+    return absl::OkStatus();
+  }
+  FL_RETURN_IF_ERROR(copy_.flows.Delete(key));
+  if (reply->source_port == 0) return absl::OkStatus();
+  key.dst = packet.source.address.is_v4() ? config_.masquerade4
+                                          : config_.masquerade6;
+  key.dport = reply->source_port;
+  key.hook = FL_HOOK_INGRESS;
+  return copy_.flows.Delete(key);
 }
 
 absl::StatusOr<std::optional<fl_flow>> PacketTrial::LiveFlow(
@@ -204,23 +363,24 @@ absl::StatusOr<std::optional<IpPrefix>> PacketTrial::ServiceRange(
   return std::nullopt;
 }
 
-absl::StatusOr<TrialOutcome> PacketTrial::Run(const TrialPacket& packet) {
-  FL_RETURN_IF_ERROR(Clear());
-  FL_RETURN_IF_ERROR(CopyFlowsOf(packet));
-  FL_ASSIGN_OR_RETURN(TrialOutcome outcome, RunHooks(packet));
-  if (outcome.service_id == 0 || outcome.followed.has_value()) return outcome;
-  // Only the program knows which service it is, and then whose affinity.
-  fl_affinity_key key = {};
-  key.client = reconcile::ToAbi(packet.source.address);
-  key.service_id = outcome.service_id;
-  FL_ASSIGN_OR_RETURN(std::optional<fl_affinity> affinity,
-                      live_.affinities.Lookup(key));
-  if (!affinity.has_value()) return outcome;
-  FL_RETURN_IF_ERROR(Clear());
-  FL_RETURN_IF_ERROR(CopyFlowsOf(packet));
-  FL_RETURN_IF_ERROR(copy_.affinities.Update(key, *affinity));
-  FL_ASSIGN_OR_RETURN(outcome, RunHooks(packet));
-  outcome.affinity = affinity;
+// What the program draws differs with the number of flows that it has opened:
+// runs that open none would all draw the same.
+absl::Status PacketTrial::Redraw() {
+  const int fd = bpf_map__fd(skeleton_->tc->maps.fl_counter);
+  const uint32_t id = FL_COUNTER_FORWARD_NEW;
+  FL_ASSIGN_OR_RETURN(std::vector<fl_counter> per_cpu, ReadCounter(fd, id));
+  for (fl_counter& counter : per_cpu) ++counter.packets;
+  return bpf_map_update_elem(fd, &id, per_cpu.data(), BPF_ANY) == 0
+             ? absl::OkStatus()
+             : ErrnoStatus(errno, "update", "fl_counter");
+}
+
+absl::StatusOr<TrialOutcome> PacketTrial::Run() {
+  FL_RETURN_IF_ERROR(Redraw());
+  FL_RETURN_IF_ERROR(Restore());
+  FL_ASSIGN_OR_RETURN(TrialOutcome outcome, RunHooks(scene_.packet));
+  if (!outcome.followed.has_value()) outcome.affinity = scene_.affinity;
+  FL_RETURN_IF_ERROR(Undo());
   return outcome;
 }
 
@@ -302,14 +462,10 @@ absl::Status PacketTrial::RunHook(fl_hook hook, const TrialPacket& packet,
 // never reset: the program draws its random numbers from them, too.
 absl::StatusOr<uint32_t> PacketTrial::TakeCounter() {
   const int fd = bpf_map__fd(skeleton_->tc->maps.fl_counter);
-  const int cpus = libbpf_num_possible_cpus();
-  if (cpus < 0) return ErrnoStatus(-cpus, "count the CPUs");
-  std::vector<fl_counter> per_cpu(static_cast<size_t>(cpus));
   uint32_t grown = FL_COUNTER_MAX;
   for (uint32_t id = 0; id < FL_COUNTER_MAX; ++id) {
-    if (bpf_map_lookup_elem(fd, &id, per_cpu.data()) != 0) {
-      return ErrnoStatus(errno, "look up in", "fl_counter");
-    }
+    FL_ASSIGN_OR_RETURN(const std::vector<fl_counter> per_cpu,
+                        ReadCounter(fd, id));
     uint64_t packets = 0;
     for (const fl_counter& counter : per_cpu) packets += counter.packets;
     if (packets != std::exchange(counted_[id], packets)) grown = id;

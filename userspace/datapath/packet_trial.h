@@ -2,11 +2,8 @@
 // What would become of a packet: the packet path's own programs, loaded a
 // second time. They read the live tables of frontends, backends and addresses;
 // flows, affinity, counters and events are private copies, so that a trial
-// leaves no trace. What they remember of the packet's flow and client is copied
-// from the live tables before each run.
-//
-// Not tried: whether the live flow table has a free source port for a
-// masquerade, and whether another flow already has the translated tuple.
+// leaves no trace. What they remember of the packet's flow and client, and of
+// others' flows that may be in its way, is copied from the live tables.
 //
 // Threads: one at a time, in the network namespace of the data path. Owns
 // programs, private maps and descriptors; pins and attaches nothing.
@@ -22,6 +19,7 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "absl/types/span.h"
 #include "bpf/abi/types.h"
 #include "userspace/base/ip_address.h"
 #include "userspace/datapath/client_kind.h"
@@ -40,6 +38,20 @@ struct TrialPacket {
   // Sent by this host itself: it leaves through egress without having come in.
   bool from_host = false;
   int ifindex = 0;  // the device that it comes in by; 0: none in particular
+};
+
+// What the live flow table has towards an endpoint that the packet may go to.
+// Of flows that are over, too, which make place for a new one.
+struct TrialObstacles {
+  uint32_t source_ports = 0;  // that masqueraded flows have, of all that they may
+  // The frontend of another flow between this client's port and the endpoint.
+  std::optional<L4Address> other_flow;
+};
+
+// Where a packet without a flow may go to.
+struct TrialService {
+  uint32_t id = 0;  // 0: of none
+  std::vector<L4Address> endpoints;
 };
 
 struct TrialOutcome {
@@ -83,8 +95,17 @@ class PacketTrial {
   // of one.
   [[nodiscard]] absl::StatusOr<std::optional<IpPrefix>> ServiceRange(
       const IpAddress& address) const;
+  // How many source ports masqueraded flows may have towards an endpoint.
+  uint32_t SourcePorts() const;
+  // Copies what is live around this packet: its own flow, its client's affinity
+  // and, if there are endpoints, all that is in its way to each. That reads the
+  // whole flow table (a few milliseconds). kResourceExhausted: more flows
+  // than the copy has room for.
   // REQUIRES: source and destination of one family.
-  [[nodiscard]] absl::StatusOr<TrialOutcome> Run(const TrialPacket& packet);
+  [[nodiscard]] absl::StatusOr<std::vector<TrialObstacles>> Prepare(
+      const TrialPacket& packet, const TrialService& service);
+  // The packet that was prepared for; each run begins with what was copied.
+  [[nodiscard]] absl::StatusOr<TrialOutcome> Run();
   // The live entry of the packet's tuple at ingress.
   [[nodiscard]] absl::StatusOr<std::optional<fl_flow>> LiveFlow(
       const TrialPacket& packet) const;
@@ -102,10 +123,28 @@ class PacketTrial {
     TypedMap<uint32_t, fl_device> devices;
   };
   explicit PacketTrial(const fl_config& config);
+  // The packet and what is copied for it.
+  struct Scene {
+    struct Entry {
+      fl_flow_key key;
+      fl_flow flow;
+    };
+    TrialPacket packet;
+    std::vector<Entry> flows;  // of its tuple and of those in its way
+    std::vector<Entry> ports;  // what has source ports
+    std::optional<fl_affinity_key> affinity_key;
+    std::optional<fl_affinity> affinity;
+  };
   absl::Status Open(const PinLayout& layout);
-  absl::Status Clear();
-  absl::Status CopyFlow(const fl_flow_key& key);
-  absl::Status CopyFlowsOf(const TrialPacket& packet);
+  absl::Status Empty();
+  absl::Status AddFlow(const fl_flow_key& key);
+  absl::Status AddOwnFlow();
+  absl::Status AddAffinity(uint32_t service_id);
+  absl::StatusOr<std::vector<TrialObstacles>> AddOthersFlows(
+      absl::Span<const L4Address> endpoints);
+  absl::Status Restore();
+  absl::Status Undo();
+  absl::Status Redraw();
   absl::StatusOr<TrialOutcome> RunHooks(const TrialPacket& packet);
   // Changes `frame` and `mark` as the program does.
   absl::Status RunHook(fl_hook hook, const TrialPacket& packet,
@@ -118,6 +157,7 @@ class PacketTrial {
   Places places_;
   Tables live_;
   Tables copy_;
+  Scene scene_;
   std::array<uint64_t, FL_COUNTER_MAX> counted_ = {};  // packets, by id
 };
 

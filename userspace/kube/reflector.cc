@@ -274,7 +274,10 @@ class Reflector::Impl {
                               ? json_.Feed(chunk, each)
                               : protobuf_frames_.Feed(chunk, each);
     if (call_ == nullptr) return;  // given up, or stopped
-    if (!status.ok()) return GiveUpWatch(status);
+    if (!status.ok()) {
+      RefuseBytes(status);
+      return;
+    }
     ExpectSign();
   }
 
@@ -282,14 +285,14 @@ class Reflector::Impl {
   bool OnFrame(std::string_view bytes) {
     auto frame = encoding_ == Encoding::kJson ? DecodeWatchFrame(bytes)
                                               : DecodeProtobufWatchFrame(bytes);
-    if (!frame.ok()) return Refuse(frame.status());
+    if (!frame.ok()) return RefuseBytes(frame.status());
     if (frame->type == "ERROR") {
       Response error;
       error.body = std::string(frame->whole);
       return Refuse(StatusFromResponse(error));
     }
     auto head = HeadOf(*frame);
-    if (!head.ok()) return Refuse(head.status());
+    if (!head.ok()) return RefuseBytes(head.status());
     // Without a version there is nothing to resume from: start over.
     if (head->resource_version.empty()) {
       version_.clear();
@@ -335,6 +338,15 @@ class Reflector::Impl {
   void Ignore(const std::string& why) {
     ++stats_.ignored;
     sink_->OnIgnored(why);
+  }
+
+  // Nobody can read this event. It may have been garbled on its way; if it comes
+  // a second time behind the same version, it is so at the server, and only a
+  // list leads past it.
+  bool RefuseBytes(absl::Status status) {
+    const std::string before = std::exchange(refused_at_, version_);
+    if (version_ == before) version_.clear();
+    return Refuse(std::move(status));
   }
 
   bool Refuse(absl::Status status) {
@@ -445,6 +457,7 @@ class Reflector::Impl {
   Response error_;  // a watch's head; its body only if it isn't 200
   bool watch_connected_ = false;
   uint64_t watch_events_ = 0;
+  std::string refused_at_;  // the version before bytes that can't be read
   absl::Time watch_began_;
 };
 

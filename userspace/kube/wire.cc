@@ -207,20 +207,40 @@ absl::StatusOr<ObjectHead> HeadOf(const WatchFrame& frame) {
   if (auto e = OuterParser().iterate(Padded(frame.whole)).get(document)) {
     return BadJson("object", e);
   }
-  // A member that is absent is left empty; one of another type too.
-  auto text = [](auto value) {
+  // A member that is absent is left empty; one of another type too. After any
+  // other error the parser has lost its place: to go on would crash it.
+  auto is_lost = [](simdjson::error_code e) {
+    return e && e != simdjson::NO_SUCH_FIELD && e != simdjson::INCORRECT_TYPE;
+  };
+  auto read = [](auto value, std::string* out) {
     std::string_view found;
-    return value.get_string().get(found) ? std::string() : std::string(found);
+    const simdjson::error_code e = value.get_string().get(found);
+    if (!e) *out = std::string(found);
+    return e;
   };
   ObjectHead head;
-  head.kind = text(document["kind"]);
-  ondemand::object metadata;
-  if (document["metadata"].get_object().get(metadata)) return head;
-  head.resource_version = text(metadata["resourceVersion"]);
-  ondemand::object annotations;
-  if (!metadata["annotations"].get_object().get(annotations)) {
-    head.ends_initial_events = text(annotations[kInitialEventsEnd]) == "true";
+  if (auto e = read(document["kind"], &head.kind); is_lost(e)) {
+    return BadJson("object", e);
   }
+  ondemand::object metadata;
+  if (auto e = document["metadata"].get_object().get(metadata)) {
+    if (is_lost(e)) return BadJson("object", e);
+    return head;
+  }
+  if (auto e = read(metadata["resourceVersion"], &head.resource_version);
+      is_lost(e)) {
+    return BadJson("object", e);
+  }
+  ondemand::object annotations;
+  if (auto e = metadata["annotations"].get_object().get(annotations)) {
+    if (is_lost(e)) return BadJson("object", e);
+    return head;
+  }
+  std::string ends;
+  if (auto e = read(annotations[kInitialEventsEnd], &ends); is_lost(e)) {
+    return BadJson("object", e);
+  }
+  head.ends_initial_events = ends == "true";
   return head;
 }
 

@@ -65,6 +65,9 @@ struct Cluster::State {
   static Slices SlicesOf(const ServiceEntry& entry);
   void Dirty(const ServiceEntry& entry) { dirty.insert(entry.key); }
   ServiceEntry& EntryOf(std::string_view key);
+  // Is it there, without a version that can be used? When it goes, it is dirty:
+  // what the kernel may have of it needs to stay no longer.
+  bool IsUnusable(std::string_view key);
   void EraseIfUnused(ServiceEntry* entry);
   ServiceEntry* Find(std::string_view key);
   void SetClaims(ServiceEntry* entry, std::vector<L4Address> claims);
@@ -85,6 +88,7 @@ struct Cluster::State {
   absl::flat_hash_map<L4Address, Claimants> claimants;
   absl::flat_hash_set<L4Address> contested;  // with two claimants or more
   absl::flat_hash_set<std::string> dirty;
+  bool node_is_dirty = false;  // its addresses are others
   BadObjects bad_services;  // by the object's key
   BadObjects bad_slices;
   std::vector<Problem> new_problems;
@@ -110,6 +114,12 @@ Cluster::State::ServiceEntry& Cluster::State::EntryOf(std::string_view key) {
 Cluster::State::ServiceEntry* Cluster::State::Find(std::string_view key) {
   auto it = services.find(Absl(key));
   return it == services.end() ? nullptr : &it->second;
+}
+
+bool Cluster::State::IsUnusable(std::string_view key) {
+  const ServiceEntry* entry = Find(key);
+  return bad_services.contains(Absl(key)) &&
+         (entry == nullptr || !entry->service);
 }
 
 void Cluster::State::EraseIfUnused(ServiceEntry* entry) {
@@ -228,6 +238,7 @@ void Cluster::SetNode(NodeConfig node) {
   same_addresses.addresses = node.addresses;
   const bool only_addresses = same_addresses == node;
   if (node == s.node) return;
+  s.node_is_dirty |= s.node.addresses != node.addresses;
   s.node = std::move(node);
   if (!only_addresses) {
     s.places.nodes.SetOwn(s.node.name);
@@ -271,10 +282,11 @@ void Cluster::PutService(kube::Service service) {
 }
 
 void Cluster::DeleteService(std::string_view key) {
-  state_->bad_services.erase(Absl(key));
-  if (State::ServiceEntry* entry = state_->Find(key)) {
-    state_->DeleteService(entry);
-  }
+  State& s = *state_;
+  State::ServiceEntry* entry = s.Find(key);
+  if (s.IsUnusable(key)) s.dirty.insert(std::string(key));
+  s.bad_services.erase(Absl(key));
+  if (entry != nullptr) s.DeleteService(entry);
 }
 
 void Cluster::PutEndpointSlice(const kube::EndpointSlice& slice) {
@@ -343,6 +355,9 @@ void Cluster::BeginServiceList() { ++state_->service_list; }
 
 void Cluster::EndServiceList() {
   State& s = *state_;
+  for (const auto& [key, bad] : s.bad_services) {
+    if (bad.listed != s.service_list && s.IsUnusable(key)) s.dirty.insert(key);
+  }
   s.EraseUnlisted(&s.bad_services, s.service_list);
   std::vector<std::string> gone;
   for (const auto& [key, entry] : s.services) {
@@ -370,11 +385,14 @@ void Cluster::EndEndpointSliceList() {
 
 void Cluster::AbortEndpointSliceList() {}
 
-bool Cluster::has_dirty() const { return !state_->dirty.empty(); }
+bool Cluster::has_dirty() const {
+  return !state_->dirty.empty() || state_->node_is_dirty;
+}
 
 std::vector<std::string> Cluster::TakeDirty() {
   std::vector<std::string> out(state_->dirty.begin(), state_->dirty.end());
   state_->dirty.clear();
+  state_->node_is_dirty = false;
   std::sort(out.begin(), out.end());
   return out;
 }
@@ -405,8 +423,7 @@ std::optional<ExplainedFrontend> Cluster::Explain(
 
 bool Cluster::has_unusable_service() const {
   for (const auto& [key, bad] : state_->bad_services) {
-    const State::ServiceEntry* entry = state_->Find(key);
-    if (entry == nullptr || !entry->service) return true;
+    if (state_->IsUnusable(key)) return true;
   }
   return false;
 }

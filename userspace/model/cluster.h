@@ -98,6 +98,7 @@ class Cluster {
 
   // ---- what follows from them ----
 
+  // Services, or the node's addresses.
   bool has_dirty() const;
   // The keys of Services that changed since the last call, sorted; they are
   // clean then. Deleted ones are among them.
