@@ -44,6 +44,21 @@ typedef __u64 __attribute__((may_alias)) fl_flow_word;
 
 #define FL_FLOW_LOAD(mark) (*(const volatile __u64 *)&(mark))
 
+/* Parts of a mark: a load, and nothing to shift. */
+typedef __u32 __attribute__((may_alias)) fl_flow_half;
+typedef __u16 __attribute__((may_alias)) fl_flow_quarter;
+#if __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
+#define FL_FLOW_TAG_PART 1
+#define FL_FLOW_RANK_PART 1
+#else
+#define FL_FLOW_TAG_PART 0
+#define FL_FLOW_RANK_PART 2
+#endif
+#define FL_FLOW_LOAD_TAG(mark) \
+	(((const volatile fl_flow_half *)&(mark))[FL_FLOW_TAG_PART])
+#define FL_FLOW_LOAD_RANK(mark) \
+	(((const volatile fl_flow_quarter *)&(mark))[FL_FLOW_RANK_PART])
+
 /* Sums of products of secret sums of the key's halves (NH of UMAC): who does
  * not know the secret can't choose keys that meet. */
 static FL_FLOW_INLINE __u64
@@ -67,6 +82,7 @@ fl_flow_hash(const struct fl_flow_key *key,
 	return hash * 0xd6e8feb86659fd93ull;
 }
 
+/* Odd: so the tag of an entry in use is told from a free one's by one bit. */
 static FL_FLOW_INLINE __u32 fl_flow_tag(__u64 hash)
 {
 	return (__u32)(hash ^ (hash >> 32)) | 1;
@@ -158,8 +174,11 @@ static FL_FLOW_INLINE int fl_flow_way(const struct fl_flow_bucket *bucket,
 
 #pragma GCC unroll 8
 	for (way = 0; way < FL_FLOW_WAYS; way++) {
-		__u64 mark = FL_FLOW_LOAD(bucket->mark[way]);
+		__u64 mark;
 
+		if (FL_FLOW_LOAD_TAG(bucket->mark[way]) != tag)
+			continue;
+		mark = FL_FLOW_LOAD(bucket->mark[way]);
 		if ((__u32)(mark >> 32) == tag && !(mark & 1) &&
 		    fl_flow_key_equal(&bucket->entry[way].key, key))
 			return (int)way;
@@ -208,12 +227,58 @@ static FL_FLOW_INLINE __u64 fl_flow_cheapest(const struct fl_flow_bucket *bucket
 	return best + (taken << 8);
 }
 
+/* Has `bucket` no free way? */
+static FL_FLOW_INLINE __u32 fl_flow_is_full(const struct fl_flow_bucket *bucket)
+{
+	__u32 tags = 1;
+	unsigned int way;
+
+#pragma GCC unroll 8
+	for (way = 0; way < FL_FLOW_WAYS; way++)
+		tags &= FL_FLOW_LOAD_TAG(bucket->mark[way]);
+	return tags;
+}
+
+static FL_FLOW_INLINE __u32 fl_flow_least_half(__u32 a, __u32 b)
+{
+	__s32 less = a - b, sign = less >> 31;
+
+	FL_FLOW_OPAQUE(sign);
+	return b + (less & sign);
+}
+
+/* The way of a full bucket that is worth least: worth << 8 | way. */
+static FL_FLOW_INLINE __u32 fl_flow_poorest(const struct fl_flow_bucket *bucket,
+					    __u32 way_bits, __u32 now)
+{
+	__u32 best = ~0u >> 1;
+	unsigned int way;
+
+#pragma GCC unroll 8
+	for (way = 0; way < FL_FLOW_WAYS; way++) {
+		__u64 mark = (__u64)FL_FLOW_LOAD_RANK(bucket->mark[way]) << 16;
+		__u32 worth = (__u32)fl_flow_worth(mark, now);
+
+		best = fl_flow_least_half(worth << 8 | way_bits | way, best);
+	}
+	return best;
+}
+
 /* The way that a new entry takes: a free one in the emptier bucket, or the one
- * that costs least; bit 3: in the second bucket. Above bit 16: its cost. */
+ * that costs least; bit 3: in the second bucket. Above bit 16: its cost.
+ *
+ * In a table that is in use nearly all buckets are full: less to find out. */
 static FL_FLOW_INLINE __u64 fl_flow_room(const struct fl_flow_bucket *first,
 					 const struct fl_flow_bucket *second,
 					 __u32 now)
 {
+	__u32 poorest;
+
+	if (fl_flow_is_full(first) & fl_flow_is_full(second)) {
+		poorest = fl_flow_least_half(fl_flow_poorest(second, 8, now),
+					     fl_flow_poorest(first, 0, now));
+		return ((__u64)(poorest >> 8) + 1) << 16 | (poorest & 0xf);
+	}
 	return fl_flow_least(fl_flow_cheapest(second, 8, now),
 			     fl_flow_cheapest(first, 0, now));
 }
@@ -227,9 +292,13 @@ static FL_FLOW_INLINE int fl_flow_twin(const struct fl_flow_bucket *bucket,
 
 #pragma GCC unroll 8
 	for (way = 0; way < FL_FLOW_WAYS; way++) {
-		__u64 mark = FL_FLOW_LOAD(bucket->mark[way]);
+		__u64 mark;
 
-		if ((__u32)(mark >> 32) == tag && way != but &&
+		if (way == but ||
+		    FL_FLOW_LOAD_TAG(bucket->mark[way]) != tag)
+			continue;
+		mark = FL_FLOW_LOAD(bucket->mark[way]);
+		if ((__u32)(mark >> 32) == tag &&
 		    (mark & 1 ||
 		     fl_flow_key_equal(&bucket->entry[way].key, key)))
 			return 1;
@@ -307,15 +376,24 @@ static FL_FLOW_INLINE void fl_flow_fill(struct fl_flow_bucket *bucket,
 		     FL_FLOW_VALUE_WORDS);
 }
 
-/* From now on it is found. (A store would do, if it came after all others
- * everywhere. It waits for them: who makes several entries fills them all
- * first.) */
+/* From now on it is found. (It waits for all stores before it: who makes several
+ * entries fills them all first.) */
 static FL_FLOW_INLINE void fl_flow_publish(struct fl_flow_bucket *bucket,
 					   __u32 way)
 {
 	__sync_lock_test_and_set(
 		&bucket->mark[way & 7],
 		fl_flow_next(FL_FLOW_LOAD(bucket->mark[way & 7])));
+}
+
+/* The same of what was filled before another entry was published: all that had
+ * to come before it has. */
+static FL_FLOW_INLINE void fl_flow_publish_too(struct fl_flow_bucket *bucket,
+					       __u32 way)
+{
+	volatile __u64 *mark = &bucket->mark[way & 7];
+
+	*mark = fl_flow_next(*mark);
 }
 
 /* Gives up what was claimed. */

@@ -30,17 +30,13 @@ static __noinline __u64 fl_flow_hash_of(const struct fl_flow_key *key)
 	return fl_flow_hash(key, &fl_config.flows);
 }
 
-/* The position of `key`. */
-__noinline int fl_flow_seek(const struct fl_flow_key *key)
+static __always_inline int fl_flow_seek_in(const struct fl_flow_key *key,
+					   __u64 hash)
 {
 	struct fl_flow_bucket *bucket;
 	__u32 index;
-	__u64 hash;
 	int way;
 
-	if (!key)
-		return -1;
-	hash = fl_flow_hash(key, &fl_config.flows);
 	index = fl_flow_first(hash, fl_config.flows.mask);
 	bucket = fl_flow_bucket_at(index);
 	if (!bucket)
@@ -54,6 +50,20 @@ __noinline int fl_flow_seek(const struct fl_flow_key *key)
 		return -1;
 	way = fl_flow_way(bucket, key, fl_flow_tag(hash));
 	return way < 0 ? -1 : (int)(index * FL_FLOW_WAYS + way);
+}
+
+/* The position of `key`. */
+__noinline int fl_flow_seek(const struct fl_flow_key *key)
+{
+	if (!key)
+		return -1;
+	return fl_flow_seek_in(key, fl_flow_hash(key, &fl_config.flows));
+}
+
+/* The same, for who needs the hash again. */
+__noinline int fl_flow_seek_hashed(const struct fl_flow_key *key, __u64 hash)
+{
+	return key ? fl_flow_seek_in(key, hash) : -1;
 }
 
 static __always_inline struct fl_flow *fl_flow_at(int position)
@@ -73,12 +83,11 @@ fl_flow_find(const struct fl_flow_key *key)
 	return fl_flow_at(fl_flow_seek(key));
 }
 
-/* Has the marks of `key`'s buckets on their way from memory before they are
+/* Has the marks of a key's buckets on their way from memory before they are
  * needed: a claim waits for all that was read before it, and for each other
  * claim. */
-static __always_inline void fl_flow_touch(const struct fl_flow_key *key)
+static __always_inline void fl_flow_touch(__u64 hash)
 {
-	__u64 hash = fl_flow_hash_of(key);
 	struct fl_flow_bucket *bucket;
 
 	bucket = fl_flow_bucket_at(fl_flow_first(hash, fl_config.flows.mask));
@@ -89,11 +98,27 @@ static __always_inline void fl_flow_touch(const struct fl_flow_key *key)
 		(void)FL_FLOW_LOAD(bucket->mark[0]);
 }
 
+/* The same of an entry that was claimed, which is in two lines: what is stored
+ * there goes one after the other, what is read comes at the same time. */
+static __always_inline void fl_flow_touch_entry(int position)
+{
+	struct fl_flow_bucket *bucket = fl_flow_bucket_of(position);
+	struct fl_flow_entry *entry;
+
+	if (!bucket)
+		return;
+	FL_FLOW_OPAQUE(position);
+	entry = &bucket->entry[position & (FL_FLOW_WAYS - 1)];
+	/* The first of its words, and one of the last. */
+	(void)*(volatile __u32 *)&entry->key.src.w[0];
+	(void)*(volatile __u32 *)&entry->flow.last_seen;
+}
+
 /* FL_FLOW_EXISTS before anything goes for it, if `look` and `key` is there. */
 static __always_inline int fl_flow_claim_in(const struct fl_flow_key *key,
-					    __u32 state, __u32 now, int look)
+					    __u64 hash, __u32 state, __u32 now,
+					    int look)
 {
-	__u64 hash = fl_flow_hash_of(key);
 	__u32 first = fl_flow_first(hash, fl_config.flows.mask);
 	__u32 second = fl_flow_second(hash, fl_config.flows.mask);
 	struct fl_flow_bucket *one = fl_flow_bucket_at(first);
@@ -114,29 +139,33 @@ static __always_inline int fl_flow_claim_in(const struct fl_flow_key *key,
 }
 
 /* The position of an entry for `key`, which the caller takes for absent: his
- * until he publishes or disclaims it; or enum fl_flow_claim. */
-__noinline int fl_flow_claim_new(const struct fl_flow_key *key, __u32 state,
-				 __u32 now)
+ * until he publishes or disclaims it; or enum fl_flow_claim. `hash`: its. */
+__noinline int fl_flow_claim_new(const struct fl_flow_key *key, __u64 hash,
+				 __u32 state, __u32 now)
 {
-	return key ? fl_flow_claim_in(key, state, now, 0) : FL_FLOW_FULL;
+	return key ? fl_flow_claim_in(key, hash, state, now, 0) : FL_FLOW_FULL;
 }
 
 /* The same, of a key that may well be there. */
 __noinline int fl_flow_claim_absent(const struct fl_flow_key *key, __u32 state,
 				    __u32 now)
 {
-	return key ? fl_flow_claim_in(key, state, now, 1) : FL_FLOW_FULL;
+	if (!key)
+		return FL_FLOW_FULL;
+	return fl_flow_claim_in(key, fl_flow_hash(key, &fl_config.flows), state,
+				now, 1);
 }
 
 /* The same, of the entry that is there, if one is. */
 static __noinline int fl_flow_claim_any(const struct fl_flow_key *key,
 					__u32 state, __u32 now)
 {
-	int position = fl_flow_seek(key);
+	__u64 hash = fl_flow_hash_of(key);
+	int position = fl_flow_seek_hashed(key, hash);
 	struct fl_flow_bucket *bucket = fl_flow_bucket_of(position);
 
 	if (!bucket)
-		return fl_flow_claim_new(key, state, now);
+		return fl_flow_claim_new(key, hash, state, now);
 	return fl_flow_reclaim(bucket, position, state, now) ? position :
 							       FL_FLOW_FULL;
 }
@@ -147,6 +176,14 @@ static __always_inline void fl_flow_publish_at(int position)
 
 	if (bucket)
 		fl_flow_publish(bucket, position);
+}
+
+static __always_inline void fl_flow_publish_too_at(int position)
+{
+	struct fl_flow_bucket *bucket = fl_flow_bucket_of(position);
+
+	if (bucket)
+		fl_flow_publish_too(bucket, position);
 }
 
 static __always_inline void fl_flow_disclaim_at(int position)

@@ -58,6 +58,20 @@ static __always_inline __u32 fl_flow_random(const struct fl_packet *pkt,
 	return h ^ (h >> 16);
 }
 
+/* Where the search for a source port begins: can't be foreseen without the
+ * table's secret, which is in `hash` (D's), nor the secret be told from it, for
+ * who doesn't know the time and the number of flows. */
+static __always_inline __u32 fl_port_random(__u64 hash, __u64 now_ns)
+{
+	__u64 h = hash ^ now_ns;
+
+	h += (__u64)fl_counted(FL_COUNTER_FORWARD_NEW) << 32;
+	h *= 0x9e3779b97f4a7c15ull;
+	h ^= h >> 32;
+	h *= 0xd6e8feb86659fd93ull;
+	return h >> 32;
+}
+
 /* The flow that this C is of is over: without A and D, no packet of it comes to
  * a source port that is another's now. */
 static __noinline int fl_flow_evict(const struct fl_flow_key *c)
@@ -216,24 +230,28 @@ __noinline int fl_flow_open(const struct fl_packet *pkt)
 	struct fl_flow_key key = {};
 	int a, c = -1, d;
 	__be16 port = 0;
+	__u64 hash, now_ns;
 	__u32 now;
 
 	if (!pkt)
 		return FL_COUNTER_DROP_MAP_FULL;
-	now = fl_now_seconds();
+	now_ns = bpf_ktime_get_coarse_ns();
+	now = now_ns / FL_SECOND_NS;
 	fl_flow_key_d(&key, &pkt->tuple, &pkt->to, pkt->to_port);
+	hash = fl_flow_hash_of(&key);
 	if (pkt->masquerade) {
 		if (fl_unlikely(!fl_has_masquerade_addr(pkt->ipv6)))
 			return FL_COUNTER_REJECT_NO_PORT;
-		fl_flow_touch(&key);
+		fl_flow_touch(hash);
 		fl_flow_key_c(&key, pkt->ipv6, 0);
-		c = fl_masquerade_claim(&key, now, bpf_get_prandom_u32());
+		c = fl_masquerade_claim(&key, now,
+					fl_port_random(hash, now_ns));
 		if (c < 0)
 			return FL_COUNTER_REJECT_NO_PORT;
 		port = key.dport;
 		fl_flow_key_d(&key, &pkt->tuple, &pkt->to, pkt->to_port);
 	}
-	d = fl_flow_claim_new(&key, FL_FLOW_NEW, now);
+	d = fl_flow_claim_new(&key, hash, FL_FLOW_NEW, now);
 	if (fl_unlikely(d < 0))
 		d = fl_flow_claim_reply(pkt, &key, now);
 	if (d < 0) { /* its port isn't needed */
@@ -243,12 +261,15 @@ __noinline int fl_flow_open(const struct fl_packet *pkt)
 	if (d == FL_FLOW_FULL)
 		return FL_COUNTER_DROP_TUPLE_CLASH;
 	/* FL_FLOW_EXISTS: another CPU makes it, with the same D. */
-	a = fl_flow_claim_new(&pkt->tuple, FL_FLOW_NEW, now);
+	a = fl_flow_claim_new(&pkt->tuple, pkt->hash, FL_FLOW_NEW, now);
 	if (a == FL_FLOW_FULL) {
 		fl_flow_disclaim_at(c);
 		fl_flow_disclaim_at(d);
 		return FL_COUNTER_DROP_MAP_FULL;
 	}
+	fl_flow_touch_entry(c);
+	fl_flow_touch_entry(d);
+	fl_flow_touch_entry(a);
 	fl_flow_write(fl_flow_begin(d, &key, pkt, now), &pkt->tuple.dst,
 		      pkt->tuple.dport, FL_FLOW_REPLY | pkt->masquerade, port);
 	if (pkt->masquerade) {
@@ -259,9 +280,9 @@ __noinline int fl_flow_open(const struct fl_packet *pkt)
 	}
 	fl_flow_write(fl_flow_begin(a, &pkt->tuple, pkt, now), &pkt->to,
 		      pkt->to_port, pkt->masquerade, 0);
-	fl_flow_publish_at(c);
 	fl_flow_publish_at(d);
-	fl_flow_publish_at(a);
+	fl_flow_publish_too_at(c);
+	fl_flow_publish_too_at(a);
 	return FL_COUNTER_FORWARD_NEW;
 }
 
@@ -451,7 +472,8 @@ fl_ingress_route(struct __sk_buff *ctx, struct fl_packet *pkt)
 
 	if (fl_likely(!frontend && !fl_is_masquerade(pkt)))
 		return fl_ingress_not_ours(pkt);
-	position = fl_flow_seek(&pkt->tuple);
+	pkt->hash = fl_flow_hash(&pkt->tuple, &fl_config.flows);
+	position = fl_flow_seek_hashed(&pkt->tuple, pkt->hash);
 	flow = fl_flow_at(position);
 	if (flow && pkt->malformed)
 		return FL_COUNTER_DROP_MALFORMED;

@@ -66,6 +66,7 @@ struct fl_packet {
 	__u32 backend_generation;
 	__u32 ifindex; /* the device's */
 	__u32 pad2;
+	__u64 hash; /* ingress: the tuple's, in the flow table */
 };
 
 /* The first packet of a connection (a datagram is none). */

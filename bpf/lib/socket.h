@@ -75,6 +75,10 @@ fl_peer_put(__u64 cookie, const struct fl_endpoint *asked,
 	if (fl_unlikely(holder && holder != cookie)) {
 		fl_socket_put(cookie, FL_SOCKET_REPLY, backend, asked, service,
 			      choice);
+		/* For datagrams that name what it is connected to. */
+		if (asked->proto == FL_IPPROTO_UDP)
+			fl_socket_put(cookie, FL_SOCKET_FORWARD, asked, backend,
+				      service, choice);
 		return;
 	}
 	peer->addr = asked->addr;
@@ -85,6 +89,16 @@ fl_peer_put(__u64 cookie, const struct fl_endpoint *asked,
 	peer->service_id = service->id;
 	peer->backend_id = choice->id;
 	peer->backend_generation = choice->generation;
+}
+
+/* Has this socket been connected in place of `asked`? */
+static __always_inline __u32 fl_peer_is_for(const struct fl_peer *peer,
+					    __u64 cookie,
+					    const struct fl_endpoint *asked)
+{
+	return peer->cookie == cookie && peer->port == asked->port &&
+	       peer->proto == asked->proto &&
+	       fl_addr_equal(&peer->addr, &asked->addr);
 }
 
 /* The socket is gone, or connects to what isn't translated. */

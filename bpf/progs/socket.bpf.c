@@ -231,42 +231,84 @@ fl_socket_connect(struct bpf_sock_addr *ctx, const struct fl_endpoint *asked)
 	return result;
 }
 
+static __always_inline __u32 fl_socket_is_connected(struct bpf_sock_addr *ctx)
+{
+	struct bpf_sock *sk = ctx->sk;
+
+	return sk && sk->state == FL_TCP_ESTABLISHED;
+}
+
+/* Finds what was chosen for this socket's datagrams to `asked`, or leaves
+ * `chosen` as it is. What it is connected to comes first: no other endpoint's
+ * answers would reach it. (Global: verified once.) */
+__noinline int fl_socket_chosen(__u64 cookie, const struct fl_endpoint *asked,
+				__u32 connected, struct fl_socket *chosen)
+{
+	struct fl_socket_key key;
+	struct fl_socket *entry;
+	struct fl_peer *peer;
+
+	if (!asked || !chosen)
+		return 0;
+	peer = connected ? fl_peer_place(cookie) : 0;
+	if (peer && fl_peer_is_for(peer, cookie, asked)) {
+		chosen->service_id = peer->service_id;
+		chosen->backend_id = peer->backend_id;
+		chosen->backend_generation = peer->backend_generation;
+		return 0;
+	}
+	key = fl_socket_key_make(cookie, asked, FL_SOCKET_FORWARD);
+	entry = (struct fl_socket *)bpf_map_lookup_elem(&fl_socket, &key);
+	if (entry)
+		*chosen = *entry;
+	return 0;
+}
+
 /* The endpoint that this socket's datagrams to `asked` go to already, if it
  * may still have them: one flow stays with one endpoint, as in conntrack. */
 static __always_inline struct fl_choice
-fl_socket_known(__u64 cookie, const struct fl_endpoint *asked,
+fl_socket_known(struct bpf_sock_addr *ctx, __u64 cookie,
+		const struct fl_endpoint *asked,
 		const struct fl_service *service)
 {
-	struct fl_socket_key key =
-		fl_socket_key_make(cookie, asked, FL_SOCKET_FORWARD);
-	struct fl_socket *entry =
-		(struct fl_socket *)bpf_map_lookup_elem(&fl_socket, &key);
+	struct fl_socket chosen = {};
 	struct fl_choice choice = {};
 	struct fl_backend *backend;
 
-	if (!entry || entry->service_id != service->id)
+	fl_socket_chosen(cookie, asked, fl_socket_is_connected(ctx), &chosen);
+	/* No backend has id 0. */
+	if (!chosen.backend_id || chosen.service_id != service->id)
 		return choice;
-	backend = fl_backend_same(entry->backend_id, entry->backend_generation);
+	backend = fl_backend_same(chosen.backend_id, chosen.backend_generation);
 	if (!backend || backend->state == FL_BACKEND_OFF)
 		return choice;
 	choice.backend = backend;
-	choice.id = entry->backend_id;
-	choice.generation = entry->backend_generation;
+	choice.id = chosen.backend_id;
+	choice.generation = chosen.backend_generation;
 	return choice;
 }
 
-/* Has this datagram's socket been connected, by us, to just this address? An IPv6
- * socket with an IPv4 peer names it with every datagram, and it may be another
- * frontend's, too: nothing is translated twice. */
+/* Is this datagram's socket connected to just the address that it names? (An IPv6
+ * socket with an IPv4 peer names it each time.) An endpoint's, by us: nothing is
+ * translated twice, though it may be another frontend's, too. A frontend's, from
+ * when it was none or was declined: no endpoint's answers would reach it; the
+ * packet path has it. */
 static __always_inline __u32
-fl_socket_is_connected_to(struct bpf_sock_addr *ctx, __u64 cookie,
-			  const struct fl_endpoint *asked)
+fl_socket_names_peer(struct bpf_sock_addr *ctx, const struct fl_endpoint *asked,
+		     int ipv6)
 {
 	struct bpf_sock *sk = ctx->sk;
 
 	if (fl_likely(!sk || sk->state != FL_TCP_ESTABLISHED))
 		return 0;
-	return !!fl_peer_asked(cookie, asked).port;
+	if (sk->dst_port != asked->port)
+		return 0;
+	if (!ipv6)
+		return sk->dst_ip4 == asked->addr.w[3];
+	return sk->dst_ip6[0] == asked->addr.w[0] &&
+	       sk->dst_ip6[1] == asked->addr.w[1] &&
+	       sk->dst_ip6[2] == asked->addr.w[2] &&
+	       sk->dst_ip6[3] == asked->addr.w[3];
 }
 
 /* Has netfilter translated this socket's datagrams to `asked` until now? Or is
@@ -296,7 +338,8 @@ fl_socket_is_foreign(struct bpf_sock_addr *ctx, const struct fl_endpoint *asked)
 }
 
 static __always_inline struct fl_socket_result
-fl_socket_sendmsg(struct bpf_sock_addr *ctx, const struct fl_endpoint *asked)
+fl_socket_sendmsg(struct bpf_sock_addr *ctx, const struct fl_endpoint *asked,
+		  int ipv6)
 {
 	struct fl_socket_result result;
 	struct fl_service service;
@@ -307,20 +350,23 @@ fl_socket_sendmsg(struct bpf_sock_addr *ctx, const struct fl_endpoint *asked)
 	if (fl_likely(!fl_service_read(&asked->addr, asked->port, asked->proto,
 				       &service)))
 		return fl_socket_stray(asked);
-	cookie = bpf_get_socket_cookie(ctx);
-	if (fl_unlikely(fl_socket_is_connected_to(ctx, cookie, asked)))
+	if (fl_unlikely(fl_socket_names_peer(ctx, asked, ipv6)))
 		return fl_socket_result(FL_SOCKET_PASS, FL_COUNTER_NOT_OURS);
-	result = fl_socket_verdict(ctx, &asked->addr, &service);
-	if (result.action != FL_SOCKET_REWRITE)
-		return result;
-	choice = fl_socket_known(cookie, asked, &service);
+	cookie = bpf_get_socket_cookie(ctx);
+	/* An exchange goes on, whatever is said to new ones. */
+	choice = fl_socket_known(ctx, cookie, asked, &service);
 	if (choice.backend) {
+		result = fl_socket_result(FL_SOCKET_REWRITE,
+					  FL_COUNTER_SOCKET_TRANSLATED);
 		fl_socket_set_backend(&result.to, choice.backend, asked->proto);
 		/* The way back may have been evicted on its own. */
 		reply = fl_socket_key_make(cookie, &result.to, FL_SOCKET_REPLY);
 		if (fl_likely(bpf_map_lookup_elem(&fl_socket, &reply)))
 			return result;
 	} else {
+		result = fl_socket_verdict(ctx, &asked->addr, &service);
+		if (result.action != FL_SOCKET_REWRITE)
+			return result;
 		if (fl_socket_is_foreign(ctx, asked))
 			return fl_socket_result(FL_SOCKET_PASS,
 						FL_COUNTER_SOCKET_DECLINED);
@@ -427,7 +473,7 @@ SEC("cgroup/sendmsg4")
 int fl_sendmsg4(struct bpf_sock_addr *ctx)
 {
 	struct fl_endpoint asked = fl_socket_asked4(ctx);
-	struct fl_socket_result result = fl_socket_sendmsg(ctx, &asked);
+	struct fl_socket_result result = fl_socket_sendmsg(ctx, &asked, 0);
 
 	if (result.action == FL_SOCKET_REFUSE)
 		return fl_socket_refuse();
@@ -438,7 +484,7 @@ SEC("cgroup/sendmsg6")
 int fl_sendmsg6(struct bpf_sock_addr *ctx)
 {
 	struct fl_endpoint asked = fl_socket_asked6(ctx);
-	struct fl_socket_result result = fl_socket_sendmsg(ctx, &asked);
+	struct fl_socket_result result = fl_socket_sendmsg(ctx, &asked, 1);
 
 	if (result.action == FL_SOCKET_REFUSE)
 		return fl_socket_refuse();

@@ -1,4 +1,4 @@
-fl_test(kubelet_netns_test LABEL netns
+fl_test(kubelet_netns_test LABEL netns TIMEOUT 400
   SRCS kubelet_host_ports_test.cc kubelet_lifecycle_test.cc
        kubelet_limits_test.cc kubelet_pressure_test.cc kubelet_probes_test.cc
        kubelet_security_test.cc kubelet_test.cc kubelet_volumes_test.cc

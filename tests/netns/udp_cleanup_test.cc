@@ -142,6 +142,28 @@ class UdpCleanupBase : public ServiceTest {
     })) << Destroyed() << " sockets, not " << sockets << "; " << Forgotten()
         << " entries, not " << wanted << "\n" << bed_->Log();
   }
+  // By l1, past what its sockets had been told before.
+  void ExpectTakenUp(std::vector<Talk>* talks) {
+    int destroyed = 0;
+    for (Talk& talk : *talks) {
+      // A pod's datagrams come by the packet path.
+      if (!talk.ends() || talk.from.station != std::string("node1")) continue;
+      ExpectDestroyed(&talk);
+      ++destroyed;
+    }
+    EXPECT_TRUE(Eventually([&] { return Destroyed() == destroyed; }))
+        << Destroyed() << " sockets, not " << destroyed;
+    std::erase_if(*talks, [](const Talk& talk) {
+      return talk.ends() && talk.from.station == std::string("node1");
+    });
+    ExpectAnswers(talks, "l1");
+  }
+  static void ExpectUnanswered(std::vector<Talk>* talks) {
+    for (Talk& talk : *talks) {
+      EXPECT_THAT(talk.client->Ask(), Not(AnyOf("l1", "r1", "node1")))
+          << talk.ToString();
+    }
+  }
   static int Ending(const std::vector<Talk>& talks) {
     return static_cast<int>(
         std::count_if(talks.begin(), talks.end(),
@@ -169,14 +191,17 @@ class UdpCleanup
   }
 };
 
-INSTANTIATE_TEST_SUITE_P(
-    All, UdpCleanup, Combine(ValuesIn(kWays), ValuesIn(kFamilies)),
-    [](const auto& info) {
-      std::string name = StrCat(WayName(std::get<0>(info.param)),
-                                IpFamilyName(std::get<1>(info.param)));
-      std::erase(name, ' ');
-      return name;
-    });
+std::string CellName(
+    const ::testing::TestParamInfo<std::tuple<Way, IpFamily>>& info) {
+  std::string name = StrCat(WayName(std::get<0>(info.param)),
+                            IpFamilyName(std::get<1>(info.param)));
+  std::erase(name, ' ');
+  return name;
+}
+
+INSTANTIATE_TEST_SUITE_P(All, UdpCleanup,
+                         Combine(ValuesIn(kWays), ValuesIn(kFamilies)),
+                         CellName);
 
 TEST_P(UdpCleanup, AnEndpointGoesThenTheLast) {
   spec_.endpoints = {"l1"};
@@ -274,6 +299,13 @@ TEST_P(UdpCleanup, AServingEndpointKeepsItsClients) {
   spec_.endpoints = {"r1:terminating", "r2"};
   ASSERT_OK(bed_->Apply({spec_}));
   ExpectGoOn(&talks, "others come and go");
+  spec_.endpoints = {"r1"};
+  spec_.internal_local = spec_.external_local = true;
+  spec_.source_ranges = {"192.0.2.200/32", "2001:db8:ffff::/64"};
+  ASSERT_OK(bed_->Apply({spec_}));
+  ExpectGoOn(&talks, "new ones are dropped");
+  spec_.internal_local = spec_.external_local = false;
+  spec_.source_ranges = {};
   // l1's removal was a reason to look.
   EXPECT_EQ(Forgotten(), 0);
   EXPECT_EQ(Destroyed(), 0);
@@ -288,29 +320,37 @@ TEST_P(UdpCleanup, AServingEndpointKeepsItsClients) {
 // Exchanges that began before there was a frontend, so untranslated.
 TEST_P(UdpCleanup, AFrontendComes) {
   std::vector<Talk> talks = OpenAll(spec_.number);
-  // A known gap (docs/design/socket-path.md).
-  std::erase_if(talks, [](const Talk& talk) {
-    return talk.socket == Socket::kConnectedMapped;
-  });
-  for (Talk& talk : talks) {
-    EXPECT_THAT(talk.client->Ask(), Not(AnyOf("l1", "node1")))
-        << talk.ToString();
-  }
+  ExpectUnanswered(&talks);
   spec_.endpoints = {"l1"};
   ASSERT_OK(bed_->Apply({spec_}));
-  int destroyed = 0;
-  for (Talk& talk : talks) {
-    // A pod's datagrams come by the packet path.
-    if (!talk.ends() || talk.from.station != std::string("node1")) continue;
-    ExpectDestroyed(&talk);
-    ++destroyed;
+  ExpectTakenUp(&talks);
+}
+
+// ... and while it was declined: no local endpoint, or not in the ranges.
+class UdpDeclined : public UdpCleanup {};
+
+INSTANTIATE_TEST_SUITE_P(
+    All, UdpDeclined,
+    Combine(::testing::Values(Way::kClusterIp, Way::kLoadBalancer),
+            ValuesIn(kFamilies)),
+    CellName);
+
+TEST_P(UdpDeclined, AFrontendIsOpened) {
+  spec_.endpoints = {"r1"};
+  if (way() == Way::kClusterIp) {
+    spec_.internal_local = true;
+  } else {
+    spec_.source_ranges = {"192.0.2.200/32", "2001:db8:ffff::/64"};
   }
-  EXPECT_TRUE(Eventually([&] { return Destroyed() == destroyed; }))
-      << Destroyed() << " sockets, not " << destroyed;
-  std::erase_if(talks, [](const Talk& talk) {
-    return talk.ends() && talk.from.station == std::string("node1");
-  });
-  ExpectAnswers(&talks, "l1");
+  ASSERT_OK(bed_->Apply({spec_}));
+  Forget();
+  std::vector<Talk> talks = OpenAll(spec_.number);
+  ExpectUnanswered(&talks);
+  spec_.endpoints = {"l1"};
+  spec_.internal_local = false;
+  spec_.source_ranges = {};
+  ASSERT_OK(bed_->Apply({spec_}));
+  ExpectTakenUp(&talks);
 }
 
 class UdpCleanupRestart : public UdpCleanupBase {};

@@ -1,6 +1,7 @@
 # The data path as a whole and its socket programs, with real sockets.
 fl_library(service_world SRCS service_world.cc DEPS harness datapath)
-fl_test(socket_test LABEL prog SRCS socket_test.cc DEPS service_world)
+fl_test(socket_test LABEL prog SRCS socket_test.cc socket_exchange_test.cc
+  DEPS service_world)
 fl_test(socket_takeover_test LABEL prog SRCS socket_takeover_test.cc
   DEPS service_world)
 fl_test(datapath_test LABEL prog SRCS datapath_test.cc

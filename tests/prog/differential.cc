@@ -230,11 +230,20 @@ absl::Status Episode::SetNode(const reference::Node& node) {
   return world_->SetNode(node);
 }
 
+void Episode::StateChanged() {
+  flows_.StateChanged();
+  std::erase_if(talks_, [this](Talk& talk) {
+    if (flows_.MayGoOn(talk.exchange)) return false;
+    talk.exchange.endpoint.reset();
+    return talk.call.connected;  // as the agent does
+  });
+}
+
 absl::Status Episode::Publish() {
   if (!changed_) return absl::OkStatus();
   changed_ = false;
   FL_RETURN_IF_ERROR(world_->Apply());
-  flows_.StateChanged();
+  StateChanged();
   ++tally_->states;
   return absl::OkStatus();
 }
@@ -252,7 +261,7 @@ absl::Status Episode::Restart() {
   changed_ = false;
   FL_RETURN_IF_ERROR(world_->Restart(state_));
   state_.health.clear();
-  flows_.StateChanged();
+  StateChanged();
   return absl::OkStatus();
 }
 
@@ -262,8 +271,17 @@ absl::Status Episode::Change(Draw* draw) {
   const std::string name = StrCat("default/s", service);
   const std::string slice = StrCat(name, "-", part);
   const uint32_t what = draw->Below(20);
-  if (what < 3) {
+  auto known = state_.services().find(name);
+  if (what < 2 || (what < 3 && known == state_.services().end())) {
     PutService(draw->Service(service));
+  } else if (what < 3) {
+    // Only what new flows are told.
+    kube::Service changed = known->second;
+    const kube::Service other = draw->Service(service);
+    changed.internal_local = other.internal_local;
+    changed.external_local = other.external_local;
+    changed.source_ranges = other.source_ranges;
+    PutService(changed);
   } else if (what < 5) {
     DeleteService(name);
   } else if (what < 7) {
@@ -354,7 +372,12 @@ absl::StatusOr<std::string> Episode::Compare(Direction direction,
                                   wire.link != Link::kNone));
   ++tally_->packets;
   CountRare(wire);
-  for (uint32_t id : outcome->counted) ++tally_->counted[kCounterNames[id]];
+  for (uint32_t id : outcome->counted) {
+    ++tally_->counted[kCounterNames[id]];
+    const L4Address& to = wire.packet.dst;
+    ++tally_->met[StrCat(kCounterNames[id], " ", ProtocolName(to.protocol),
+                         " ", IpFamilyName(to.address.family()))];
+  }
   const bool ingress = direction == Direction::kIngress;
   std::string line = StrCat(ingress ? "in  " : "out ", Describe(wire),
                             mark ? " marked" : "", own ? " own" : "", " : ",

@@ -34,6 +34,8 @@ struct Tally {
   // Of packets: what they or their flows have that is rare.
   std::map<std::string, uint64_t> drawn;
   std::map<std::string, uint64_t> counted;
+  // The same by protocol and family: "FORWARD_NEW TCP IPv4".
+  std::map<std::string, uint64_t> met;
 };
 
 class Episode {
@@ -53,6 +55,9 @@ class Episode {
   absl::StatusOr<std::string> Travel(const Wire& wire);
   // A process of this node uses a socket.
   absl::StatusOr<std::string> Call(const SocketCall& call);
+  // The next datagram of a UDP socket that Call() opened; the latest are kept.
+  absl::StatusOr<std::string> Datagram(size_t number);
+  size_t talks() const { return talks_.size(); }
   // An endpoint's packet of a flow back to the client.
   absl::StatusOr<std::string> Answer(const reference::Flow& flow, Wire wire);
 
@@ -100,7 +105,16 @@ class Episode {
                                         flow,
                                     bool own);
 
+  struct Talk {
+    SocketCall call;
+    UniqueFd fd;
+    reference::Exchange exchange;
+  };
+  absl::StatusOr<std::string> AnyCall(Draw* draw);
+  void StateChanged();
+
   World* world_;
+  std::vector<Talk> talks_;
   reference::Flaw flaw_;
   Tally* tally_;
   reference::State state_;

@@ -335,6 +335,9 @@ L4Address Draw::Destination(const reference::State& state, Protocol protocol,
       had.push_back({Of(own), port.node_port, protocol});
     }
   }
+  if (!had.empty() && Chance(2)) {
+    return {IpAddress::Unspecified(family), Of(had).port, protocol};
+  }
   if (!had.empty() && Chance(90)) return Of(had);
   L4Address out = {ClusterIp(static_cast<int>(Below(kServices)), family), 80,
                    protocol};
@@ -360,8 +363,9 @@ SocketCall Draw::Call(const reference::State& state) {
   if (Chance(8)) {
     call.to = {Of(OfFamily(Endpoints(), family)), TargetPort(protocol),
                protocol};
-  } else if (family == IpFamily::kIpv4 && Chance(8)) {
-    call.to.address = *IpAddress::Parse("127.0.0.1");
+  } else if (family == IpFamily::kIpv4 && Chance(12)) {
+    call.to.address = Chance(50) ? *IpAddress::Parse("127.0.0.1")
+                                 : IpAddress::Unspecified(family);
   }
   if (call.to.port == 0) call.to.port = 9;  // no system call takes 0
   return call;

@@ -91,7 +91,7 @@ int Print(const Tally& tally, double seconds) {
          static_cast<double>(tally.states) / seconds);
   printf("%llu calls of sockets\n",
          static_cast<unsigned long long>(tally.calls));
-  for (const auto* numbers : {&tally.counted, &tally.drawn}) {
+  for (const auto* numbers : {&tally.counted, &tally.drawn, &tally.met}) {
     for (const auto& [name, count] : *numbers) {
       printf("  %-26s %llu\n", name.c_str(),
              static_cast<unsigned long long>(count));

@@ -115,6 +115,13 @@ class Story {
     Note(episode_.Travel(wire));
   }
   void Call(const SocketCall& call) { Note(episode_.Call(call)); }
+  // The next datagram of the socket that made call `number`.
+  void Datagram(size_t number) {
+    if (number >= episode_.talks()) {
+      return Note(std::string("there is no such socket"));
+    }
+    Note(episode_.Datagram(number));
+  }
   void SetNode(const reference::Node& node) {
     Note(episode_.SetNode(node));
     Publish();
@@ -420,6 +427,54 @@ void AMappedSocketsDatagramsAreTranslatedTwice(Story* story) {
   story->Call({.to = {Ip(kVipA), 80, kUdp}, .mapped = true});
 }
 
+// A Service's endpoint at the Service's own address, which a connected socket
+// names: translated or not, it is the same.
+void AServiceIsItsOwnEndpoint(Story* story) {
+  kube::Service service = Story::Service("a", kUdp);
+  service.external_ips = {Ip("203.0.113.7")};
+  kube::EndpointSlice slice = Story::Slice("a", kUdp, {"203.0.113.7"});
+  slice.ports[0].port = 80;
+  story->episode().PutService(service);
+  story->episode().PutSlice(slice);
+  story->Publish();
+  story->Call({.to = {Ip("203.0.113.7"), 80, kUdp}, .connected = true});
+  story->Datagram(0);
+}
+
+// A Service of UDP, and its one endpoint elsewhere.
+kube::EndpointSlice OneUdpEndpoint(Story* story) {
+  kube::EndpointSlice slice = Story::Slice("a", kUdp, {kEndpoint});
+  slice.ports[0].port = 5353;
+  story->episode().PutService(Story::Service("a", kUdp));
+  story->episode().PutSlice(slice);
+  story->Publish();
+  return slice;
+}
+
+void ASocketsExchangeEndsWhenNewOnesAreDropped(Story* story) {
+  OneUdpEndpoint(story);
+  for (bool connected : {false, true}) {
+    story->Call({.to = {Ip(kVipA), 80, kUdp}, .connected = connected});
+  }
+  kube::Service service = Story::Service("a", kUdp);
+  service.internal_local = true;
+  story->episode().PutService(service);
+  story->Publish();
+  story->Datagram(0);
+  story->Datagram(1);
+}
+
+void AConnectedSocketsDatagramGoesToAnotherEndpoint(Story* story) {
+  kube::EndpointSlice slice = OneUdpEndpoint(story);
+  story->Call({.to = {Ip(kVipA), 80, kUdp}, .connected = true});
+  slice.endpoints[0].ready = false;
+  slice.endpoints[0].terminating = true;
+  slice.endpoints.push_back({.address = Ip("10.1.2.3")});
+  story->episode().PutSlice(slice);
+  story->Publish();
+  story->Datagram(0);
+}
+
 #define FL_ROW(name) Row{#name, name}
 const Row kRows[] = {
     FL_ROW(RestartMovesAContestedNodePort),
@@ -444,6 +499,9 @@ const Row kRows[] = {
     FL_ROW(MasqueradedFlowsOutliveTheirAddress),
     FL_ROW(MasqueradesWithoutAnAddress),
     FL_ROW(AMappedSocketsDatagramsAreTranslatedTwice),
+    FL_ROW(AServiceIsItsOwnEndpoint),
+    FL_ROW(ASocketsExchangeEndsWhenNewOnesAreDropped),
+    FL_ROW(AConnectedSocketsDatagramGoesToAnotherEndpoint),
 };
 #undef FL_ROW
 

@@ -172,12 +172,18 @@ bool SocketBed::IsLocal(const IpAddress& address) {
     const IpPrefix range = *IpPrefix::Parse(text);
     return range.family() == address.family() && range.Contains(address);
   };
-  return std::any_of(std::begin(kLocal), std::end(kLocal), holds) ||
+  return address.is_unspecified() ||
+         std::any_of(std::begin(kLocal), std::end(kLocal), holds) ||
          std::any_of(std::begin(kLoopback), std::end(kLoopback), holds);
 }
 
 bool SocketBed::IsServed(const L4Address& address) {
   auto is = [&address](Port port) { return port == address.port; };
+  if (address.address.is_unspecified()) {
+    return IsServed({*IpAddress::Parse(address.address.is_v4() ? "127.0.0.1"
+                                                               : "::1"),
+                     address.port, address.protocol});
+  }
   if (!IsLocal(address.address)) return false;
   return address.protocol == Protocol::kTcp
              ? std::any_of(std::begin(kTcpPorts), std::end(kTcpPorts), is)
@@ -220,12 +226,38 @@ L4Address SocketBed::Serve(const SocketCall& call, const std::string& text) {
   return reached;
 }
 
+absl::StatusOr<SocketOutcome> SocketBed::Again(const SocketCall& call, int fd,
+                                               const Counted& counted) {
+  SocketOutcome out;
+  const std::string text = StrCat("call ", ++sent_);
+  // Answers that nobody has waited for, and errors.
+  char bytes[64];
+  while (recv(fd, bytes, sizeof(bytes), MSG_DONTWAIT) >= 0 ||
+         errno == ECONNREFUSED) {
+  }
+  FL_RETURN_IF_ERROR(counted().status());
+  out.error = harness::SendTo(fd, call.to, FamilyOf(call), text);
+  FL_ASSIGN_OR_RETURN(out.counted, counted());
+  if (out.error != 0) return out;
+  if (out.counted == std::vector<uint32_t>{FL_COUNTER_SOCKET_TRANSLATED} ||
+      (!call.connected && IsServed(call.to))) {
+    out.reached = Serve(call, text);
+  }
+  if (out.reached.port != 0) {
+    if (auto answer = harness::Receive(fd, kPatience)) out.shown = answer->from;
+  }
+  FL_RETURN_IF_ERROR(counted().status());
+  return out;
+}
+
 absl::StatusOr<SocketOutcome> SocketBed::Try(const SocketCall& call,
-                                             const Counted& counted) {
+                                             const Counted& counted,
+                                             UniqueFd* keep) {
   SocketOutcome out;
   const bool tcp = call.to.protocol == Protocol::kTcp;
   const std::string text = StrCat("call ", ++sent_);
-  FL_ASSIGN_OR_RETURN(const UniqueFd fd, OpenClient(call));
+  FL_ASSIGN_OR_RETURN(*keep, OpenClient(call));
+  const UniqueFd& fd = *keep;
   auto send_text = [&] {
     return harness::SendTo(fd.get(), call.to, FamilyOf(call), text);
   };

@@ -63,8 +63,14 @@ class SocketBed {
   static bool IsLocal(const IpAddress& address);
   static bool IsServed(const L4Address& address);
   // `counted` gives what has been counted since it was last called.
+  // `keep` gets the socket.
   [[nodiscard]] absl::StatusOr<SocketOutcome> Try(const SocketCall& call,
-                                                  const Counted& counted);
+                                                  const Counted& counted,
+                                                  UniqueFd* keep);
+  // A UDP socket's next datagram, which names `call.to` (connected or not).
+  [[nodiscard]] absl::StatusOr<SocketOutcome> Again(const SocketCall& call,
+                                                    int fd,
+                                                    const Counted& counted);
 
  private:
   struct Server {

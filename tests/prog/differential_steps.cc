@@ -19,6 +19,7 @@ using reference::SocketRuling;
 using Kind = reference::SocketRuling::Kind;
 
 constexpr int kCallsOfStep = 12;
+constexpr size_t kTalks = 12;
 // More in a row may not be stepped over (reference::State::health).
 constexpr size_t kUnhealthyOfStep = 7;
 
@@ -41,8 +42,9 @@ uint32_t CounterOf(Kind kind) {
 // What comes of a call that isn't touched.
 std::string UntouchedMismatch(const SocketCall& call,
                               const SocketOutcome& outcome) {
+  const L4Address meant = reference::AsSocket(call.to);
   if (SocketBed::IsServed(call.to)) {
-    if (outcome.reached == call.to && outcome.shown == call.to) return "";
+    if (outcome.reached == meant && outcome.shown == meant) return "";
     return "who got it";
   }
   if (outcome.reached.port != 0) return "that somebody got it";
@@ -65,7 +67,9 @@ std::string SocketMismatch(const SocketCall& call, const SocketRuling& ruling,
   if (ruling.kind != Kind::kTranslate) return UntouchedMismatch(call, outcome);
   if (outcome.error != 0) return "error";
   if (!ruling.endpoints.contains(outcome.reached)) return "who got it";
-  if (outcome.shown != call.to) return "whom the client sees";
+  if (outcome.shown != reference::AsSocket(call.to)) {
+    return "whom the client sees";
+  }
   if (!call.connected && outcome.again != outcome.reached) {
     return "who got the second datagram";
   }
@@ -76,9 +80,24 @@ std::string SocketMismatch(const SocketCall& call, const SocketRuling& ruling,
 
 absl::StatusOr<std::string> Episode::Call(const SocketCall& call) {
   const SocketRuling ruling = flows_.Socket(call.host, call.to);
-  FL_ASSIGN_OR_RETURN(const SocketOutcome outcome, world_->Try(call));
+  UniqueFd fd;
+  FL_ASSIGN_OR_RETURN(const SocketOutcome outcome, world_->Try(call, &fd));
   ++tally_->calls;
   ++tally_->drawn[StrCat("socket ", kKindNames[static_cast<int>(ruling.kind)])];
+  if (call.to.address.is_unspecified()) {
+    ++tally_->drawn[StrCat("unspecified ",
+                           kKindNames[static_cast<int>(ruling.kind)])];
+  }
+  const bool translated = ruling.kind == Kind::kTranslate;
+  if (call.to.protocol == Protocol::kUdp && (translated || !call.connected)) {
+    if (talks_.size() == kTalks) talks_.erase(talks_.begin());
+    talks_.push_back(
+        {call, std::move(fd), {call.host, call.connected, call.to}});
+    if (translated) {
+      talks_.back().exchange.port = ruling.port;
+      talks_.back().exchange.endpoint = outcome.reached;
+    }
+  }
   std::string line =
       StrCat(call.ToString(), " : error ", outcome.error, " reached ",
              outcome.reached.ToString(), " shown ", outcome.shown.ToString());
@@ -99,10 +118,67 @@ absl::StatusOr<std::string> Episode::Call(const SocketCall& call) {
   return line;
 }
 
+absl::StatusOr<std::string> Episode::Datagram(size_t number) {
+  Talk& talk = talks_[number];
+  const SocketCall& call = talk.call;
+  reference::Exchange& exchange = talk.exchange;
+  const SocketRuling ruling = flows_.Next(exchange);
+  const Kind anew = flows_.Socket(exchange.host, exchange.to).kind;
+  FL_ASSIGN_OR_RETURN(SocketOutcome outcome,
+                      world_->Again(call, talk.fd.get()));
+  ++tally_->calls;
+  std::string line = StrCat("again ", call.ToString(), " : error ",
+                            outcome.error, " reached ",
+                            outcome.reached.ToString(), " shown ",
+                            outcome.shown.ToString());
+  trace_.push_back(line);
+  const bool translated = ruling.kind == Kind::kTranslate;
+  const bool goes_on = exchange.endpoint && translated &&
+                       ruling.endpoints.contains(*exchange.endpoint) &&
+                       outcome.reached == *exchange.endpoint;
+  std::string why;
+  if (call.connected && !goes_on) {
+    // Its endpoint is off: what is chosen in its place can't answer it.
+    if (outcome.counted != std::vector<uint32_t>{CounterOf(ruling.kind)}) {
+      why = "counted";
+    }
+  } else {
+    outcome.again = outcome.reached;
+    why = SocketMismatch(call, ruling, outcome);
+  }
+  if (why.empty()) {
+    tally_->drawn["exchange goes on"] += goes_on;
+    tally_->drawn["exchange goes on, new ones don't"] +=
+        goes_on && anew != Kind::kTranslate;
+    tally_->drawn["exchange begins anew"] += translated && !goes_on;
+    if (translated) flows_.SocketTook(call.host, ruling, outcome.reached);
+    if (translated && !call.connected) {
+      exchange.port = ruling.port;
+      exchange.endpoint = outcome.reached;
+    }
+    if (call.connected && !goes_on) {
+      talks_.erase(talks_.begin() + static_cast<ptrdiff_t>(number));
+    }
+    return std::string();
+  }
+  StrAppend(&line, "\n  expected ", kKindNames[static_cast<int>(ruling.kind)]);
+  for (const L4Address& endpoint : ruling.endpoints) {
+    StrAppend(&line, " ", endpoint.ToString());
+  }
+  StrAppend(&line, "; differs in ", why, "; counted");
+  for (uint32_t id : outcome.counted) StrAppend(&line, " ", id);
+  return line;
+}
+
+absl::StatusOr<std::string> Episode::AnyCall(Draw* draw) {
+  if (talks_.empty() || draw->Chance(50)) return Call(draw->Call(state_));
+  return Datagram(draw->Below(static_cast<uint32_t>(talks_.size())));
+}
+
 absl::StatusOr<std::string> Episode::Sockets(Draw* draw) {
   std::string difference;
   for (int i = 0; i < kCallsOfStep && difference.empty(); ++i) {
-    FL_ASSIGN_OR_RETURN(difference, Call(draw->Call(state_)));
+    FL_ASSIGN_OR_RETURN(difference, AnyCall(draw));
   }
   return difference;
 }
@@ -150,7 +226,7 @@ absl::StatusOr<std::string> Episode::Unhealthy(Draw* draw) {
     } else if (what < 9) {
       FL_ASSIGN_OR_RETURN(difference, Travel(draw->Packet(state_)));
     } else {
-      FL_ASSIGN_OR_RETURN(difference, Call(draw->Call(state_)));
+      FL_ASSIGN_OR_RETURN(difference, AnyCall(draw));
     }
   }
   FL_RETURN_IF_ERROR(draw->Chance(20) ? Restart() : Recover());
@@ -184,6 +260,7 @@ void Episode::CountRare(const Wire& wire) {
                   [](const IpAddress& ip) {
                     return ip.ToString() == "203.0.113.7";
                   });
+  drawn["packet to the unspecified address"] += p.dst.address.is_unspecified();
   drawn["another masquerade address"] += !default_address;
   drawn["no IPv6 address"] += state_.node.masquerade.size() == 1;
 }

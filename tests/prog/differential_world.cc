@@ -269,7 +269,8 @@ absl::Status World::CleanUpUdp(const std::vector<std::string>& services) {
   auto serves = [this](const L4Address& frontend, const L4Address& endpoint) {
     return agent::UdpServing::Serves(serving_.table(), frontend, endpoint);
   };
-  return udp_->RemoveFlows(serves, masquerade_).status();
+  FL_RETURN_IF_ERROR(udp_->RemoveFlows(serves, masquerade_).status());
+  return udp_->RemoveEndpoints(serves).status();
 }
 
 absl::Status World::Restart(const reference::State& objects) {
@@ -400,8 +401,13 @@ absl::StatusOr<std::vector<uint32_t>> World::Counted() {
   return counted;
 }
 
-absl::StatusOr<SocketOutcome> World::Try(const SocketCall& call) {
-  return sockets_->Try(call, [this] { return Counted(); });
+absl::StatusOr<SocketOutcome> World::Try(const SocketCall& call,
+                                         UniqueFd* keep) {
+  return sockets_->Try(call, [this] { return Counted(); }, keep);
+}
+
+absl::StatusOr<SocketOutcome> World::Again(const SocketCall& call, int fd) {
+  return sockets_->Again(call, fd, [this] { return Counted(); });
 }
 
 absl::StatusOr<bool> World::Age(uint32_t seconds) {

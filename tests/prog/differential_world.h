@@ -89,7 +89,11 @@ class World {
                                             uint32_t mark, bool own = false,
                                             bool link_header = true);
   // What a process of this host, or of a pod, gets of a call.
-  [[nodiscard]] absl::StatusOr<SocketOutcome> Try(const SocketCall& call);
+  // As SocketBed's.
+  [[nodiscard]] absl::StatusOr<SocketOutcome> Try(const SocketCall& call,
+                                                  UniqueFd* keep);
+  [[nodiscard]] absl::StatusOr<SocketOutcome> Again(const SocketCall& call,
+                                                    int fd);
   // As if so much time had passed: times in the kernel's tables are set back,
   // the reconciler's clock goes on. False (and nothing done) if this machine
   // has not been up for so long.

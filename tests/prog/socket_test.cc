@@ -14,6 +14,7 @@
 #include "tests/harness/sockets.h"
 #include "bpf/abi/filter.h"
 #include "tests/prog/service_world.h"
+#include "tests/prog/socket_fixture.h"
 #include "userspace/base/netns.h"
 #include "userspace/reconcile/plan.h"
 
@@ -38,100 +39,6 @@ using ::testing::IsEmpty;
 using ::testing::Pair;
 using ::testing::SizeIs;
 using ::testing::UnorderedElementsAre;
-
-#define ASSERT_OK(expr)                              \
-  do {                                               \
-    absl::Status ok_status_ = (expr);                \
-    ASSERT_TRUE(ok_status_.ok()) << ok_status_;      \
-  } while (false)
-
-IpAddress Address(const char* text) { return *IpAddress::Parse(text); }
-
-class SocketWorldTest : public ::testing::Test {
- protected:
-  static void SetUpTestSuite() {
-    absl::StatusOr<std::unique_ptr<ServiceWorld>> world =
-        ServiceWorld::Create();
-    ASSERT_TRUE(world.ok()) << world.status();
-    world_ = world->release();
-    ASSERT_OK(world_->OpenDatapath());
-  }
-  static void TearDownTestSuite() {
-    delete world_;
-    world_ = nullptr;
-  }
-  void SetUp() override { ASSERT_OK(world_->Reset()); }
-
-  // `count` servers on `address`, each a backend; ids in `ids`.
-  std::vector<Server> AddServers(int count, const IpAddress& address,
-                                 Protocol protocol,
-                                 std::vector<uint32_t>* ids) {
-    std::vector<Server> servers;
-    for (int i = 0; i < count; ++i) {
-      absl::StatusOr<Server> server = OpenServer(address, protocol);
-      EXPECT_TRUE(server.ok()) << server.status();
-      absl::StatusOr<uint32_t> id = world_->AddBackend(server->address);
-      EXPECT_TRUE(id.ok()) << id.status();
-      ids->push_back(*id);
-      servers.push_back(*std::move(server));
-    }
-    return servers;
-  }
-
-  std::map<std::string, uint64_t> Counters() { return *world_->Counters(); }
-  std::vector<std::string> Dump(const std::string& map) {
-    return *world_->Dump(map);
-  }
-
-  // Which backend ids `count` fresh UDP sockets are connected to.
-  std::map<std::string, int> Spread(const L4Address& service, int count) {
-    std::map<std::string, int> spread;
-    for (int i = 0; i < count; ++i) {
-      UniqueFd client = OpenSocket(service, SocketFamily::kNative);
-      EXPECT_EQ(Connect(client.get(), service, SocketFamily::kNative), 0);
-      for (const std::string& line : Dump("peer")) {
-        size_t at = line.find(" backend=");
-        ++spread[line.substr(at + 9, line.find(' ', at + 1) - at - 9)];
-      }
-    }
-    return spread;
-  }
-
-  // One for all tests of a suite: GoogleTest leaves no other place for it.
-  static ServiceWorld* world_;
-};
-ServiceWorld* SocketWorldTest::world_ = nullptr;
-
-// How an application addresses a service: the family of the service and of
-// the socket.
-struct Addressing {
-  const char* name;
-  const char* service;
-  const char* backend;
-  SocketFamily family;
-  friend void PrintTo(const Addressing& a, std::ostream* out) {
-    *out << a.name;
-  }
-};
-
-class SocketPathTest : public SocketWorldTest,
-                       public ::testing::WithParamInterface<Addressing> {
- protected:
-  L4Address Service(Protocol protocol) {
-    return {Address(GetParam().service), 80, protocol};
-  }
-  IpAddress BackendAddress() { return Address(GetParam().backend); }
-  SocketFamily family() { return GetParam().family; }
-  // One server behind Service(protocol).
-  Server Publish(Protocol protocol) {
-    std::vector<uint32_t> ids;
-    std::vector<Server> servers =
-        AddServers(1, BackendAddress(), protocol, &ids);
-    absl::Status status = world_->PutService(Service(protocol), ids);
-    EXPECT_TRUE(status.ok()) << status;
-    return std::move(servers[0]);
-  }
-};
 
 INSTANTIATE_TEST_SUITE_P(
     Families, SocketPathTest,
@@ -380,51 +287,6 @@ TEST_F(SocketWorldTest, SelectionIsUniform) {
   }
   // 3 degrees of freedom: exceeded once in 100,000 runs.
   EXPECT_LT(chi_square, 25.9) << ::testing::PrintToString(spread);
-}
-
-TEST_F(SocketWorldTest, ADatagramFlowStaysUntilItsEndpointIsOff) {
-  L4Address service{Address("10.96.0.1"), 53, Protocol::kUdp};
-  std::vector<uint32_t> ids;
-  std::vector<Server> servers =
-      AddServers(4, Address("127.0.0.1"), Protocol::kUdp, &ids);
-  ASSERT_OK(world_->PutService(service, ids));
-  UniqueFd client = OpenSocket(service, SocketFamily::kNative);
-  auto send_and_find = [&] {
-    EXPECT_EQ(SendTo(client.get(), service, SocketFamily::kNative, "x"), 0);
-    for (size_t i = 0; i < servers.size(); ++i) {
-      if (Receive(servers[i].fd.get(), absl::Milliseconds(20))) return i;
-    }
-    ADD_FAILURE() << "no server got the datagram";
-    return size_t{0};
-  };
-  size_t first = send_and_find();
-  for (int i = 0; i < 10; ++i) EXPECT_EQ(send_and_find(), first);
-  ASSERT_OK(world_->maps().SetBackendState(ids[first], FL_BACKEND_DRAIN));
-  EXPECT_EQ(send_and_find(), first);
-  ASSERT_OK(world_->maps().SetBackendState(ids[first], FL_BACKEND_OFF));
-  size_t second = send_and_find();
-  EXPECT_NE(second, first);
-  for (int i = 0; i < 5; ++i) EXPECT_EQ(send_and_find(), second);
-  // Its id is given out anew: to somebody else.
-  fl_backend other = {};
-  absl::Status read = world_->maps().ForEachBackend(
-      [&](uint32_t id, const fl_backend& b) {
-        if (id == ids[second]) other = b;
-      });
-  ASSERT_OK(read);
-  other.generation++;
-  other.port = htons(9);
-  ASSERT_OK(world_->maps().PutBackend(ids[second], other));
-  std::vector<uint32_t> rest;
-  for (size_t i = 0; i < ids.size(); ++i) {
-    if (i != first && i != second) rest.push_back(ids[i]);
-  }
-  fl_service same = {};
-  same.id = 1;
-  ASSERT_OK(world_->PutService(service, rest, same));
-  size_t third = send_and_find();
-  EXPECT_NE(third, first);
-  EXPECT_NE(third, second);
 }
 
 TEST_F(SocketWorldTest, AConnectionNeverSeesHalfOfAChange) {

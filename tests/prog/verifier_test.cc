@@ -22,14 +22,14 @@ namespace {
 // become, with the reason in the commit.
 const std::map<std::string, uint32_t>& Recorded() {
   static const auto* recorded = new std::map<std::string, uint32_t>{
-      {"fl_tc_ingress", 42723},
-      {"fl_tc_egress", 28179},
-      {"fl_tc_ingress_l3", 42720},
-      {"fl_tc_egress_l3", 28358},
-      {"fl_connect4", 14600},
-      {"fl_connect6", 18961},
-      {"fl_sendmsg4", 26045},
-      {"fl_sendmsg6", 27486},
+      {"fl_tc_ingress", 45211},
+      {"fl_tc_egress", 29914},
+      {"fl_tc_ingress_l3", 45208},
+      {"fl_tc_egress_l3", 30093},
+      {"fl_connect4", 14340},
+      {"fl_connect6", 22502},
+      {"fl_sendmsg4", 20775},
+      {"fl_sendmsg6", 25974},
       {"fl_recvmsg4", 159},
       {"fl_recvmsg6", 211},
       {"fl_getpeername4", 159},

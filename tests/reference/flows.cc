@@ -101,13 +101,16 @@ bool Flows::IsServed(const Flow& flow) const {
   if (flow.client.protocol != Protocol::kUdp) {
     return TakesNewFlows(flow.endpoint);
   }
-  L4Address frontend = flow.frontend;
+  return IsKept(flow.frontend, flow.endpoint);
+}
+
+bool Flows::IsKept(L4Address frontend, const L4Address& endpoint) const {
   std::optional<FrontendOwner> owner = state_->OwnerOf(frontend);
   if (!owner) {
     frontend.address = IpAddress::Unspecified(frontend.address.family());
     owner = state_->OwnerOf(frontend);
   }
-  return owner && state_->KeepersOf(owner->port).contains(flow.endpoint);
+  return owner && state_->KeepersOf(owner->port).contains(endpoint);
 }
 
 // ---- finding flows ----
@@ -535,6 +538,33 @@ SocketRuling Flows::Socket(bool host, const L4Address& to) const {
     ruling.endpoints = {*remembered};
   }
   return ruling;
+}
+
+bool Flows::MayGoOn(const Exchange& exchange) const {
+  return exchange.endpoint &&
+         IsKept(AsSocket(exchange.to), *exchange.endpoint);
+}
+
+// As in conntrack: verdicts, policies and source ranges are for what is new.
+SocketRuling Flows::Next(const Exchange& exchange) const {
+  const SocketRuling anew = Socket(exchange.host, exchange.to);
+  const auto owner = FindFrontend(*state_, AsSocket(exchange.to));
+  // Where another Service has the address now, it says who serves.
+  if (!owner || owner->port != exchange.port || !exchange.endpoint ||
+      state_->HealthOf(*exchange.endpoint) == Health::kOff) {
+    return anew;
+  }
+  // There is nothing to translate.
+  if (exchange.connected && *exchange.endpoint == AsSocket(exchange.to)) {
+    return {};
+  }
+  if (anew.kind != SocketRuling::Kind::kTranslate &&
+      state_->node.flaw == Flaw::kExchange) {
+    return anew;
+  }
+  return {.kind = SocketRuling::Kind::kTranslate,
+          .port = owner->port,
+          .endpoints = {*exchange.endpoint}};
 }
 
 void Flows::SocketTook(bool host, const SocketRuling& ruling,

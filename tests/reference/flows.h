@@ -109,6 +109,15 @@ struct Alternative {
 };
 using Alternatives = std::vector<Alternative>;
 
+// The datagrams that one socket of this node sends to one address.
+struct Exchange {
+  bool host = false;
+  bool connected = false;
+  L4Address to;
+  ServicePortId port;
+  std::optional<L4Address> endpoint;  // that it was translated to
+};
+
 class Flows {
  public:
   explicit Flows(const State* state) : state_(state) {}
@@ -130,6 +139,10 @@ class Flows {
   SocketRuling Socket(bool host, const L4Address& to) const;
   void SocketTook(bool host, const SocketRuling& ruling,
                   const L4Address& endpoint);
+  // What becomes of one's next datagram.
+  SocketRuling Next(const Exchange& exchange) const;
+  // After a change: is what its endpoint was chosen for still so (section 10)?
+  bool MayGoOn(const Exchange& exchange) const;
 
   // What was seen. Returns the flow of the packet, if any.
   std::shared_ptr<Flow> IngressTook(const Packet& packet,
@@ -178,6 +191,7 @@ class Flows {
   bool TakesNewFlows(const L4Address& endpoint) const;
   bool ServesAny(const L4Address& endpoint) const;
   bool IsServed(const Flow& flow) const;
+  bool IsKept(L4Address frontend, const L4Address& endpoint) const;
   Alternatives Continue(const Packet& packet, const FlowPointer& flow) const;
   Alternatives Start(const Packet& packet, const Flow* instead_of) const;
   void AddEndpoint(const Packet& packet, const Ruling& ruling,

@@ -130,6 +130,15 @@ bool IsNodePortAddress(const Node& node, const IpAddress& address) {
   return false;
 }
 
+const kube::ServicePort& PortOf(const kube::Service& service,
+                                const std::string& name) {
+  return *std::find_if(
+      service.ports.begin(), service.ports.end(),
+      [&name](const kube::ServicePort& p) { return p.name == name; });
+}
+
+}  // namespace
+
 std::optional<FrontendOwner> FindFrontend(const State& state,
                                           const L4Address& destination) {
   // Where OwnerOf() has NodePorts, but nobody is.
@@ -141,14 +150,13 @@ std::optional<FrontendOwner> FindFrontend(const State& state,
        destination.protocol});
 }
 
-const kube::ServicePort& PortOf(const kube::Service& service,
-                                const std::string& name) {
-  return *std::find_if(
-      service.ports.begin(), service.ports.end(),
-      [&name](const kube::ServicePort& p) { return p.name == name; });
+L4Address AsSocket(L4Address destination) {
+  if (destination.address.is_unspecified()) {
+    const bool v4 = destination.address.is_v4();
+    destination.address = *IpAddress::Parse(v4 ? "127.0.0.1" : "::1");
+  }
+  return destination;
 }
-
-}  // namespace
 
 IpAddress MasqueradeAddress(const Node& node, IpFamily family) {
   for (const IpAddress& ip : node.masquerade) {
@@ -278,6 +286,9 @@ Ruling RuleOnNewFlow(const State& state, const IpAddress& client,
 SocketRuling RuleOnSocket(const State& state, bool host,
                           const L4Address& destination) {
   using Kind = SocketRuling::Kind;
+  if (destination.address.is_unspecified()) {
+    return RuleOnSocket(state, host, AsSocket(destination));
+  }
   const std::optional<FrontendOwner> owner = FindFrontend(state, destination);
   if (!owner) {
     const Ruling stray = RuleOnStray(state, destination.address);

@@ -59,6 +59,13 @@ struct SocketRuling {
 SocketRuling RuleOnSocket(const State& state, bool host,
                           const L4Address& destination);
 
+// What a system call means by it: the unspecified address is loopback.
+L4Address AsSocket(L4Address destination);
+
+// Whose is this address, a NodePort's included?
+std::optional<FrontendOwner> FindFrontend(const State& state,
+                                          const L4Address& destination);
+
 // For what has no ports at all, and is addressed to `destination`.
 Ruling RuleOnStray(const State& state, const IpAddress& destination);
 

@@ -37,6 +37,7 @@ enum class Flaw {
   kExtensions,   // IPv6 packets with extension headers are nobody's
   kNodeAddress,  // masqueraded flows outlive their address
   kDecline,      // the socket path looks at no source ranges
+  kExchange,     // a socket's exchange ends when new ones are dropped
 };
 
 // What is known of an endpoint beside its conditions, and before they change.

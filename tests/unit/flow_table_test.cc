@@ -12,6 +12,7 @@
 #include <random>
 #include <set>
 #include <thread>
+#include <utility>
 #include <vector>
 
 namespace fairlead {
@@ -122,6 +123,55 @@ fl_flow Flow(uint32_t value, fl_flow_state state = FL_FLOW_NEW,
   for (uint32_t& word : flow.addr.w) word = value;
   flow.service_id = flow.backend_id = flow.backend_generation = value;
   return flow;
+}
+
+// {bucket, way}: what the header says of a new entry's place, in other words.
+std::pair<int, int> Place(const fl_flow_bucket (&pair)[2], uint32_t now) {
+  auto free_ways = [](const fl_flow_bucket& bucket) {
+    return std::count_if(std::begin(bucket.mark), std::end(bucket.mark),
+                         [](uint64_t mark) { return mark >> 32 == 0; });
+  };
+  const int64_t free[] = {free_ways(pair[0]), free_ways(pair[1])};
+  std::pair<int, int> place = {free[1] > free[0], 0};
+  uint64_t least = ~0ull;
+  for (int bucket = 0; bucket < 2; ++bucket) {
+    for (int way = 0; way < FL_FLOW_WAYS; ++way) {
+      const uint64_t mark = pair[bucket].mark[way];
+      if (mark >> 32 == 0 && bucket == place.first) return {bucket, way};
+      if (free[0] + free[1] != 0 || fl_flow_worth(mark, now) >= least) continue;
+      least = fl_flow_worth(mark, now);
+      place = {bucket, way};
+    }
+    if (free[0] + free[1] != 0 && bucket == place.first) break;
+  }
+  return place;
+}
+
+TEST(FlowTable, RoomIsWhatIsFreeOrWorthLeast) {
+  std::mt19937 random(1);
+  int full = 0;
+  for (int i = 0; i < 20'000; ++i) {
+    const uint32_t now = random() >> 4;
+    fl_flow_bucket pair[2] = {};
+    for (fl_flow_bucket& bucket : pair) {
+      for (__u64& mark : bucket.mark) {
+        const fl_flow_state state = fl_flow_state(random() % 4);
+        const uint32_t seen = now - random() % 10'000;
+        mark = random() % 20 == 0
+                   ? fl_flow_mark(0, 0, random() & ~1u)
+                   : fl_flow_mark(fl_flow_tag(random()),
+                                  fl_flow_rank(state, seen), random() & ~1u);
+      }
+    }
+    const auto [bucket, way] = Place(pair, now);
+    const uint64_t mark = pair[bucket].mark[way];
+    const uint64_t room = fl_flow_room(&pair[0], &pair[1], now);
+    ASSERT_EQ(room & 0xf, static_cast<uint64_t>(bucket * 8 + way)) << i;
+    ASSERT_EQ(room >> 16, fl_flow_cost(mark, now)) << i;
+    full += mark >> 32 != 0;
+  }
+  EXPECT_GT(full, 5'000);
+  EXPECT_LT(full, 15'000);
 }
 
 TEST(FlowTable, FindsWhatWasMade) {

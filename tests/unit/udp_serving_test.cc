@@ -77,6 +77,30 @@ TEST(UdpServing, WhatAnUpdateTakesAndBrings) {
   EXPECT_THAT(serving.table(), IsEmpty());
 }
 
+// What a socket of this host was connected to while it was declined went past us.
+TEST(UdpServing, WhatIsDeclinedNoLongerIsNew) {
+  constexpr uint32_t kDrop = uint32_t{FL_VERDICT_DROP}
+                             << FL_SERVICE_INTERNAL_VERDICT_SHIFT;
+  for (uint32_t flags : {kDrop, uint32_t{FL_SERVICE_SOURCE_RANGES}}) {
+    UdpServing serving;
+    model::DesiredService declined = Service({kVip, kNodePort}, {kOne});
+    declined.ports[0].frontends[0].flags = flags;
+    model::DesiredService open = Service({kVip, kNodePort}, {kOne});
+    if (flags != kDrop) {
+      open.ports[0].frontends[0].flags =
+          flags | FL_SERVICE_HOST_IN_RANGES;
+    }
+    serving.Update("d/dns", declined);
+    EXPECT_THAT(serving.Update("d/dns", declined).new_frontends, IsEmpty());
+    EXPECT_THAT(serving.Update("d/dns", open).new_frontends,
+                ElementsAre(kVip));
+    EXPECT_THAT(serving.Update("d/dns", open).new_frontends, IsEmpty());
+    auto change = serving.Update("d/dns", declined);
+    EXPECT_THAT(change.new_frontends, IsEmpty());
+    EXPECT_FALSE(change.lost);
+  }
+}
+
 TEST(UdpServing, TheRowsOfACleanup) {
   const UdpServing serving = CleanupServing();
   for (IpFamily family : {IpFamily::kIpv4, IpFamily::kIpv6}) {

@@ -9,6 +9,13 @@ namespace {
 
 using Ports = std::vector<std::shared_ptr<const UdpServing::Port>>;
 
+// As bpf/progs/socket.bpf.c.
+bool IsDeclined(const model::Frontend& frontend) {
+  return frontend.internal_verdict() == FL_VERDICT_DROP ||
+         ((frontend.flags & FL_SERVICE_SOURCE_RANGES) != 0 &&
+          (frontend.flags & FL_SERVICE_HOST_IN_RANGES) == 0);
+}
+
 Ports UdpPortsOf(const model::DesiredService& desired) {
   Ports ports;
   for (const model::DesiredPort& from : desired.ports) {
@@ -16,6 +23,7 @@ Ports UdpPortsOf(const model::DesiredService& desired) {
     auto port = std::make_shared<UdpServing::Port>();
     for (const model::Frontend& frontend : from.frontends) {
       port->frontends.push_back(frontend.address);
+      if (IsDeclined(frontend)) port->declined.insert(frontend.address);
     }
     for (const model::ServingEndpoint& endpoint : from.endpoints) {
       port->endpoints.insert(endpoint.address);
@@ -46,7 +54,10 @@ UdpServing::Change UdpServing::Update(const std::string& service,
   for (const auto& port : now) {
     for (const L4Address& frontend : port->frontends) {
       auto [it, added] = table_.try_emplace(frontend, port);
-      if (added) change.new_frontends.push_back(frontend);
+      if (added || (it->second->declined.contains(frontend) &&
+                    !port->declined.contains(frontend))) {
+        change.new_frontends.push_back(frontend);
+      }
       it->second = port;
     }
   }

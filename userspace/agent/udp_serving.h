@@ -22,12 +22,16 @@ class UdpServing {
   struct Port {
     std::vector<L4Address> frontends;
     absl::flat_hash_set<L4Address> endpoints;
+    // Those of `frontends` for which the socket path leaves this host's clients
+    // to the packet path.
+    absl::flat_hash_set<L4Address> declined;
   };
   // NodePorts under the unspecified address. A Port never changes.
   using Table = absl::flat_hash_map<L4Address, std::shared_ptr<const Port>>;
 
   struct Change {
     bool lost = false;  // an endpoint or a frontend
+    // Those that weren't there, or were declined.
     std::vector<L4Address> new_frontends;
   };
   // The Service (by its key) as it is now.
