@@ -315,9 +315,16 @@ inline const std::vector<Row>& LastingRows() {
          w->service.endpoints = {"l1", "l2", "r1", "r2"};
        },
        .fresh = {"l1+l2+r1+r2"}},
+      {.name = "the VIPs go",
+       .change = [](Wanted* w) { w->service.vip = 240; },
+       .gone = "LB VIP",
+       .upstream = "UDP through them goes on while it doesn't pause"},
       {.name = "another version of the maps, and back",
        .change = Same,
-       .act = Act::kOtherVersion},
+       .act = Act::kOtherVersion,
+       .gone = "LB VIP"},
+      {.name = "the VIPs are back",
+       .change = [](Wanted* w) { w->service.vip = 0; }},
       {.name = "the API server goes", .change = Same, .act = Act::kLoseApi},
       {.name = "the agent is killed without it; it comes back, one gone",
        .change = [](Wanted* w) {
