@@ -86,7 +86,7 @@ class UdpCleanupBase : public ServiceTest {
     return {from, socket, family, way,
             std::make_unique<UdpClient>(
                 At(from), FrontendOf(number, way, family, Protocol::kUdp),
-                socket), ""};
+                socket, NextSourcePort()), ""};
   }
 
   // Every kind of client and socket that there is for this family.
