@@ -242,6 +242,16 @@ class AgentTest : public ::testing::Test {
     return atof(text.c_str() + at + name.size() + 2);
   }
 
+  // Bodies of what the agent has written about objects; without the Event of its
+  // start.
+  std::vector<std::string> Told() {
+    std::vector<std::string> told = api_->Created();
+    std::erase_if(told, [](const std::string& body) {
+      return body.find(R"("reason":"Starting")") != std::string::npos;
+    });
+    return told;
+  }
+
   // Who answered; or the error's name.
   std::string Connect(const std::string& ip = kVip, int port = 80) {
     std::string answer;

@@ -91,8 +91,8 @@ TEST_F(AgentHealthTest, ATakenPortIsToldInAnEventAndTriedAgain) {
   PutEndpoints("web", {1}, kHere);
   StartAgent();
   WaitHealthy();
-  ASSERT_TRUE(Eventually([&] { return !api_->Created().empty(); })) << Log();
-  Json event = Json::parse(api_->Created()[0]);
+  ASSERT_TRUE(Eventually([&] { return !Told().empty(); })) << Log();
+  Json event = Json::parse(Told()[0]);
   EXPECT_EQ(event["reason"], "FailedToStartServiceHealthcheck");
   EXPECT_EQ(event["type"], "Warning");
   EXPECT_EQ(event["regarding"]["kind"], "Service");
@@ -103,7 +103,7 @@ TEST_F(AgentHealthTest, ATakenPortIsToldInAnEventAndTriedAgain) {
   EXPECT_EQ(Connect(), "10.244.0.1");
   holder.reset();
   EXPECT_TRUE(Answers(31000, "200 OK")) << Log();
-  EXPECT_EQ(api_->Created().size(), 1u);
+  EXPECT_EQ(Told().size(), 1u);
 }
 
 TEST_F(AgentHealthTest, ANodeThatIsGoingGetsNoNewTraffic) {

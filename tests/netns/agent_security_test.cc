@@ -179,8 +179,8 @@ TEST_F(AgentSecurityTest, AServiceTakesNoAddressFromAnOlderOne) {
       Eventually([&] { return Connect("10.96.0.66") == "10.244.0.3"; }))
       << Log();
   for (int i = 0; i < 20; ++i) EXPECT_EQ(Connect(), "10.244.0.1");
-  ASSERT_TRUE(Eventually([&] { return !api_->Created().empty(); }));
-  EXPECT_THAT(api_->Created()[0], HasSubstr("FrontendConflict"));
+  ASSERT_TRUE(Eventually([&] { return !Told().empty(); }));
+  EXPECT_THAT(Told()[0], HasSubstr("FrontendConflict"));
 }
 
 // What an API server would hardly let in: megabytes in one object, thousands

@@ -18,6 +18,7 @@ namespace fairlead::harness {
 namespace {
 
 using ::testing::HasSubstr;
+using ::testing::IsEmpty;
 
 TEST_F(AgentTest, BalancesAndFollowsChanges) {
   PutService("web", kVip);
@@ -87,6 +88,97 @@ TEST_F(AgentTest, ForwardsWithoutAnApiServer) {
   ASSERT_TRUE(Eventually([&] { return Connect() == "10.244.0.2"; })) << Log();
 }
 
+// One of the two lists that everything depends on can't be had: nothing is
+// written, what an earlier run has left serves on, and it is said which.
+struct Refused {
+  const char* resource;
+  int status;
+};
+class OneListFails : public AgentTest,
+                     public ::testing::WithParamInterface<Refused> {
+ protected:
+  void ExpectNotReady() {
+    ASSERT_TRUE(Eventually([&] {
+      return absl::StrContains(Get(10256, "/healthz"), GetParam().resource);
+    })) << Get(10256, "/healthz");
+    const std::string healthz = Get(10256, "/healthz");
+    EXPECT_THAT(healthz, HasSubstr("503 Service Unavailable"));
+    EXPECT_THAT(healthz, HasSubstr("\"connected\":false"));
+    EXPECT_THAT(healthz, HasSubstr(std::to_string(GetParam().status)));
+    EXPECT_THAT(Get(10256, "/livez"), HasSubstr("200 OK"));
+    // It is asked again, and the other list is there meanwhile.
+    ASSERT_TRUE(Eventually([&] {
+      return Metric(StrCat("fl_api_errors_total{resource=\"",
+                           GetParam().resource, "\"}")) > 2;
+    }));
+    EXPECT_THAT(Get(10256, "/healthz"), HasSubstr("503 Service Unavailable"));
+    EXPECT_EQ(Metric("fl_kernel_operations_total"), 0);
+  }
+};
+
+INSTANTIATE_TEST_SUITE_P(
+    All, OneListFails,
+    ::testing::Values(Refused{"services", 500}, Refused{"services", 403},
+                      Refused{"endpointslices", 500},
+                      Refused{"endpointslices", 403}),
+    [](const auto& info) {
+      return StrCat(info.param.resource, info.param.status);
+    });
+
+TEST_P(OneListFails, ItIsNotReadyAndSaysWhy) {
+  PutService("web", kVip);
+  PutEndpoints("web", {1});
+  api_->Refuse(GetParam().resource, GetParam().status);
+  StartAgent();
+  ASSERT_NO_FATAL_FAILURE(ExpectNotReady());
+  EXPECT_NE(Connect(), "10.244.0.1");
+  EXPECT_THAT(Log(), HasSubstr("not connected to the API server"));
+  EXPECT_THAT(api_->Created(), IsEmpty());
+  api_->Refuse(GetParam().resource, 0);
+  WaitHealthy();
+  EXPECT_EQ(Connect(), "10.244.0.1");
+  EXPECT_TRUE(
+      Eventually([&] { return Metric("fl_api_connected") == 1; }));
+
+  // The same with something to keep.
+  ASSERT_EQ(StopAgent(SIGKILL), -SIGKILL);
+  PutEndpoints("web", {2});
+  api_->Refuse(GetParam().resource, GetParam().status);
+  StartAgent();
+  ASSERT_NO_FATAL_FAILURE(ExpectNotReady());
+  EXPECT_EQ(Connect(), "10.244.0.1");
+  api_->Refuse(GetParam().resource, 0);
+  WaitHealthy();
+  EXPECT_EQ(Connect(), "10.244.0.2");
+}
+
+// kube-proxy's, where people look who describe the Node.
+TEST_F(AgentTest, ItsStartIsAnEventOfTheNode) {
+  for (int start = 1; start <= 2; ++start) {
+    StartAgent();
+    WaitHealthy();
+    ASSERT_TRUE(
+        Eventually([&] { return api_->Created().size() == size_t(start); }))
+        << Log();
+    const std::string event = api_->Created().back();
+    EXPECT_THAT(event, HasSubstr(R"("apiVersion":"events.k8s.io/v1")"));
+    EXPECT_THAT(event, HasSubstr(R"("reason":"Starting")"));
+    EXPECT_THAT(event, HasSubstr(R"("action":"StartKubeProxy")"));
+    EXPECT_THAT(event, HasSubstr(R"("type":"Normal")"));
+    EXPECT_THAT(event, HasSubstr(R"("namespace":"default")"));
+    EXPECT_THAT(event, HasSubstr(R"("kind":"Node","name":"n1","uid":"n1")"));
+    EXPECT_THAT(event, HasSubstr(R"("reportingInstance":"n1")"));
+    // A change is no start.
+    PutService("web", kVip);
+    PutEndpoints("web", {start});
+    ASSERT_TRUE(Eventually([&] {
+      return Connect() == StrCat("10.244.0.", start);
+    }));
+    EXPECT_EQ(api_->Created().size(), size_t(start));
+    ASSERT_EQ(StopAgent(SIGTERM), 0);
+  }
+}
+
 // No reset, no end: its packets are gone, as when a node loses its power. Some
 // 30 s, which is what TCP is told to wait for.
 TEST_F(AgentTest, AServerThatVanishesIsNoticed) {
@@ -128,9 +220,9 @@ TEST_F(AgentTest, ABadObjectIsReportedAndTheOthersGoOn) {
       << Log();
   EXPECT_EQ(Connect(), "10.244.0.1");
   EXPECT_EQ(Metric("fl_problems_total"), 1);
-  ASSERT_TRUE(Eventually([&] { return !api_->Created().empty(); }));
-  EXPECT_THAT(api_->Created()[0], HasSubstr("BadService"));
-  EXPECT_THAT(api_->Created()[0], HasSubstr("\"web\""));
+  ASSERT_TRUE(Eventually([&] { return !Told().empty(); }));
+  EXPECT_THAT(Told()[0], HasSubstr("BadService"));
+  EXPECT_THAT(Told()[0], HasSubstr("\"web\""));
 }
 
 // As an installer for kube-proxy starts it: its file, its flags, its ports.

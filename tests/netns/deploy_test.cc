@@ -109,14 +109,14 @@ TEST_F(DeployTest, TheRoleIsExactlyAsWideAsUsed) {
     api_->ServeEventsGroup(modern);
     StartAgent();
     WaitHealthy();
-    const size_t before = api_->Created().size();
+    const size_t before = Told().size();
     BreakService();
-    ASSERT_TRUE(Eventually([&] { return api_->Created().size() > before; }));
+    ASSERT_TRUE(Eventually([&] { return Told().size() > before; }));
     PutService("web", kVip);
     ASSERT_TRUE(Eventually([&] { return Connect() == "10.244.0.1"; }));
     BreakService();
     ASSERT_TRUE(
-        Eventually([&] { return api_->Created().size() == before + 2; }));
+        Eventually([&] { return Told().size() == before + 2; }));
     PutService("web", kVip);
     ASSERT_TRUE(Eventually([&] { return Connect() == "10.244.0.1"; }));
     ASSERT_EQ(StopAgent(SIGTERM), 0) << Log();

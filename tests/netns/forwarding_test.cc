@@ -169,6 +169,11 @@ class NotOurs : public Forwarding {
     Forwarding::SetUpTestSuite();
     ASSERT_OK(bed_->Apply({{.number = 20, .endpoints = {"l1", "l2"}}}));
   }
+  static Outcome AskOnce(const From& from, const L4Address& to) {
+    std::optional<ServiceBed::OnSocketPath> on_socket_path;
+    if (from.socket_path) on_socket_path.emplace(*bed_);
+    return Ask(At(from), {.to = to});
+  }
   // A server on node1's own addresses, at a port that is no frontend's.
   static void ExpectAnswered(const From& from, const L4Address& to,
                              const std::string& who) {
@@ -196,6 +201,31 @@ TEST_F(NotOurs, TheHostsListeners) {
         }
       }
     }
+  }
+}
+
+// Node by node and pod by pod without a Service in between: nobody's address is
+// translated, even where everything to a ClusterIP would be.
+TEST_F(NotOurs, WhoTalksToAPodItselfKeepsItsAddress) {
+  std::vector<std::string> all = ServiceBed::ClusterCidrs();
+  all.push_back("--masquerade-all");
+  for (const auto& flags : {all, ServiceBed::ClusterCidrs()}) {
+    ASSERT_OK(bed_->StartAgent(flags));
+    for (const From& from : kFroms) {
+      for (const char* pod : {"l1", "l3", "r1"}) {
+        for (IpFamily family : kFamilies) {
+          for (Protocol protocol : kProtocols) {
+            const L4Address to{bed_->net().at(pod).address(family),
+                               EndpointServer::kPort, protocol};
+            const Outcome outcome = AskOnce(from, to);
+            EXPECT_EQ(outcome.who, pod) << to.ToString() << outcome.note;
+            EXPECT_EQ(outcome.source, At(from).address(family).ToString())
+                << from.ToString() << " -> " << to.ToString();
+          }
+        }
+      }
+    }
+    EXPECT_EQ(bed_->Counter("source_translated"), 0);
   }
 }
 

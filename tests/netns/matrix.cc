@@ -3,16 +3,13 @@
 
 #include <gtest/gtest.h>
 
-#include <cerrno>
-#include <cstdio>
-#include <filesystem>
-#include <fstream>
 #include <optional>
 #include <set>
 
 #include "absl/strings/str_join.h"
 #include "absl/strings/str_split.h"
 #include "absl/time/clock.h"
+#include "tests/netns/coverage.h"
 #include "userspace/base/strings.h"
 
 namespace fairlead::harness {
@@ -47,6 +44,7 @@ struct Cell {
   Protocol protocol;
   int number;  // of the service
   Expectation expected;
+  std::string counter;     // of what turns it away; "": nobody counts
   std::string difference;  // why it isn't the specification's, if it isn't
   std::vector<size_t> probes;
 
@@ -64,7 +62,24 @@ int Tries(const Expectation& expected) {
   return kTries[expected.endpoints.size()];
 }
 
+bool IsOutsideTheCgroup(const Client& client) {
+  return client.kind == Client::kHost && !client.socket_path;
+}
+
+// Silence is what comes of it here: nobody else has the address.
+void ApplyOutsideTheCgroup(Cell* cell) {
+  if (cell->way == Way::kNodePort) {
+    cell->expected = {Outcome::Kind::kRefused, {}, ""};
+    cell->counter = "";
+    cell->difference = kUnseenReason;
+  } else if (cell->expected.kind == Outcome::Kind::kAnswered) {
+    cell->expected = {Outcome::Kind::kSilent, {}, ""};
+    cell->difference = kUntranslatedReason;
+  }
+}
+
 void ApplyDifferences(Cell* cell) {
+  if (IsOutsideTheCgroup(*cell->client)) return ApplyOutsideTheCgroup(cell);
   if (!cell->client->socket_path || cell->client->kind != Client::kPod) return;
   const Policy& policy = *cell->policy;
   if (policy.socket_path_external != nullptr && cell->way != Way::kClusterIp) {
@@ -87,6 +102,14 @@ const char* Expected(const Policy& policy, const Client& client, Way way) {
                                 : policy.external[client.kind];
 }
 
+// What counts each packet or call that is turned away.
+std::string CounterOf(const Cell& cell) {
+  if (cell.expected.kind == Outcome::Kind::kAnswered) return "";
+  if (cell.expected.kind == Outcome::Kind::kSilent) return "drop_policy";
+  if (cell.client->socket_path) return "socket_refused";
+  return cell.protocol == Protocol::kTcp ? "reject_rst" : "reject_unreachable";
+}
+
 std::vector<Cell> CellsOf(const Client& client,
                           const std::vector<Policy>& policies) {
   std::vector<Cell> cells;
@@ -98,20 +121,15 @@ std::vector<Cell> CellsOf(const Client& client,
         for (Protocol protocol : {Protocol::kTcp, Protocol::kUdp}) {
           Cell& cell = cells.emplace_back(
               Cell{&policies[i], &client, way, family, protocol,
-                   kFirstNumber + static_cast<int>(i), Parse(text), "", {}});
+                   kFirstNumber + static_cast<int>(i), Parse(text), "", "",
+                   {}});
+          cell.counter = CounterOf(cell);
           ApplyDifferences(&cell);
         }
       }
     }
   }
   return cells;
-}
-
-// What counts each packet or call that is turned away.
-std::string CounterOf(const Cell& cell) {
-  if (cell.expected.kind == Outcome::Kind::kSilent) return "drop_policy";
-  if (cell.client->socket_path) return "socket_refused";
-  return cell.protocol == Protocol::kTcp ? "reject_rst" : "reject_unreachable";
 }
 
 std::string Describe(const Outcome& outcome) {
@@ -139,35 +157,24 @@ std::string Wanted(const Cell& cell) {
   }
 }
 
-std::string Padded(std::string text, size_t width) {
-  if (text.size() < width) text.append(width - text.size(), ' ');
-  return text;
-}
-
-// The first table of a process begins the file anew.
-void WriteTable(const std::string& text) {
-  static bool begun = false;
-  const std::filesystem::path folder = FAIRLEAD_BINARY_DIR "/coverage";
-  std::filesystem::create_directories(folder);
-  std::ofstream file(
-      folder / StrCat(program_invocation_short_name, ".txt"),
-      begun ? std::ios::app : std::ios::trunc);
-  file << text;
-  EXPECT_TRUE(file.good()) << folder;
-  begun = true;
-}
-
 }  // namespace
 
 void Matrix::Apply(const std::vector<Policy>& policies) {
+  absl::Status applied = bed_->AndWait([&] {
+    bed_->PutNode("a");
+    return 1;
+  });
+  ASSERT_TRUE(applied.ok()) << applied;
   std::vector<ServiceSpec> specs;
   for (size_t i = 0; i < policies.size(); ++i) {
     specs.push_back({.number = kFirstNumber + static_cast<int>(i),
                      .internal_local = policies[i].internal_local,
                      .external_local = policies[i].external_local,
-                     .endpoints = policies[i].endpoints});
+                     .endpoints = policies[i].endpoints,
+                     .traffic_distribution =
+                         policies[i].traffic_distribution});
   }
-  const absl::Status applied = bed_->Apply(specs);
+  applied = bed_->Apply(specs);
   ASSERT_TRUE(applied.ok()) << applied;
 }
 
@@ -203,8 +210,7 @@ void Matrix::RunSome(const Client& client, std::vector<Cell>* cells,
 }
 
 void Matrix::Start(Cell* cell, Probes* probes) {
-  const bool turned_away = cell->expected.kind != Outcome::Kind::kAnswered;
-  const std::string counter = CounterOf(*cell);
+  const std::string& counter = cell->counter;
   Attempt attempt;
   attempt.to =
       FrontendOf(cell->number, cell->way, cell->family, cell->protocol);
@@ -219,7 +225,7 @@ void Matrix::Start(Cell* cell, Probes* probes) {
         probes->Start(bed_->net().at(cell->client->station), attempt));
   }
   probes->Turn();
-  if (!turned_away) return;
+  if (counter.empty()) return;
   double& total = turned_away_[counter];
   const double wanted = total + tries;
   double now = 0;
@@ -308,8 +314,7 @@ void Matrix::Finish() {
   for (const auto& [reason, cells] : differences_) {
     StrAppend(&text, "  not as specified in ", cells, " cells: ", reason, "\n");
   }
-  std::printf("%s", text.c_str());
-  WriteTable(text);
+  WriteCoverage(text);
   EXPECT_FALSE(tables_.empty());
   EXPECT_EQ(empty, 0) << "cells that nothing asked";
 }

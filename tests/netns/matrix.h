@@ -3,8 +3,7 @@
 // protocol and family on real packets. A test runs clients against policies;
 // what ran is printed as a table at the end, an empty cell fails.
 //
-// The tables of all runs of a process are in coverage/PROGRAM.txt of the build
-// folder, too.
+// The tables of all runs of a process are its coverage (coverage.h).
 //
 // Threads: the test's main thread.
 #ifndef FAIRLEAD_TESTS_NETNS_MATRIX_H_

@@ -5,7 +5,7 @@
 //
 // An expectation is "ENDPOINT+ENDPOINT SOURCE", "REJECT" or "DROP". SOURCE is
 // "kept", the client's own address, or "masq", the node's. A client on the
-// node itself has the node's address in either case.
+// node itself has the node's address in either case. node1 is in zone "a".
 #ifndef FAIRLEAD_TESTS_NETNS_MATRIX_CELLS_H_
 #define FAIRLEAD_TESTS_NETNS_MATRIX_CELLS_H_
 
@@ -26,14 +26,15 @@ inline const std::vector<Client>& Clients() {
       {"pod, socket path", "a", true, Client::kPod},
       {"pod, packet path", "a", false, Client::kPod},
       {"host", "node1", true, Client::kHost},
-      {"outside", "outside", false, Client::kOutside}};
+      {"outside", "outside", false, Client::kOutside},
+      {"host, outside the cgroup", "node1", false, Client::kHost}};
   return clients;
 }
 
 struct Policy {
   const char* name;
-  bool internal_local;
-  bool external_local;
+  bool internal_local = false;
+  bool external_local = false;
   std::vector<std::string> endpoints;
   // For a pod, this host, outside. nullptr: not asked.
   const char* cluster_ip[3];
@@ -42,6 +43,7 @@ struct Policy {
   // what the specification says; nullptr: it is.
   const char* socket_path_external = nullptr;
   const char* socket_path_reason = nullptr;
+  const char* traffic_distribution = "";
 };
 
 inline const std::vector<Policy>& Policies() {
@@ -102,7 +104,52 @@ inline const std::vector<Policy>& Policies() {
       // The pod that asks is its own endpoint.
       {"hairpin", false, false, {"a"},
        {"a masq", "a masq", "a masq"},
-       {"a masq", "a masq", "a masq"}}};
+       {"a masq", "a masq", "a masq"}},
+      // Hints of the slices are followed, trafficDistribution itself is not.
+      {.name = "zone hints",
+       .endpoints = {"l1/zone=a", "l2/zone=b", "r1/zone=a", "r2/zone=b"},
+       .cluster_ip = {"l1+r1 kept", "l1+r1 masq", "l1+r1 masq"},
+       .external = {"l1+r1 masq", "l1+r1 masq", "l1+r1 masq"},
+       .traffic_distribution = "PreferSameZone"},
+      {.name = "PreferSameZone without hints",
+       .endpoints = {"l1", "r1"},
+       .cluster_ip = {"l1+r1 kept", "l1+r1 masq", "l1+r1 masq"},
+       .external = {"l1+r1 masq", "l1+r1 masq", "l1+r1 masq"},
+       .traffic_distribution = "PreferSameZone"},
+      {.name = "zone hints, one without",
+       .endpoints = {"l1/zone=a", "r1"},
+       .cluster_ip = {"l1+r1 kept", "l1+r1 masq", "l1+r1 masq"},
+       .external = {"l1+r1 masq", "l1+r1 masq", "l1+r1 masq"}},
+      {.name = "zone hints, none of this zone",
+       .endpoints = {"l1/zone=b", "r1/zone=c"},
+       .cluster_ip = {"l1+r1 kept", "l1+r1 masq", "l1+r1 masq"},
+       .external = {"l1+r1 masq", "l1+r1 masq", "l1+r1 masq"}},
+      {.name = "node hints",
+       .endpoints = {"l1/zone=a/node=node1", "l2/zone=a/node=node3",
+                     "r1/zone=a/node=node2"},
+       .cluster_ip = {"l1 kept", "l1 masq", "l1 masq"},
+       .external = {"l1 masq", "l1 masq", "l1 masq"},
+       .traffic_distribution = "PreferSameNode"},
+      {.name = "node hints, none of this node",
+       .endpoints = {"l1/zone=b/node=node3", "r1/zone=a/node=node2"},
+       .cluster_ip = {"r1 kept", "r1 masq", "r1 masq"},
+       .external = {"r1 masq", "r1 masq", "r1 masq"},
+       .traffic_distribution = "PreferSameNode"},
+      // The local set knows no hints.
+      {.name = "zone hints, eTP Local",
+       .external_local = true,
+       .endpoints = {"l1/zone=b", "r1/zone=a"},
+       .cluster_ip = {"r1 kept", "r1 masq", "r1 masq"},
+       .external = {"r1 kept", "r1 masq", "l1 kept"}},
+      {.name = "zone hints, iTP Local",
+       .internal_local = true,
+       .endpoints = {"l1/zone=b", "r1/zone=a"},
+       .cluster_ip = {"l1 kept", "l1 masq", "l1 masq"},
+       .external = {"r1 masq", "r1 masq", "r1 masq"}},
+      {.name = "zone hints, all terminating",
+       .endpoints = {"l1:terminating/zone=b", "r1:terminating/zone=a"},
+       .cluster_ip = {"l1+r1 kept", "l1+r1 masq", "l1+r1 masq"},
+       .external = {"l1+r1 masq", "l1+r1 masq", "l1+r1 masq"}}};
   return policies;
 }
 
@@ -151,6 +198,15 @@ inline const std::vector<Difference>& SocketPathDifferences() {
        "needs no way back through this node, so its address is kept"}};
   return differences;
 }
+
+// A process of the host that isn't in the agent's cgroup is seen behind routing
+// only, and where it uses its own NodePorts not at all.
+inline constexpr char kUntranslatedReason[] =
+    "a host's process outside the agent's cgroup isn't translated: a program "
+    "at a device sees its packets after routing";
+inline constexpr char kUnseenReason[] =
+    "a host's process outside the agent's cgroup reaches its NodePorts by the "
+    "loopback device, where nothing is watched and nobody listens";
 
 }  // namespace fairlead::harness
 

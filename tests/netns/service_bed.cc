@@ -28,6 +28,7 @@ namespace {
 
 constexpr char kNodeIps[] = "172.31.1.2,fd31:1::2";
 constexpr Port kServicePort = 80;
+constexpr Port kMorePort = 81;
 constexpr int kFirstNodePort = 30000;
 constexpr int kHealthPort = 10256;
 constexpr int kMetricsPort = 10249;
@@ -49,17 +50,42 @@ std::string BothFamilies(int number, Way way) {
                      VipText(number, way, IpFamily::kIpv6)});
 }
 
-// `more`: further fields of each port.
-std::string PortList(const ServiceSpec& spec, Port port,
-                     const std::string& more) {
+std::vector<std::string> Protocols(const ServiceSpec& spec) {
   std::vector<std::string> protocols = {"TCP", "UDP"};
   if (spec.sctp) protocols.push_back("SCTP");
+  return protocols;
+}
+
+// `more`: further fields.
+std::string PortJson(const std::string& name, const std::string& protocol,
+                     int number, const std::string& more = "") {
+  return StrCat(R"({"name":)", Quoted(absl::AsciiStrToLower(name)),
+                R"(,"protocol":)", Quoted(protocol), R"(,"port":)", number,
+                more, "}");
+}
+
+// `more`: further fields of those that everything but port 81 has.
+std::string ServicePorts(const ServiceSpec& spec, const std::string& more) {
   std::vector<std::string> ports;
-  for (const std::string& protocol : protocols) {
-    ports.push_back(StrCat(R"({"name":)",
-                           Quoted(absl::AsciiStrToLower(protocol)),
-                           R"(,"protocol":)", Quoted(protocol),
-                           R"(,"port":)", port, more, "}"));
+  for (const std::string& protocol : Protocols(spec)) {
+    ports.push_back(PortJson(protocol + spec.port_names, protocol,
+                             kServicePort, more));
+    if (!spec.more_ports) continue;
+    ports.push_back(PortJson("more-" + protocol, protocol, kMorePort));
+  }
+  return StrCat("[", absl::StrJoin(ports, ","), "]");
+}
+
+std::string SlicePorts(const ServiceSpec& spec) {
+  std::vector<std::string> ports;
+  for (const std::string& protocol : Protocols(spec)) {
+    for (const std::string& names : spec.slice_port_names) {
+      ports.push_back(PortJson(protocol + names, protocol,
+                               EndpointServer::kPort));
+    }
+    if (!spec.more_ports) continue;
+    ports.push_back(PortJson("more-" + protocol, protocol,
+                             EndpointServer::kPort));
   }
   return StrCat("[", absl::StrJoin(ports, ","), "]");
 }
@@ -90,6 +116,19 @@ std::string NodePortField(const ServiceSpec& spec) {
                                        : kFirstNodePort + spec.number);
 }
 
+std::string OptionalFields(const ServiceSpec& spec) {
+  std::string fields;
+  if (spec.health_check_port != 0) {
+    StrAppend(&fields, R"("healthCheckNodePort":)", spec.health_check_port,
+              ",");
+  }
+  if (!spec.traffic_distribution.empty()) {
+    StrAppend(&fields, R"("trafficDistribution":)",
+              Quoted(spec.traffic_distribution), ",");
+  }
+  return fields;
+}
+
 std::string ServiceBody(const ServiceSpec& spec) {
   if (spec.type == "ExternalName") {
     return R"("spec":{"type":"ExternalName","externalName":"example.com"})";
@@ -105,9 +144,9 @@ std::string ServiceBody(const ServiceSpec& spec) {
       Quoted(spec.internal_local ? "Local" : "Cluster"),
       R"(,"externalTrafficPolicy":)",
       Quoted(spec.external_local ? "Local" : "Cluster"), ",",
-      AffinityFields(spec), R"("loadBalancerSourceRanges":)",
-      QuotedList(spec.source_ranges), R"(,"ports":)",
-      PortList(spec, kServicePort, NodePortField(spec)),
+      AffinityFields(spec), OptionalFields(spec),
+      R"("loadBalancerSourceRanges":)", QuotedList(spec.source_ranges),
+      R"(,"ports":)", ServicePorts(spec, NodePortField(spec)),
       R"(},"status":{"loadBalancer":)", LoadBalancerStatus(spec), "}");
 }
 
@@ -147,15 +186,34 @@ std::string EndpointBody(const Topology& net, const std::string& text,
 }
 
 std::string SliceBody(const Topology& net, const ServiceSpec& spec,
+                      const std::vector<std::string>& words,
                       IpFamily family) {
   std::vector<std::string> endpoints;
-  for (const std::string& word : spec.endpoints) {
+  for (const std::string& word : words) {
     endpoints.push_back(EndpointBody(net, word, family));
   }
   return StrCat(R"("addressType":)", Quoted(std::string(IpFamilyName(family))),
-                R"(,"ports":)", PortList(spec, EndpointServer::kPort, ""),
-                R"(,"endpoints":[)",
+                R"(,"ports":)", SlicePorts(spec), R"(,"endpoints":[)",
                 absl::StrJoin(endpoints, ","), "]");
+}
+
+// The endpoints of each slice, by what ends the slice's name.
+std::map<std::string, std::vector<std::string>> SlicesOf(
+    const ServiceSpec& spec) {
+  std::map<std::string, std::vector<std::string>> slices;
+  switch (spec.slices) {
+    case ServiceSpec::Slices::kOneEach:
+      for (const std::string& word : spec.endpoints) {
+        slices[StrCat("-", slices.size())] = {word};
+      }
+      break;
+    case ServiceSpec::Slices::kTwice:
+      slices["-twice"] = spec.endpoints;
+      [[fallthrough]];
+    case ServiceSpec::Slices::kOne:
+      slices[""] = spec.endpoints;
+  }
+  return slices;
 }
 
 }  // namespace
@@ -316,20 +374,44 @@ absl::Status ServiceBed::LaunchAgent(const std::vector<std::string>& flags) {
   return absl::OkStatus();
 }
 
-void ServiceBed::Put(const ServiceSpec& spec) {
+int ServiceBed::Put(const ServiceSpec& spec) {
   api_->Put("services", spec.name(), "", ServiceBody(spec));
+  int events = 1;
+  std::set<std::string> names;
   for (IpFamily family : {IpFamily::kIpv4, IpFamily::kIpv6}) {
-    api_->Put("endpointslices",
-              StrCat(spec.name(), family == IpFamily::kIpv4 ? "-v4" : "-v6"),
-              StrCat(R"("kubernetes.io/service-name":)", Quoted(spec.name())),
-              SliceBody(*topology_, spec, family));
+    for (const auto& [end, words] : SlicesOf(spec)) {
+      const std::string name = StrCat(
+          spec.name(), family == IpFamily::kIpv4 ? "-v4" : "-v6", end);
+      api_->Put("endpointslices", name,
+                StrCat(R"("kubernetes.io/service-name":)",
+                       Quoted(spec.name())),
+                SliceBody(*topology_, spec, words, family));
+      names.insert(name);
+      ++events;
+    }
   }
+  for (const std::string& name : slices_[spec.number]) {
+    if (names.contains(name)) continue;
+    api_->Delete("endpointslices", name);
+    ++events;
+  }
+  slices_[spec.number] = std::move(names);
+  return events;
 }
 
-absl::Status ServiceBed::AndWait(int events,
-                                 const std::function<void()>& change) {
-  const double wanted = Metric("fl_api_events_total") + events;
-  change();
+int ServiceBed::Delete(int number) {
+  api_->Delete("services", ServiceSpec{.number = number}.name());
+  int events = 1;
+  for (const std::string& name : std::exchange(slices_[number], {})) {
+    api_->Delete("endpointslices", name);
+    ++events;
+  }
+  return events;
+}
+
+absl::Status ServiceBed::AndWait(const std::function<int()>& change) {
+  const double before = Metric("fl_api_events_total");
+  const double wanted = before + change();
   const bool applied = Eventually([&] {
     return Metric("fl_api_events_total") >= wanted &&
            Metric("fl_apply_waiting_seconds") == 0;
@@ -349,24 +431,22 @@ bool ServiceBed::EndsWhileApplying(const ServiceSpec& spec) {
 }
 
 absl::Status ServiceBed::Apply(const std::vector<ServiceSpec>& specs) {
-  return AndWait(3 * static_cast<int>(specs.size()), [&] {
-    for (const ServiceSpec& spec : specs) Put(spec);
+  return AndWait([&] {
+    int events = 0;
+    for (const ServiceSpec& spec : specs) events += Put(spec);
+    return events;
   });
 }
 
 absl::Status ServiceBed::Remove(int number) {
-  const std::string name = ServiceSpec{.number = number}.name();
-  return AndWait(3, [&] {
-    api_->Delete("services", name);
-    api_->Delete("endpointslices", name + "-v4");
-    api_->Delete("endpointslices", name + "-v6");
-  });
+  return AndWait([&] { return Delete(number); });
 }
 
-void ServiceBed::PutNode(const std::string& zone) {
+void ServiceBed::PutNode(const std::string& zone, const std::string& spec) {
   api_->Put("nodes", "node1",
             StrCat(R"("topology.kubernetes.io/zone":)", Quoted(zone)),
-            R"("spec":{"podCIDRs":["10.244.1.0/24","fd44:1::/32"]})");
+            StrCat(R"("spec":{"podCIDRs":["10.244.1.0/24","fd44:1::/32"])",
+                   spec, "}"));
 }
 
 std::string ServiceBed::Log() const {

@@ -14,6 +14,7 @@
 #include <map>
 #include <memory>
 #include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -46,6 +47,15 @@ struct ServiceSpec {
   int node_port = 0;  // 0: the one of FrontendOf()
   int vip = 0;        // 0: of `number`; else of this one
   bool external_ips = true;
+  int health_check_port = 0;  // 0: none
+  std::string traffic_distribution = "";
+  // A port 81 to the same endpoints.
+  bool more_ports = false;
+  // Behind each port's name, "tcp" and so on; and behind those in the slices,
+  // where other names may stand beside them.
+  std::string port_names = "";
+  std::vector<std::string> slice_port_names = {""};
+  enum class Slices { kOne, kOneEach, kTwice } slices = Slices::kOne;
 
   std::string name() const { return "s" + std::to_string(number); }
 };
@@ -95,15 +105,21 @@ class ServiceBed {
     return {"--cluster-cidr", "10.244.0.0/16,fd44::/16"};
   }
 
-  void Put(const ServiceSpec& spec);
+  // How many events that is.
+  int Put(const ServiceSpec& spec);
   // Puts and waits until the agent has taken note.
   [[nodiscard]] absl::Status Apply(const std::vector<ServiceSpec>& specs);
   // The same for an agent that may end meanwhile: whether it has.
   [[nodiscard]] bool EndsWhileApplying(const ServiceSpec& spec);
   // Deletes the Service and its slices, and waits.
   [[nodiscard]] absl::Status Remove(int number);
-  // node1's Node, with the ranges of its pods.
-  void PutNode(const std::string& zone = "");
+  // node1's Node, with the ranges of its pods. `spec`: further fields of it,
+  // beginning with a comma.
+  void PutNode(const std::string& zone = "", const std::string& spec = "");
+  // Makes a change of any objects, which is as many events as it returns, and
+  // waits until the agent has taken note.
+  [[nodiscard]] absl::Status AndWait(const std::function<int()>& change);
+  StubApi& api() { return *api_; }
 
   // Packets counted under a reason of bpf/abi/counters.def, in lower case as
   // metrics have it.
@@ -132,9 +148,7 @@ class ServiceBed {
   void Cleanup();
   // The body of an HTTP answer of the agent; "" if there is none.
   std::string Get(int port, const std::string& path);
-  // Waits until the agent has taken note of `change`, which is so many events.
-  [[nodiscard]] absl::Status AndWait(int events,
-                                     const std::function<void()>& change);
+  int Delete(int number);
 
   std::optional<BpffsScope> bpffs_;
   std::optional<TempDirScope> dir_;
@@ -143,6 +157,7 @@ class ServiceBed {
   std::unique_ptr<Topology> topology_;
   std::unique_ptr<StubApi> api_;
   std::unique_ptr<EndpointServer> server_;
+  std::map<int, std::set<std::string>> slices_;  // of each Service
   int agent_ = 0;
 };
 

@@ -1,6 +1,6 @@
 # Services on real packets: a real agent on node1 of a topology of namespaces.
 fl_library(service_bed SRCS topology.cc endpoint_server.cc probes.cc
-  conversation.cc udp_client.cc service_bed.cc matrix.cc
+  conversation.cc udp_client.cc service_bed.cc coverage.cc matrix.cc
   DEPS harness base GTest::gtest)
 target_compile_definitions(fl_service_bed PRIVATE
   FAIRLEAD_BINARY_DIR="${PROJECT_BINARY_DIR}")

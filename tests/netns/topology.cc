@@ -134,6 +134,13 @@ absl::Status Topology::Build() {
   FL_RETURN_IF_ERROR(
       Run("router", "ip route add 10.244.2.0/24 via 172.31.2.2; "
                     "ip route add fd44:2::/32 via fd31:2::2"));
+  // Else what node1 itself sends to a Service would come back to it.
+  FL_RETURN_IF_ERROR(
+      Run("router", "nft 'add table inet back; "
+                    "add chain inet back forward {type filter hook forward "
+                    "priority 0;}; "
+                    "add rule inet back forward iifname to-node1 "
+                    "oifname to-node1 drop'"));
   int number = 10;
   for (const char* name : {"a", "l1", "l2", "l3"}) {
     FL_RETURN_IF_ERROR(AddPod(name, "node1", number++));

@@ -7,7 +7,7 @@
 //                           +-- node2 --+-- r1, r2          (pods)
 //
 // The router sends everything that is a Service's to node1, the one with the
-// agent. Every device checks reverse paths strictly (rp_filter=1). Both
+// agent, but nothing back to where it came from. Every device checks reverse paths strictly (rp_filter=1). Both
 // families everywhere.
 //
 // Threads: create and destroy on the main thread; the rest is constant.

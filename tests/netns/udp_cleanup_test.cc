@@ -6,13 +6,10 @@
 // Another Service keeps each endpoint alive in the tables, so that nothing but
 // the clean-up ends an exchange.
 #include <gmock/gmock.h>
-#include <sched.h>
-#include <sys/prctl.h>
-#include <sys/wait.h>
-#include <unistd.h>
 
 #include <tuple>
 
+#include "tests/netns/pod_process.h"
 #include "tests/netns/service_test_base.h"
 #include "tests/netns/udp_client.h"
 #include "userspace/base/strings.h"
@@ -28,24 +25,6 @@ using ::testing::ValuesIn;
 using Socket = UdpClient::Socket;
 
 constexpr int kKeeper = 250;
-
-// A namespace is found by its processes, as those of pods are.
-class PodProcess {
- public:
-  explicit PodProcess(const Station& pod) : pid_(fork()) {
-    if (pid_ != 0) return;
-    prctl(PR_SET_PDEATHSIG, SIGKILL);
-    setns(pod.netns.fd(), CLONE_NEWNET);
-    for (;;) pause();
-  }
-  ~PodProcess() {
-    kill(pid_, SIGKILL);
-    waitpid(pid_, nullptr, 0);
-  }
-
- private:
-  pid_t pid_;
-};
 
 struct Talk {
   From from;
@@ -107,7 +86,7 @@ class UdpCleanupBase : public ServiceTest {
     return {from, socket, family, way,
             std::make_unique<UdpClient>(
                 At(from), FrontendOf(number, way, family, Protocol::kUdp),
-                socket), ""};
+                socket, NextSourcePort()), ""};
   }
 
   // Every kind of client and socket that there is for this family.

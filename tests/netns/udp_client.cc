@@ -23,6 +23,18 @@ void WantErrors(int fd) {
   (void)setsockopt(fd, IPPROTO_IPV6, IPV6_RECVERR, &yes, sizeof yes);
 }
 
+// To all addresses of the socket's family; 0 or an errno.
+int Bind(int fd, Port port) {
+  int family = 0;
+  socklen_t size = sizeof family;
+  (void)getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &family, &size);
+  SocketAddress own({IpAddress::Unspecified(family == AF_INET
+                                                ? IpFamily::kIpv4
+                                                : IpFamily::kIpv6),
+                     port, Protocol::kUdp});
+  return bind(fd, own.get(), own.size()) == 0 ? 0 : errno;
+}
+
 std::string ErrorName(int error) {
   const char* name = strerrorname_np(error);
   return name != nullptr ? name : "?";
@@ -51,12 +63,13 @@ SocketFamily UdpClient::family() const {
 }
 
 UdpClient::UdpClient(const Station& station, const L4Address& to,
-                     Socket socket)
+                     Socket socket, Port source_port)
     : socket_(socket), to_(to) {
   absl::Status status = station.netns.Run([&]() -> absl::Status {
     fd_ = OpenSocket(to_, family());
     WantErrors(fd_.get());
-    if (connected()) error_ = Connect(fd_.get(), to_, family());
+    if (source_port != 0) error_ = Bind(fd_.get(), source_port);
+    if (error_ == 0 && connected()) error_ = Connect(fd_.get(), to_, family());
     return absl::OkStatus();
   });
   if (!status.ok()) error_ = EIO;
@@ -86,7 +99,9 @@ std::string UdpClient::Ask(absl::Duration patience) {
     const size_t end = answer.find('\n');
     if (end == answer.npos || answer.substr(end + 1) != question) continue;
     if (from.address() != to_.address || from.port() != to_.port) return "";
-    return std::string(answer.substr(0, answer.find(' ')));
+    const size_t space = answer.find(' ');
+    source_ = answer.substr(space + 1, end - space - 1);
+    return std::string(answer.substr(0, space));
   }
 }
 

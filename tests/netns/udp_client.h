@@ -28,12 +28,17 @@ class UdpClient {
   };
   static const char* Name(Socket socket);
 
-  // The socket belongs to the cgroup that this process is in.
-  UdpClient(const Station& station, const L4Address& to, Socket socket);
+  // The socket belongs to the cgroup that this process is in. `source_port`:
+  // 0 is the kernel's choice.
+  UdpClient(const Station& station, const L4Address& to, Socket socket,
+            Port source_port = 0);
 
   // Who answered; the error's name; "" for silence, or for an answer that
   // doesn't come from where it was asked.
   std::string Ask(absl::Duration patience = absl::Milliseconds(300));
+
+  // The address that the endpoint saw, when it answered last.
+  const std::string& source() const { return source_; }
 
   bool connected() const {
     return socket_ == Socket::kConnected ||
@@ -47,6 +52,7 @@ class UdpClient {
   L4Address to_;
   int error_ = 0;  // of connect()
   uint64_t asked_ = 0;
+  std::string source_;
   UniqueFd fd_;
 };
 

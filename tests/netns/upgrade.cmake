@@ -24,6 +24,12 @@ endif()
 if(TARGET spoof_test)
   target_link_libraries(spoof_test PRIVATE fl_live_load)
 endif()
+fl_library(lasting_flows SRCS lasting_flows.cc DEPS service_bed GTest::gtest)
+fl_test(lasting_test LABEL netns TIMEOUT 600
+  SRCS lasting_test.cc DEPS lasting_flows service_bed)
+if(TARGET lasting_test)
+  add_dependencies(lasting_test fairlead-agent fairlead-other-datapath)
+endif()
 fl_library(kube_proxy_world SRCS kube_proxy_world.cc DEPS service_bed netlink
   GTest::gtest)
 fl_test(takeover_test LABEL netns TIMEOUT 300

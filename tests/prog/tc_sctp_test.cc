@@ -90,10 +90,23 @@ TEST_P(TcSctp, Masquerade) {
   AddFrontend(FL_SERVICE_MASQ_OUTSIDE);
   Result in =
       Run(Hook::kIngress, Association(w().client, kPort, w().vip, 80, kInit));
+  Expect(in, "FORWARD_NEW", TC_ACT_UNSPEC,
+         Association(w().client, kPort, w().backend1, 8081, kInit));
   ASSERT_EQ(in.mark, kMark);
   Result out = run().Run(Hook::kEgress, in.frame, in.mark);
-  EXPECT_EQ(out.counters, std::vector<std::string>{"SOURCE_TRANSLATED"});
-  EXPECT_EQ(packet::Describe(out.frame).errors, std::vector<std::string>{});
+  const size_t at = GetParam() ? 54 : 34;  // of SCTP
+  ASSERT_GT(out.frame.size(), at + 1);
+  const uint16_t port = out.frame[at] << 8 | out.frame[at + 1];
+  EXPECT_TRUE(port >= kSourcePortMin && port <= kSourcePortMax) << port;
+  Expect(out, "SOURCE_TRANSLATED", TC_ACT_UNSPEC,
+         Association(masquerade(), port, w().backend1, 8081, kInit));
+  // And the way back, in two steps.
+  in = Run(Hook::kIngress,
+           Association(w().backend1, 8081, masquerade(), port, kInitAck));
+  Expect(in, "REPLY_HIT", TC_ACT_UNSPEC,
+         Association(w().backend1, 8081, w().client, kPort, kInitAck));
+  Expect(run().Run(Hook::kEgress, in.frame, in.mark), "REPLY_HIT",
+         TC_ACT_UNSPEC, Association(w().vip, 80, w().client, kPort, kInitAck));
 }
 
 TEST_P(TcSctp, OnlyAnInitOpensAFlow) {

@@ -1,12 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 // From objects to desired frontends: policies, masquerading, conflicts, bad
 // objects, what becomes dirty.
+#include <algorithm>
 #include <string>
 #include <vector>
 
 #include "absl/strings/str_join.h"
+#include "absl/strings/str_split.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "tests/unit/category_rows.h"
 #include "userspace/base/strings.h"
 #include "userspace/model/cluster.h"
 
@@ -87,6 +90,7 @@ struct FlowRow {
   const char* internal_local;
   const char* masquerade_all;
   const char* no_detector;
+  const char* no_detector_external_local;
 };
 constexpr FrontendKind kCip = FrontendKind::kClusterIp;
 constexpr FrontendKind kNp = FrontendKind::kNodePort;
@@ -95,15 +99,15 @@ constexpr uint32_t kPod = FL_SERVICE_MASQ_POD;
 constexpr uint32_t kHost = FL_SERVICE_MASQ_HOST;
 constexpr uint32_t kOut = FL_SERVICE_MASQ_OUTSIDE;
 const FlowRow kFlows[] = {
-    {kCip, kPod, "all", "all", "local", "all M", "all"},
-    {kNp, kPod, "all M", "all", "all M", "all M", "all M"},
-    {kLb, kPod, "all M", "all", "all M", "all M", "all M"},
-    {kCip, kHost, "all M", "all M", "local M", "all M", "all"},
-    {kNp, kHost, "all M", "all M", "all M", "all M", "all M"},
-    {kLb, kHost, "all M", "all M", "all M", "all M", "all M"},
-    {kCip, kOut, "all M", "all M", "local M", "all M", "all"},
-    {kNp, kOut, "all M", "local", "all M", "all M", "all M"},
-    {kLb, kOut, "all M", "local", "all M", "all M", "all M"},
+    {kCip, kPod, "all", "all", "local", "all M", "all", "all"},
+    {kNp, kPod, "all M", "all", "all M", "all M", "all M", "all"},
+    {kLb, kPod, "all M", "all", "all M", "all M", "all M", "all"},
+    {kCip, kHost, "all M", "all M", "local M", "all M", "all", "all"},
+    {kNp, kHost, "all M", "all M", "all M", "all M", "all M", "all M"},
+    {kLb, kHost, "all M", "all M", "all M", "all M", "all M", "all M"},
+    {kCip, kOut, "all M", "all M", "local M", "all M", "all", "all"},
+    {kNp, kOut, "all M", "local", "all M", "all M", "all M", "local"},
+    {kLb, kOut, "all M", "local", "all M", "all M", "all M", "local"},
 };
 
 TEST(ClusterTest, MasqueradeMatrix) {
@@ -126,7 +130,10 @@ TEST(ClusterTest, MasqueradeMatrix) {
     EXPECT_EQ(flow(true, false, false, true), row.external_local);
     EXPECT_EQ(flow(false, true, false, true), row.internal_local);
     EXPECT_EQ(flow(false, false, true, true), row.masquerade_all);
+    // A pod is known as one by the socket path only: what the specification
+    // has in these columns is the packet path's, which sees it as from outside.
     EXPECT_EQ(flow(false, false, false, false), row.no_detector);
+    EXPECT_EQ(flow(true, false, false, false), row.no_detector_external_local);
   }
 }
 
@@ -190,6 +197,77 @@ TEST(ClusterTest, TerminatingWithExternalLocal) {
         EXPECT_EQ(used(f, true), row.load_balancer);
       }
     }
+  }
+}
+
+// "1 3": the endpoints of which that is true, by the numbers of their order.
+std::string Numbers(const std::vector<ServingEndpoint>& endpoints,
+                    bool (*which)(const ServingEndpoint&)) {
+  std::vector<int> numbers;
+  for (const ServingEndpoint& e : endpoints) {
+    if (which(e)) numbers.push_back(e.address.address.bytes()[15]);
+  }
+  std::sort(numbers.begin(), numbers.end());
+  return numbers.empty() ? "-" : absl::StrJoin(numbers, " ");
+}
+
+// An endpoint of a row's words; its number is its address' last.
+kube::Endpoint EndpointOf(const std::string& word, size_t number,
+                          const std::string& node) {
+  const std::vector<std::string> parts = absl::StrSplit(word, '/');
+  kube::Endpoint e = Ep(StrCat("10.244.1.", number),
+                        parts[0].size() > 1 ? node : "elsewhere");
+  e.ready = parts[0][0] == 'R';
+  e.serving = parts[0][0] != 'u';
+  e.terminating = parts[0][0] == 'T';
+  for (size_t i = 1; i < parts.size(); ++i) {
+    const std::vector<std::string> names =
+        absl::StrSplit(parts[i].substr(2), ',');
+    (parts[i][0] == 'z' ? e.zone_hints : e.node_hints) = names;
+  }
+  return e;
+}
+
+// The rows of category_rows.h from objects to what goes into the kernel: which
+// endpoints a frontend reaches by either set.
+TEST(ClusterTest, EndpointsOfEachCategory) {
+  for (const CategoryRow& row : kCategoryRows) {
+    SCOPED_TRACE(row.name);
+    const std::vector<std::string> place = absl::StrSplit(row.node, ' ');
+    NodeConfig node = Node();
+    node.name = place[0];
+    node.zone = place[1] == "-" ? "" : place[1];
+    Cluster cluster(node);
+    const std::string policy = row.policy;
+    auto has = [&policy](char letter) {
+      return policy.find(letter) != policy.npos;
+    };
+    kube::Service web = Web();
+    web.internal_local = has('i');
+    web.external_local = has('e');
+    if (!has('x')) {
+      web.type = kube::ServiceType::kClusterIp;
+      web.ports[0].node_port = 0;
+      web.load_balancer_vips.clear();
+    }
+    std::vector<kube::Endpoint> endpoints;
+    for (absl::string_view word :
+         absl::StrSplit(row.endpoints, ' ', absl::SkipEmpty())) {
+      endpoints.push_back(
+          EndpointOf(std::string(word), endpoints.size() + 1, node.name));
+    }
+    cluster.PutService(web);
+    cluster.PutEndpointSlice(WebSlice(endpoints));
+    const DesiredService desired = cluster.Desired("default/web");
+    ASSERT_EQ(desired.ports.size(), 1u);
+    const std::vector<ServingEndpoint>& found = desired.ports[0].endpoints;
+    EXPECT_EQ(Numbers(found, [](const auto& e) { return e.cluster; }),
+              row.cluster);
+    EXPECT_EQ(Numbers(found, [](const auto& e) { return e.local; }),
+              row.local);
+    EXPECT_EQ(
+        Numbers(found, [](const auto& e) { return e.cluster || e.local; }),
+        row.reachable);
   }
 }
 

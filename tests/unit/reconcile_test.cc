@@ -25,19 +25,22 @@ class ReconcileTest : public ::testing::Test {
   ReconcileTest() : cluster_(model::NodeConfig{.name = "node-1"}) {}
 
   void PutService(int index, int endpoints) {
+    PutPorts(index, {{"p", Protocol::kTcp, 80, 0}});
+    PutEndpoints(index, endpoints);
+  }
+  void PutPorts(int index, const std::vector<kube::ServicePort>& ports) {
     kube::Service s;
     s.meta = {"ns", StrCat("svc-", index), "", ""};
     s.cluster_ips = {Ip(StrCat("10.96.0.", index))};
-    s.ports = {{"p", Protocol::kTcp, 80, 0}};
+    s.ports = ports;
     cluster_.PutService(s);
-    PutEndpoints(index, endpoints);
   }
   void PutEndpoints(int index, int count) {
     kube::EndpointSlice slice;
     slice.meta = {"ns", StrCat("slice-", index), "", ""};
     slice.service_name = StrCat("svc-", index);
     slice.family = IpFamily::kIpv4;
-    slice.ports = {{"p", Protocol::kTcp, 8080}};
+    slice.ports = {{"p", Protocol::kTcp, 8080}, {"q", Protocol::kTcp, 8080}};
     for (int i = 1; i <= count; ++i) {
       kube::Endpoint e;
       e.address = Ip(StrCat("10.244.", index, ".", i));
@@ -164,6 +167,40 @@ TEST_F(ReconcileTest, CostIsThatOfTheChange) {
       reconciler.Apply(&cluster_, absl::ZeroDuration());
   EXPECT_EQ(result.services.size(), 1u);
   EXPECT_EQ(result.operations, 4u);  // bit, backend, slots, service
+}
+
+// What has its id, an affinity or an unconnected socket, stays with it.
+TEST_F(ReconcileTest, ARenamedPortKeepsItsId) {
+  FakeMaps maps;
+  Reconciler reconciler(&maps, {});
+  ASSERT_TRUE(reconciler.Restore().ok());
+  auto id_of = [&](Port port) -> uint32_t {
+    EXPECT_TRUE(reconciler.Apply(&cluster_, absl::ZeroDuration()).ok());
+    const auto found = reconciler.FindFrontend(
+        {Ip("10.96.0.1"), port, Protocol::kTcp});
+    return found.has_value() ? found->value.id : 0;
+  };
+  PutService(1, 2);
+  const uint32_t id = id_of(80);
+  PutPorts(1, {{"q", Protocol::kTcp, 80, 0}});
+  EXPECT_EQ(id_of(80), id);
+  const auto view = reconciler.FindServiceId(id);
+  ASSERT_TRUE(view.has_value());
+  EXPECT_EQ(view->port, "q");
+  // Another one that comes is another one, and takes nothing away.
+  PutPorts(1, {{"p", Protocol::kTcp, 81, 0}, {"q", Protocol::kTcp, 80, 0}});
+  EXPECT_EQ(id_of(80), id);
+  const uint32_t other = id_of(81);
+  EXPECT_NE(other, id);
+  // The name goes first: who has it was that port.
+  PutPorts(1, {{"p", Protocol::kTcp, 80, 0}, {"q", Protocol::kTcp, 81, 0}});
+  EXPECT_EQ(id_of(81), id);
+  EXPECT_EQ(id_of(80), other);
+  // A new name at the place of one that is still there.
+  PutPorts(1, {{"p", Protocol::kTcp, 82, 0}, {"r", Protocol::kTcp, 80, 0}});
+  EXPECT_EQ(id_of(82), other);
+  EXPECT_NE(id_of(80), other);
+  EXPECT_NE(id_of(80), id);
 }
 
 TEST_F(ReconcileTest, Views) {

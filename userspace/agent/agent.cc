@@ -461,6 +461,7 @@ void Agent::OnChange() {
     if (feeds_->node_synced() || waited_for_node_) {
       takeover_->Refresh();
       apply_loop_->Open();
+      RecordStart();
     } else if (!node_wait_.pending()) {
       node_wait_ = loop_->After(kNodeWait, [this] {
         waited_for_node_ = true;
@@ -471,6 +472,17 @@ void Agent::OnChange() {
   apply_loop_->Changed();
   // A bad object leaves its Service as it was: there is nothing to apply.
   if (!cluster_->has_dirty()) ReportProblems();
+}
+
+// Its uid is its name, as the kubelet's and kube-proxy's have it: that is what
+// people look for who describe a Node.
+void Agent::RecordStart() {
+  if (std::exchange(start_recorded_, true)) return;
+  events_->Record({{"apiVersion", "v1"},
+                   {"kind", "Node"},
+                   {"name", config_->node_name},
+                   {"uid", config_->node_name}},
+                  kube::EventType::kNormal, "Starting", "", "StartKubeProxy");
 }
 
 void Agent::OnApplied(const reconcile::ApplyResult& result) {

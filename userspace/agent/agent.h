@@ -113,6 +113,8 @@ class Agent {
   void OnApplied(const reconcile::ApplyResult& result);
   void ReportProblems();
   void ReportProblem(const model::Problem& problem);
+  // kube-proxy's Event on the own Node, once the API server can be reached.
+  void RecordStart();
   // An Event about an object that isn't as it should be.
   void RecordWarning(std::string_view kind, const std::string& key,
                      std::string_view reason, std::string_view text);
@@ -171,6 +173,7 @@ class Agent {
   Timer trim_;
   Timer node_wait_;
   bool waited_for_node_ = false;
+  bool start_recorded_ = false;
   std::optional<kube::Node> node_;
   std::vector<IpAddress> node_ips_;
   // As the programs know them; nullopt: what the last run has left.

@@ -6,6 +6,7 @@
 #include <map>
 #include <utility>
 
+#include "userspace/base/status.h"
 #include "userspace/base/strings.h"
 #include "userspace/kube/control_resources.h"
 #include "userspace/kube/service_cidr.h"
@@ -288,11 +289,13 @@ class ApiFeeds::Impl {
   void UpdateConnection() {
     absl::Status worst;
     bool all_known = true;
-    for (const Sink* sink : {static_cast<const Sink*>(&services_),
-                             static_cast<const Sink*>(&slices_),
-                             static_cast<const Sink*>(&node_)}) {
+    const std::pair<const Sink*, const char*> needed[] = {
+        {&services_, "services"},
+        {&slices_, "endpointslices"},
+        {&node_, "nodes"}};
+    for (const auto& [sink, resource] : needed) {
       if (sink->state.has_value()) {
-        worst.Update(*sink->state);
+        worst.Update(WithContext(*sink->state, resource));
       } else {
         all_known = false;
       }

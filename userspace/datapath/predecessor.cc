@@ -209,11 +209,14 @@ absl::Status Predecessor::CopyState(Which which) {
 
 absl::Status Predecessor::CopyFlow(const FlowCopy& theirs, Which which) {
   const fl_flow_key& key = theirs.entry.key;
-  // Answers are only looked up if the endpoint's bit is set, and an endpoint
-  // that was removed has no other way to get one.
+  // Flows are only looked up if the endpoint's bit is set, or the frontend's;
+  // one that was removed has no other way to get it.
   if (key.hook == FL_HOOK_EGRESS) {
     FL_RETURN_IF_ERROR(
         SetFilterBit(Filter::kBackends, key.src, key.sport, key.proto));
+  } else if ((theirs.entry.flow.flags & FL_FLOW_REPLY) == 0) {
+    FL_RETURN_IF_ERROR(
+        SetFilterBit(Filter::kFrontends, key.dst, key.dport, key.proto));
   }
   if (which == Which::kMissing) return MergeFlow(theirs);
   FL_RETURN_IF_ERROR(flows_.Update(key, theirs.entry.flow));

@@ -265,16 +265,37 @@ void Reconciler::Impl::PlanFrontends(const DesiredPort& desired,
   }
 }
 
+// A port that has another name now, at the ClusterIP's same port, is the same
+// one: an exchange that has its id goes on.
+const Reconciler::Impl::PortRecord* Reconciler::Impl::PortBefore(
+    const DesiredPort& desired, const DesiredService& service,
+    const ServiceRecord& record) const {
+  auto named = [](const PortRecord& port, const DesiredPort& by) {
+    return port.name == by.name && port.protocol == by.protocol &&
+           port.family == by.family;
+  };
+  for (const PortRecord& port : record.ports) {
+    if (named(port, desired)) return &port;
+  }
+  for (const model::Frontend& f : desired.frontends) {
+    if (f.kind != model::FrontendKind::kClusterIp) continue;
+    auto it = frontends_.find(f.address);
+    if (it == frontends_.end() || it->second.owner != &record) continue;
+    const PortRecord* port = PortOf(it->second);
+    const bool kept =
+        port != nullptr &&
+        std::any_of(service.ports.begin(), service.ports.end(),
+                    [&](const DesiredPort& now) { return named(*port, now); });
+    if (port != nullptr && !kept) return port;
+  }
+  return nullptr;
+}
+
 absl::Status Reconciler::Impl::PlanPort(const DesiredPort& desired,
+                                        const DesiredService& service,
                                         ServiceRecord* record,
                                         Change* change) {
-  const PortRecord* before = nullptr;
-  for (const PortRecord& port : record->ports) {
-    if (port.name == desired.name && port.protocol == desired.protocol &&
-        port.family == desired.family) {
-      before = &port;
-    }
-  }
+  const PortRecord* before = PortBefore(desired, service, *record);
   PortRecord& port = change->ports.emplace_back();
   port.name = desired.name;
   port.protocol = desired.protocol;
@@ -356,7 +377,7 @@ absl::Status Reconciler::Impl::ApplyService(ServiceRecord* record,
   Change change;
   absl::Status status;
   for (const DesiredPort& port : desired.ports) {
-    status = PlanPort(port, record, &change);
+    status = PlanPort(port, desired, record, &change);
     if (!status.ok()) break;
   }
   if (status.ok()) {

@@ -86,7 +86,12 @@ class Reconciler::Impl {
   // ---- apply.cc: one Service ----
   absl::Status ApplyService(ServiceRecord* record,
                             const model::DesiredService& desired);
+  // What the port of this desired service is in the kernel; null: new.
+  const PortRecord* PortBefore(const model::DesiredPort& desired,
+                               const model::DesiredService& service,
+                               const ServiceRecord& record) const;
   absl::Status PlanPort(const model::DesiredPort& desired,
+                        const model::DesiredService& service,
                         ServiceRecord* record, Change* change);
   uint32_t ServiceIdFor(const model::DesiredPort& desired, uint32_t owner,
                         const PortRecord* before, Change* change);
