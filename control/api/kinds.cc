@@ -128,7 +128,12 @@ Kind PodRow(const Schemas& schemas) {
   kind.subresources = {{"binding", "", "", "Binding", {"create"}},
                        {"eviction", "policy", "v1", "Eviction", {"create"}},
                        {"exec", "", "", "PodExecOptions", {"create", "get"}},
-                       {"log", "", "", "Pod", {"get"}}};
+                       {"log", "", "", "Pod", {"get"}},
+                       {"portforward",
+                        "",
+                        "",
+                        "PodPortForwardOptions",
+                        {"create", "get"}}};
   kind.delete_returns_object = true;
   kind.selectable_fields = {
       "spec.nodeName",           "spec.restartPolicy", "spec.schedulerName",
