@@ -155,6 +155,43 @@ TEST_F(KubeletStreamsTest, CopyFoldersThereAndBack) {
   EXPECT_NE(Run(StrCat("test -e ", Path("none"))).code, 0);
 }
 
+// What tar's exit status becomes. GNU tar ends its output with an archive's end
+// even when it has failed; kubectl cp is through when it has read that and
+// doesn't wait for the status (kubernetes/kubectl#980), so that it ends with 0
+// against any server. Where there is no such end, the status is kubectl's.
+TEST_F(KubeletStreamsTest, CopiesFailAsTarDoes) {
+  EXPECT_EQ(Run("kubectl exec two -c a -- tar cf - /none/there > /dev/null")
+                .code, 2);
+  ASSERT_EQ(Run(StrCat("mkdir -p ", Path("bin"), " && printf '#!/bin/sh\n"
+                       "echo tar: broken >&2; exit 3\n' > ", Path("bin/tar"),
+                       " && chmod 755 ", Path("bin/tar"))).code, 0);
+  const std::string yaml = Path("tar.yaml");
+  std::ofstream(yaml) << R"(
+apiVersion: v1
+kind: Pod
+metadata: {name: broken-tar}
+spec:
+  automountServiceAccountToken: false
+  terminationGracePeriodSeconds: 0
+  containers:
+  - name: c
+    image: host
+    command: [/bin/sleep, infinity]
+    env: [{name: PATH, value: ")" << Path("bin") << "\"}]\n";
+  ASSERT_EQ(Run("kubectl apply -f " + yaml).code, 0);
+  ASSERT_EQ(Run("kubectl wait --for=condition=Ready pod/broken-tar "
+                "--timeout=30s").code, 0);
+  const Outcome down =
+      Run(StrCat("kubectl cp broken-tar:/etc/hostname ", Path("none")));
+  EXPECT_EQ(down.code, 3) << down.text;
+  EXPECT_THAT(down.text, HasSubstr("tar: broken"));
+  EXPECT_THAT(down.text, HasSubstr("command terminated with exit code 3"));
+  const Outcome up =
+      Run(StrCat("kubectl cp /etc/hostname broken-tar:", Path("none")));
+  EXPECT_EQ(up.code, 3) << up.text;
+  Run("kubectl delete pod broken-tar");
+}
+
 TEST_F(KubeletStreamsTest, ATerminalIsResized) {
   const Outcome outcome =
       Run(StrCat("python3 ", FAIRLEAD_SOURCE_DIR, "/tests/netns/terminal.py "
