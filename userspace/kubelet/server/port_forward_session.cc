@@ -268,7 +268,6 @@ class PortForwardSession
       pair->socket->Close();
     }
     pair->limit.Cancel();
-    pair->waiting = true;  // never again
     by_stream_.erase(pair->error);
     by_stream_.erase(pair->data);
     by_request_.erase(pair->request);
