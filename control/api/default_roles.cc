@@ -75,6 +75,10 @@ std::vector<RoleRow> UserRoles() {
         {kRead, "policy",
          "poddisruptionbudgets poddisruptionbudgets/status"}},
        "view"},
+      // What metrics-server brings with it.
+      {"system:aggregated-metrics-reader",
+       {{kRead, "metrics.k8s.io", "nodes pods"}},
+       "view"},
       {"system:basic-user",
        {{"create", "authorization.k8s.io",
          "selfsubjectaccessreviews selfsubjectrulesreviews"},

@@ -15,6 +15,7 @@
 #include "absl/strings/str_split.h"
 #include "control/api/json_access.h"
 #include "control/api/openapi.h"
+#include "control/api/usage_metrics.h"
 #include "userspace/base/strings.h"
 
 namespace fairlead::api {
@@ -209,7 +210,7 @@ Json PlainResource(const Kind& kind) {
               {"verbs", VerbsOf(kind)}};
   if (!kind.short_names.empty()) out["shortNames"] = kind.short_names;
   if (!kind.categories.empty()) out["categories"] = kind.categories;
-  if (!kind.review) {
+  if (!kind.review && !IsUsageMetrics(kind)) {
     out["storageVersionHash"] = StorageVersionHash(kind.resource);
   }
   return out;

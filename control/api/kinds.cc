@@ -14,6 +14,7 @@
 #include "control/api/reviews.h"
 #include "control/api/schema_set.h"
 #include "control/api/tables.h"
+#include "control/api/usage_metrics.h"
 #include "control/api/validation.h"
 #include "userspace/base/strings.h"
 #include "userspace/kube/control_resources.h"
@@ -128,7 +129,12 @@ Kind PodRow(const Schemas& schemas) {
   kind.subresources = {{"binding", "", "", "Binding", {"create"}},
                        {"eviction", "policy", "v1", "Eviction", {"create"}},
                        {"exec", "", "", "PodExecOptions", {"create", "get"}},
-                       {"log", "", "", "Pod", {"get"}}};
+                       {"log", "", "", "Pod", {"get"}},
+                       {"portforward",
+                        "",
+                        "",
+                        "PodPortForwardOptions",
+                        {"create", "get"}}};
   kind.delete_returns_object = true;
   kind.selectable_fields = {
       "spec.nodeName",           "spec.restartPolicy", "spec.schedulerName",
@@ -297,6 +303,20 @@ void AddClusterKinds(const Schemas& schemas, std::vector<Kind>* kinds) {
   kinds->back().has_status = kinds->back().has_generation = true;
 }
 
+void AddMetricsKinds(const Schemas& schemas, std::vector<Kind>* kinds) {
+  auto add = [&](const char* plural, const char* name, bool namespaced,
+                 Printer printer) {
+    kinds->push_back(
+        Row(schemas, {kMetricsGroup, "v1beta1", plural, name, namespaced},
+            StrCat("io.k8s.metrics.pkg.apis.metrics.v1beta1.", name),
+            {std::move(printer), nullptr, nullptr,
+             [](const Json&, const Json*) { return FieldErrors(); }}));
+    kinds->back().singular = "";
+  };
+  add("nodes", "NodeMetrics", false, NodeMetricsPrinter());
+  add("pods", "PodMetrics", true, PodMetricsPrinter());
+}
+
 void AddRbacKinds(const Schemas& schemas, std::vector<Kind>* kinds) {
   auto add = [&](const char* plural, const char* name, bool namespaced,
                  Behaviour behaviour) {
@@ -355,6 +375,7 @@ KindTable MakeKindTable() {
   kinds.push_back(PodDisruptionBudgetRow(schemas));
   AddClusterKinds(schemas, &kinds);
   AddRbacKinds(schemas, &kinds);
+  AddMetricsKinds(schemas, &kinds);
   for (Kind& kind : ReviewKinds(schemas)) kinds.push_back(std::move(kind));
   return KindTable(std::move(kinds), std::move(schemas));
 }

@@ -1,12 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "control/api/kubelet_proxy.h"
 
-#include <sys/socket.h>
-
 #include <array>
 #include <boost/asio/buffer.hpp>
 #include <boost/asio/ip/tcp.hpp>
-#include <cerrno>
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <vector>
@@ -17,11 +14,9 @@
 #include "absl/strings/str_split.h"
 #include "control/api/api_status.h"
 #include "control/api/json_access.h"
-#include "userspace/base/ip_address.h"
-#include "userspace/base/netns.h"
+#include "control/api/kubelet_address.h"
 #include "userspace/base/status.h"
 #include "userspace/base/strings.h"
-#include "userspace/base/unique_fd.h"
 
 namespace fairlead::api {
 namespace {
@@ -30,7 +25,6 @@ namespace asio = boost::asio;
 using tcp = asio::ip::tcp;
 using ErrorCode = boost::system::error_code;
 
-constexpr Port kDefaultPort = 10250;
 constexpr size_t kChunk = 64u << 10;
 constexpr size_t kMaxHead = 64u << 10;
 constexpr size_t kMaxError = 8u << 10;     // of a kubelet's error text
@@ -75,6 +69,8 @@ std::vector<std::string> NamesOf(const Json& pod, const char* list) {
 
 std::string KubeletTarget(const ApiRequest& request,
                           const std::string& container) {
+  if (request.subresource == "portforward")
+    return StrCat("/portForward/", request.ns, "/", request.name);
   const bool log = request.subresource == "log";
   std::vector<std::string> query;
   if (log) {
@@ -95,33 +91,11 @@ std::string KubeletTarget(const ApiRequest& request,
                 absl::StrJoin(query, "&"));
 }
 
-struct NodeAddress {
-  std::string host;  // an address, or a name that nobody resolves
-  Port port = kDefaultPort;
-};
-
-absl::StatusOr<NodeAddress> AddressOf(const Json& node,
-                                      std::string_view name) {
-  NodeAddress address;
-  const int64_t port = Int(
-      Get(node, {"status", "daemonEndpoints", "kubeletEndpoint", "Port"}));
-  if (port > 0 && port < 65536) address.port = static_cast<Port>(port);
-  for (const char* type : {"InternalIP", "ExternalIP", "Hostname"}) {
-    for (const Json& a : List(node, {"status", "addresses"})) {
-      if (Text(a, "type") != type) continue;
-      address.host = Text(a, "address");
-      return address;
-    }
-  }
-  address.host = name;
-  return address;
-}
-
 // One request to a kubelet, until both sides are done.
 class Exchange : public std::enable_shared_from_this<Exchange> {
  public:
   Exchange(EventLoop* loop, ApiRequestRef request, ResponderRef responder,
-           NodeAddress node, std::string target,
+           KubeletAddress node, std::string target,
            const std::shared_ptr<kube::TlsSettings>& tls)
       : loop_(loop),
         request_(std::move(request)),
@@ -132,32 +106,23 @@ class Exchange : public std::enable_shared_from_this<Exchange> {
         stream_(kube::MakeByteStream(loop->io(), tls, node_.host)) {}
 
   void Start(const std::string& netns) {
-    const auto ip = asio::ip::make_address(node_.host, dial_error_);
-    if (dial_error_)
-      return NotDialled(StrCat("lookup ", node_.host, ": no such host"));
-    const tcp::endpoint endpoint(ip, node_.port);
-    UniqueFd fd;
-    const auto open = [&] {
-      fd = UniqueFd(socket(endpoint.protocol().family(),
-                           SOCK_STREAM | SOCK_CLOEXEC, 0));
-      return fd.valid() ? absl::OkStatus() : ErrnoStatus(errno, "socket");
-    };
-    const absl::Status opened = netns.empty() ? open() : RunInNetns(netns, open);
-    if (!opened.ok()) return NotDialled(std::string(opened.message()));
-    stream_->socket().assign(endpoint.protocol(), fd.release());
+    const absl::StatusOr<tcp::endpoint> endpoint =
+        OpenKubeletSocket(node_, netns, &stream_->socket());
+    if (!endpoint.ok())
+      return NotDialled(std::string(endpoint.status().message()));
     limit_ = loop_->After(kDialLimit, [this] {
       timed_out_ = true;
       ErrorCode ignored;
       stream_->socket().close(ignored);
     });
     stream_->socket().async_connect(
-        endpoint, [self = shared_from_this()](ErrorCode error) {
+        *endpoint, [self = shared_from_this()](ErrorCode error) {
           self->OnConnected(error);
         });
   }
 
  private:
-  bool streaming_exec() const { return request_->subresource != "log"; }
+  bool upgrading() const { return request_->subresource != "log"; }
 
   void Fail(ApiStatus status) {
     limit_.Cancel();
@@ -173,17 +138,14 @@ class Exchange : public std::enable_shared_from_this<Exchange> {
 
   void NoConnection(const std::string& why) {
     Fail({500, "",
-          streaming_exec() ? StrCat("error dialing backend: ", why)
+          upgrading() ? StrCat("error dialing backend: ", why)
                            : StrCat("Get \"", Url(), "\": ", why),
           "", ""});
   }
 
   std::string Url() const { return StrCat(scheme_, Peer(), target_); }
 
-  std::string Peer() const {
-    const bool v6 = node_.host.find(':') != std::string::npos;
-    return StrCat(v6 ? "[" : "", node_.host, v6 ? "]:" : ":", node_.port);
-  }
+  std::string Peer() const { return node_.HostPort(); }
 
   void OnConnected(ErrorCode error) {
     if (error) {
@@ -200,13 +162,14 @@ class Exchange : public std::enable_shared_from_this<Exchange> {
   }
 
   void SendHead() {
-    head_ = StrCat(streaming_exec() ? "GET" : request_->http.method, " ",
+    head_ = StrCat(upgrading() ? "GET" : request_->http.method, " ",
                    target_, " HTTP/1.1\r\nHost: ", Peer(), "\r\n");
-    if (streaming_exec()) {
+    if (upgrading()) {
       // The handshake is between the client and the kubelet.
       for (const auto& [name, value] : request_->http.headers) {
         const std::string lower = absl::AsciiStrToLower(name);
         if (lower == "connection" || lower == "upgrade" ||
+            lower == "x-stream-protocol-version" ||
             lower.starts_with("sec-websocket-"))
           StrAppend(&head_, name, ": ", value, "\r\n");
       }
@@ -252,8 +215,8 @@ class Exchange : public std::enable_shared_from_this<Exchange> {
     }
     std::string head = answer_.substr(0, end);
     std::string body = answer_.substr(end);
-    if (status == 101 && streaming_exec()) return OnUpgraded(head, body);
-    if (status == 200 && !streaming_exec()) {
+    if (status == 101 && upgrading()) return OnUpgraded(head, body);
+    if (status == 200 && !upgrading()) {
       responder_->Begin({.status = 200,
                          .headers = {{"Content-Type", "text/plain"}},
                          .body = ""});
@@ -281,13 +244,13 @@ class Exchange : public std::enable_shared_from_this<Exchange> {
     if (closed_) return;
     if (error_status_ == 400) return Fail({400, "BadRequest", answer_, "", ""});
     // Kubernetes' words to those who may ask it, when it may not.
-    if (error_status_ == 401 && !streaming_exec()) {
+    if (error_status_ == 401 && !upgrading()) {
       return Fail({401, "Unauthorized",
                    StrCat("the server has asked for the client to provide "
                           "credentials ( pods/log ", request_->name, ")"),
                    "", ""});
     }
-    if (error_status_ == 403 && !streaming_exec()) {
+    if (error_status_ == 403 && !upgrading()) {
       return Fail({403, "Forbidden",
                    StrCat(answer_, " ( pods/log ", request_->name, ")"), "",
                    ""});
@@ -295,13 +258,13 @@ class Exchange : public std::enable_shared_from_this<Exchange> {
     if (error_status_ == 404) {
       return Fail({404, "NotFound",
                    StrCat("the server could not find the requested resource ( "
-                          "pods/log ",
-                          request_->name, ")"),
+                          "pods/",
+                          request_->subresource, " ", request_->name, ")"),
                    "", ""});
     }
     Fail({500, "InternalError",
           StrCat("Internal error occurred: ",
-                 streaming_exec() ? "unable to upgrade connection: " : "",
+                 upgrading() ? "unable to upgrade connection: " : "",
                  answer_),
           "", ""});
   }
@@ -367,10 +330,9 @@ class Exchange : public std::enable_shared_from_this<Exchange> {
   EventLoop* loop_;
   ApiRequestRef request_;
   ResponderRef responder_;
-  NodeAddress node_;
+  KubeletAddress node_;
   std::string target_, scheme_, head_, answer_;
   std::unique_ptr<kube::ByteStream> stream_;
-  ErrorCode dial_error_;
   Timer limit_;
   std::array<char, kChunk> chunk_;
   int error_status_ = 0;
@@ -390,7 +352,8 @@ absl::StatusOr<Json> FindPod(const ApiRequest& request) {
 }  // namespace
 
 bool KubeletProxy::Serves(std::string_view subresource) {
-  return subresource == "log" || subresource == "exec";
+  return subresource == "log" || subresource == "exec" ||
+         subresource == "portforward";
 }
 
 absl::StatusOr<std::string> ChooseContainer(const Json& pod,
@@ -426,9 +389,11 @@ absl::Status KubeletProxy::Serve(const ApiRequestRef& request,
     return MethodNotAllowed();
   }
   FL_ASSIGN_OR_RETURN(const Json pod, FindPod(*request));
-  FL_ASSIGN_OR_RETURN(
-      const std::string container,
-      ChooseContainer(pod, request->query.Get("container")));
+  std::string container;
+  if (request->subresource != "portforward") {
+    FL_ASSIGN_OR_RETURN(container,
+                        ChooseContainer(pod, request->query.Get("container")));
+  }
   const std::string node_name(Text(pod, {"spec", "nodeName"}));
   if (node_name.empty()) {
     if (!log) {
@@ -441,8 +406,8 @@ absl::Status KubeletProxy::Serve(const ApiRequestRef& request,
   Served* nodes = registry_->Find("", "v1", "nodes");
   const store::ObjectRef node = nodes->cache.Find(node_name);
   if (node == nullptr) return NotFound(*nodes->kind, node_name);
-  FL_ASSIGN_OR_RETURN(NodeAddress address,
-                      AddressOf(ParseObject(*nodes, *node), node_name));
+  KubeletAddress address =
+      KubeletAddressOf(ParseObject(*nodes, *node), node_name);
   std::make_shared<Exchange>(loop_, request, responder, std::move(address),
                              KubeletTarget(*request, container),
                              tls_ ? tls_() : nullptr)

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// pods/log and pods/exec: asks the kubelet of the pod's node and passes on
-// what it says. A WebSocket is the client's and the kubelet's: its bytes are
-// passed through as they are.
+// pods/log, pods/exec and pods/portforward: asks the kubelet of the pod's node
+// and passes on what it says. A WebSocket (or what else a connection is
+// upgraded to) is the client's and the kubelet's: its bytes are passed through
+// as they are.
 //
 // With TLS the API server shows the kubelet its own certificate, not the
 // user's, whose rights it has looked at before; and the kubelet's certificate

@@ -12,6 +12,7 @@
 #include "absl/strings/str_replace.h"
 #include "control/api/json_access.h"
 #include "control/api/schema_set.h"
+#include "control/api/usage_metrics.h"
 #include "userspace/base/strings.h"
 
 namespace fairlead::api {
@@ -341,9 +342,11 @@ void Paths::AddCollection(const Kind& kind, const Json& gvk) {
   get["parameters"] = ListParameters();
   Json& path = paths_[Base(kind)];
   path["get"] = get;
-  path["post"] =
-      WriteOperation("post", gvk, kind.schema->name, {"200", "201", "202"});
-  if (!kind.no_delete_collection) {
+  if (!IsUsageMetrics(kind)) {
+    path["post"] =
+        WriteOperation("post", gvk, kind.schema->name, {"200", "201", "202"});
+  }
+  if (!kind.no_delete_collection && !IsUsageMetrics(kind)) {
     Json remove = DeleteOperation(gvk, StrCat(kMeta, "Status"));
     remove["x-kubernetes-action"] = "deletecollection";
     for (Json& parameter : ListParameters()) {
@@ -365,10 +368,12 @@ void Paths::AddObject(const Kind& kind, const Json& gvk) {
   const std::string& name = kind.schema->name;
   Json& path = paths_[StrCat(Base(kind), "/{name}")];
   path["get"] = Operation("get", gvk, Responses(name, {"200"}));
-  path["put"] = WriteOperation("put", gvk, name, {"200", "201"});
-  path["patch"] = PatchOperation(gvk, name);
-  path["delete"] = DeleteOperation(
-      gvk, kind.delete_returns_object ? name : StrCat(kMeta, "Status"));
+  if (!IsUsageMetrics(kind)) {
+    path["put"] = WriteOperation("put", gvk, name, {"200", "201"});
+    path["patch"] = PatchOperation(gvk, name);
+    path["delete"] = DeleteOperation(
+        gvk, kind.delete_returns_object ? name : StrCat(kMeta, "Status"));
+  }
   path["parameters"] = PathParameters(kind, true);
 }
 
@@ -459,6 +464,7 @@ void AddDeletion(std::string_view group, std::string_view version,
 
 std::vector<std::string> VerbsOf(const Kind& kind) {
   if (kind.review) return {"create"};
+  if (IsUsageMetrics(kind)) return {"get", "list"};
   std::vector<std::string> verbs = {"create", "delete"};
   if (!kind.no_delete_collection) verbs.push_back("deletecollection");
   for (const char* verb : {"get", "list", "patch", "update", "watch"}) {
@@ -475,11 +481,11 @@ std::string OpenApiDocument(const KindTable& kinds, std::string_view group,
   std::string prefix = group.empty() ? StrCat("/api/", version)
                                      : StrCat("/apis/", group, "/", version);
   Paths paths(prefix, &components);
-  bool has_objects = false;  // more than questions
+  bool has_objects = false;  // that are stored
   for (const Kind& kind : kinds.kinds()) {
     if (kind.resource.group == group && kind.resource.version == version) {
       paths.AddKind(kind);
-      has_objects |= !kind.review;
+      has_objects |= !kind.review && !IsUsageMetrics(kind);
     }
   }
   if (has_objects) AddDeletion(group, version, &components);

@@ -50,6 +50,9 @@ constexpr char kScheduling[] =
 constexpr char kNetworking[] =
 #include "control/api/schemas/networking_v1.fls"
     ;
+constexpr char kMetrics[] =
+#include "control/api/schemas/metrics_v1beta1.fls"
+    ;
 constexpr char kRbac[] =
 #include "control/api/schemas/rbac_v1.fls"
     ;
@@ -137,7 +140,7 @@ absl::Status OrderByNumber(Type* type) {
 std::vector<std::string_view> EmbeddedSchemas() {
   return {kMeta, kCore, kEvents, kApps, kDiscovery, kCoordination, kAutoscaling,
           kPolicy, kBatch, kScheduling, kNetworking, kAuthorization,
-          kAuthentication, kRbac};
+          kAuthentication, kRbac, kMetrics};
 }
 
 // Types may be used before they are described, so a use makes an empty type

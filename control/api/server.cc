@@ -20,12 +20,14 @@
 #include "control/api/kubelet_proxy.h"
 #include "control/api/listen_address.h"
 #include "control/api/local_transport.h"
+#include "control/api/metrics_view.h"
 #include "control/api/node_pods.h"
 #include "control/api/protobuf_object.h"
 #include "control/api/rbac_kinds.h"
 #include "control/api/registry.h"
 #include "control/api/route.h"
 #include "control/api/service_account_tokens.h"
+#include "control/api/usage_metrics.h"
 #include "control/api/validation.h"
 #include "control/api/verbs.h"
 #include "control/api/watch.h"
@@ -67,6 +69,8 @@ class ApiServer::Impl {
                               options.min_watch_timeout}),
         kubelets_(loop, &registry_, options.kubelet_netns,
                   options.kubelet_tls),
+        usage_(loop, &registry_, &verbs_, options.kubelet_netns,
+               options.kubelet_tls),
         http_(loop, {.max_body_bytes = options.max_body_bytes},
               [this](kube::Request request, const Peer& peer,
                      ResponderRef responder) {
@@ -359,6 +363,12 @@ class ApiServer::Impl {
       if (method != "GET") return MethodNotAllowed();
       addresses_.Open();
     }
+    if (IsUsageMetrics(request->kind())) {
+      if (method != "GET" || request->query.Bool("watch"))
+        return MethodNotAllowed();
+      usage_.Serve(request, responder);
+      return absl::OkStatus();
+    }
     if (request->kind().review) {
       if (method != "POST" || !request->name.empty()) {
         return MethodNotAllowed();
@@ -472,6 +482,7 @@ class ApiServer::Impl {
   IpAddressView addresses_{&registry_};
   Watches watches_;
   KubeletProxy kubelets_;
+  MetricsView usage_;
   HttpServer http_;
   std::unique_ptr<kube::Transport> local_;
   std::vector<Port> ports_;

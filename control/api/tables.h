@@ -39,6 +39,8 @@ Printer EndpointsPrinter();
 Printer PriorityClassPrinter();
 Printer IpAddressPrinter();
 Printer ServiceCidrPrinter();
+Printer NodeMetricsPrinter();
+Printer PodMetricsPrinter();
 
 // "6s", "7m25s", "3h", "2y30d"; "<invalid>" for what is in the future.
 std::string HumanDuration(absl::Duration duration);

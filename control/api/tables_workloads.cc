@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
-// The rows of DaemonSet, Job, ControllerRevision and PodDisruptionBudget, and
-// of the small cluster kinds.
+// The rows of DaemonSet, Job, ControllerRevision and PodDisruptionBudget, of
+// the small cluster kinds, and of what they use.
 #include <nlohmann/json.hpp>
 
 #include "absl/strings/ascii.h"
 #include "absl/strings/str_join.h"
 #include "control/api/json_access.h"
+#include "control/api/quantity.h"
 #include "control/api/tables.h"
 #include "control/api/tables_cells.h"
 #include "userspace/base/strings.h"
@@ -164,6 +165,32 @@ std::vector<Json> ServiceCidrCells(const Json& o, absl::Time now) {
   return {Name(o), absl::StrJoin(cidrs, ","), Age(o, now)};
 }
 
+std::vector<Json> NodeMetricsCells(const Json& o, absl::Time) {
+  return {Name(o), Get(o, {"usage", "cpu"}), Get(o, {"usage", "memory"}),
+          Get(o, "window")};
+}
+
+std::vector<Json> PodMetricsCells(const Json& o, absl::Time) {
+  Quantity cpu, memory;
+  const auto amount = [](const Json& container, std::string_view resource) {
+    return Quantity::FromJson(Get(container, {"usage", resource}))
+        .value_or(Quantity());
+  };
+  for (const Json& container : List(o, "containers")) {
+    cpu += amount(container, "cpu");
+    memory += amount(container, "memory");
+  }
+  return {Name(o), cpu.ToString(), memory.ToString(), Get(o, "window")};
+}
+
+// As metrics-server has them.
+Printer MetricsPrinter(std::vector<Json> (*cells)(const Json&, absl::Time)) {
+  Printer printer{Columns({"Name", "cpu", "memory", "Window"}), cells};
+  printer.columns[1].format = printer.columns[2].format = "quantity";
+  printer.columns[3].format = "duration";
+  return printer;
+}
+
 }  // namespace
 
 Printer DaemonSetPrinter() {
@@ -200,6 +227,10 @@ Printer EndpointsPrinter() {
             return {Name(o), EndpointAddresses(o), Age(o, now)};
           }};
 }
+
+Printer NodeMetricsPrinter() { return MetricsPrinter(NodeMetricsCells); }
+
+Printer PodMetricsPrinter() { return MetricsPrinter(PodMetricsCells); }
 
 Printer PriorityClassPrinter() {
   Printer printer{

@@ -15,6 +15,7 @@
 #include "control/api/kinds.h"
 #include "control/api/priority.h"
 #include "control/api/service_account_admission.h"
+#include "control/api/usage_metrics.h"
 #include "control/controllers/controllers.h"
 #include "control/controllers/informers.h"
 #include "control/scheduler/scheduler.h"
@@ -36,7 +37,8 @@ namespace fs = std::filesystem;
 std::vector<kube::Resource> WatchedKinds(const api::KindTable& kinds) {
   std::vector<kube::Resource> resources;
   for (const api::Kind& kind : kinds.kinds()) {
-    if (kind.review) continue;  // nothing is stored
+    // Nothing is stored.
+    if (kind.review || api::IsUsageMetrics(kind)) continue;
     if (kind.resource.kind == "Event" || kind.resource.kind == "IPAddress") {
       continue;
     }

@@ -111,9 +111,13 @@ RECORDING = {
 
 # Name -> reason, where ours is meant to differ or is known to.
 EPHEMERAL = "ephemeral containers aren't there"
+METRICS = "the recorded cluster has no metrics.k8s.io, which is served here"
 NO_PREEMPTION = "no preemption: the message ends after the reasons"
 REASONS = {
     "debug-ephemeral": EPHEMERAL,
+    "top-nodes": METRICS,
+    "top-pods": METRICS,
+    "misc_apis_metrics.k8s.io.txt": METRICS,
     "describe-pod-unschedulable": NO_PREEMPTION,
     "delete-options/10": NO_PREEMPTION,
     "patch-no-change": "recorded: a rollout was on its way, so that the "

@@ -315,7 +315,8 @@ def replay_index(options, results, part):
                 if name.endswith("-objects.json"):
                     continue  # what the Tables were made of
                 found = hold(controller.api, exchange, pairs,
-                             results.served if part == "discovery" else None,
+                             results.served & reasons.RECORDED_KINDS
+                             if part == "discovery" else None,
                              part == "tables")
                 results.add(part, name,
                             f"{exchange.method} {exchange.path}", found)

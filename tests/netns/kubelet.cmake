@@ -8,7 +8,7 @@ if(TARGET kubelet_netns_test)
     fairlead-health fairlead-load)
 endif()
 fl_test(kubelet_streams_test LABEL netns TIMEOUT 300
-  SRCS kubelet_streams_test.cc
+  SRCS kubelet_port_forward_test.cc kubelet_streams_test.cc kubelet_top_test.cc
   DEPS harness base pki)
 if(TARGET kubelet_streams_test)
   add_dependencies(kubelet_streams_test fairlead-kubelet fairlead-controller)

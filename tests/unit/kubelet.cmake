@@ -12,3 +12,6 @@ fl_test(kubelet_log_test LABEL unit SRCS kubelet_log_test.cc
   DEPS kubelet harness)
 fl_test(kubelet_server_test LABEL unit SRCS kubelet_server_test.cc
   DEPS kubelet harness)
+fl_test(kubelet_spdy_test LABEL unit SRCS kubelet_spdy_test.cc DEPS spdy)
+fl_test(kubelet_port_forward_test LABEL unit
+  SRCS kubelet_port_forward_test.cc DEPS kubelet harness)

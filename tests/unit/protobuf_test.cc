@@ -132,7 +132,10 @@ TEST_F(ProtobufTest, FieldsWithoutANumberAreKnown) {
       }
     }
   };
-  for (const Kind& kind : kinds_.kinds()) visit(*kind.schema, true);
+  for (const Kind& kind : kinds_.kinds()) {
+    // What is in JSON only has no numbers at all.
+    if (HasProtobuf(kind)) visit(*kind.schema, true);
+  }
   EXPECT_THAT(without,
               testing::ElementsAre(
                   "NodeStatus.declaredFeatures",

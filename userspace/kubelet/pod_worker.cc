@@ -313,6 +313,11 @@ PodPorts PodWorker::OpenPorts() const {
   return {spec_.host_ports, view_.ips};
 }
 
+std::optional<std::string> PodWorker::Netns() const {
+  if (!view_.sandbox_ready) return std::nullopt;
+  return spec_.host_network ? "" : node_.options->NetnsOf(spec_.uid);
+}
+
 void PodWorker::Publish(absl::Time now) {
   if (publish_call_ != nullptr || publish_retry_.pending()) return;
   if (release_only_) {

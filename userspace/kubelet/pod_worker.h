@@ -103,6 +103,9 @@ class PodWorker {
   // container doesn't run.
   std::vector<std::string> EnterCommand(const std::string& container,
                                         bool terminal) const;
+  // Path of its network namespace, "" when it has the node's; nullopt: it has
+  // none now.
+  std::optional<std::string> Netns() const;
 
  private:
   struct Container {

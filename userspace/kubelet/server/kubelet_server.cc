@@ -13,6 +13,7 @@
 #include "userspace/kubelet/server/access.h"
 #include "userspace/kubelet/server/exec_session.h"
 #include "userspace/kubelet/server/log_session.h"
+#include "userspace/kubelet/server/port_forward_session.h"
 
 namespace fairlead::kubelet {
 namespace {
@@ -101,7 +102,9 @@ struct KubeletServer::State : std::enable_shared_from_this<State> {
     if (request.path == std::vector<std::string>{"metrics", "resource"} && get)
       return connection->Reply(200, kMetrics, FormatResourceMetrics(stats()));
     const bool logs = verb == "containerLogs";
-    if (request.path.size() != 4 || (!logs && verb != "exec"))
+    const bool forward = verb == "portForward";
+    if (request.path.size() != (forward ? 3 : 4) ||
+        (!logs && !forward && verb != "exec"))
       return connection->Reply(404, kText, "404 page not found\n");
     if (!get && (logs || request.method != "POST"))
       return connection->Reply(405, kText, "405: Method Not Allowed");
@@ -112,6 +115,7 @@ struct KubeletServer::State : std::enable_shared_from_this<State> {
           StrCat("pod \"", request.path[1], "/", request.path[2],
                  "\" does not exist\n"));
     }
+    if (forward) return Forward(connection, *pod);
     if (pod->spec().Find(request.path[3]) == nullptr) {
       return connection->Reply(
           404, kText,
@@ -139,6 +143,16 @@ struct KubeletServer::State : std::enable_shared_from_this<State> {
     }
     SendLog(connection, pod.LogPath(request.path[3], run->attempt),
             DecodeLogQuery(request, Clock::Real().Now()), std::move(running));
+  }
+
+  static void Forward(const ConnectionRef& connection, const PodWorker& pod) {
+    const std::optional<std::string> netns = pod.Netns();
+    const std::string name = StrCat(pod.spec().name, "_", pod.spec().ns);
+    if (!netns) {
+      return connection->Reply(
+          500, kText, StrCat("sandbox of pod \"", name, "\" is not running"));
+    }
+    StartPortForward(connection, {.netns = *netns, .pod = name});
   }
 
   static void Exec(const ConnectionRef& connection,

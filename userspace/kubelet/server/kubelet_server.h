@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 // The kubelet's own HTTP port, which the API server asks for what only the
-// node has: logs, commands inside containers. The paths are Kubernetes'.
+// node has: logs, commands inside containers, connections to pods. The paths are Kubernetes'.
 //
 //   GET /healthz
 //   GET /stats/summary, /metrics/resource
 //   GET /containerLogs/NAMESPACE/POD/CONTAINER?follow=&previous=&tailLines=...
 //   GET|POST /exec/NAMESPACE/POD/CONTAINER?command=...&input=1&output=1...
+//   GET|POST /portForward/NAMESPACE/POD
 //
 // Over TLS each request needs a client certificate that may (access.h), also
 // /healthz. Without TLS who reaches the port may do all of this.
