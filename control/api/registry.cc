@@ -27,6 +27,9 @@ namespace {
 constexpr std::string_view kMetadataStart = "{\"metadata\":{";
 // Of replaced texts that a kind keeps for watches.
 constexpr size_t kHistoryBytes = 8u << 20;
+// Of a stored object. One that is larger than a request's body may be could
+// not be replaced by anybody.
+constexpr size_t kMaxObjectBytes = 3u << 20;
 
 std::string Dump(const Json& json) {
   return json.dump(-1, ' ', false, Json::error_handler_t::replace);
@@ -454,14 +457,18 @@ void Registry::Abort(Operation& op) {
 
 void Registry::Commit(std::shared_ptr<Operation> operation) {
   Operation& op = *operation;
-  op.served->waiting[op.key];  // marks the key
-  ++counters_.pending;
   store::Write write;
-  write.key = op.served->prefix + op.key;
-  write.expected = op.before_ref == nullptr ? 0 : op.before_ref->revision;
   if (op.plan.action == Plan::Action::kPut) {
     write.value = StoredText(op.plan.object);
+    if (write.value->size() > kMaxObjectBytes) {
+      Abort(op);
+      return op.done(TooLarge(kMaxObjectBytes));
+    }
   }
+  op.served->waiting[op.key];  // marks the key
+  ++counters_.pending;
+  write.key = op.served->prefix + op.key;
+  write.expected = op.before_ref == nullptr ? 0 : op.before_ref->revision;
   write.attachment = operation;
   std::vector<store::Write> writes;
   writes.push_back(std::move(write));

@@ -79,6 +79,16 @@ TEST(YamlTest, EndsWithWhatCantBeginADocument) {
   }
 }
 
+TEST(YamlTest, RefusesWhatIsNoUtf8) {
+  for (const char* text : {"a: \xff", "a: \"\xc3(\"", "\xed\xa0\x80: 1"}) {
+    auto documents = JsonFromYaml(text);
+    ASSERT_FALSE(documents.ok()) << text;
+    EXPECT_EQ(documents.status().message(),
+              "yaml: invalid leading UTF-8 octet");
+  }
+  EXPECT_EQ(One("a: \xc3\xa4")["a"], "\xc3\xa4");
+}
+
 TEST(YamlTest, RefusesBombsAndDepth) {
   std::string bomb = "a: &a [x,x,x,x,x,x,x,x,x,x]\n";
   for (char c = 'b'; c < 'j'; ++c) {

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "userspace/kube/yaml.h"
 
+#include <simdjson.h>
 #include <yaml-cpp/eventhandler.h>
 #include <yaml-cpp/yaml.h>
 
@@ -152,6 +153,10 @@ void CheckProgress(const std::string& text) {
 
 absl::StatusOr<std::vector<json>> JsonFromYaml(std::string_view text) {
   std::vector<json> documents;
+  // The library would put U+FFFD in its place; kubectl and the API server don't.
+  if (!simdjson::validate_utf8(text.data(), text.size())) {
+    return absl::InvalidArgumentError("yaml: invalid leading UTF-8 octet");
+  }
   try {
     const std::string copy(text);
     CheckProgress(copy);
