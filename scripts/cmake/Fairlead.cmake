@@ -98,6 +98,9 @@ function(fl_test name)
   add_executable(${name} ${A_SRCS})
   target_link_libraries(${name} PRIVATE fl_flags ${deps}
     GTest::gmock GTest::gtest_main)
+  # A test's own source isn't optimized: that is a third of the time that it
+  # takes to compile. What it tests is.
+  target_compile_options(${name} PRIVATE -O0)
   target_compile_definitions(${name} PRIVATE
     FAIRLEAD_SOURCE_DIR="${PROJECT_SOURCE_DIR}"
     FAIRLEAD_BINARY_DIR="${PROJECT_BINARY_DIR}")
@@ -236,6 +239,7 @@ pkg_check_modules(JEMALLOC REQUIRED IMPORTED_TARGET jemalloc)
 pkg_check_modules(YAML REQUIRED IMPORTED_TARGET yaml-cpp)
 find_package(Threads REQUIRED)
 find_package(OpenSSL REQUIRED)
+find_package(ZLIB REQUIRED)
 find_package(absl REQUIRED)
 find_package(Protobuf CONFIG QUIET)
 if(NOT Protobuf_FOUND)
