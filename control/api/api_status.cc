@@ -133,6 +133,12 @@ absl::Status NoSuchResource() {
                      ""});
 }
 
+absl::Status TooLarge(size_t limit) {
+  return MakeStatus({413, "RequestEntityTooLarge",
+                     StrCat("Request entity too large: limit is ", limit), "",
+                     ""});
+}
+
 absl::Status MethodNotAllowed() {
   return MakeStatus(
       {405, "MethodNotAllowed",

@@ -57,6 +57,7 @@ absl::Status Conflict(std::string_view resource, std::string_view group,
 // 409 for a resourceVersion that is not the newest.
 absl::Status Modified(const Kind& kind, std::string_view name);
 absl::Status Expired(std::string_view message);                 // 410
+absl::Status TooLarge(size_t limit);                            // 413
 absl::Status UnsupportedMediaType(std::string_view message);    // 415
 // 422. `kind`: "Service"; `group` may be empty.
 absl::Status Invalid(std::string_view kind, std::string_view group,

@@ -130,6 +130,102 @@ std::vector<RoleRow> ComponentRoles() {
   };
 }
 
+// Of the controllers, each for its ServiceAccount in kube-system. Ours run in
+// this process as the administrator; these are for somebody else's.
+std::vector<RoleRow> ControllerRoles() {
+  constexpr char kEventGroups[] = "core events.k8s.io";
+  const Rule events = {"create patch update", kEventGroups, "events"};
+  const Rule pods = {"create delete list patch watch", "core", "pods"};
+  return {
+      {"clusterrole-aggregation-controller",
+       {{"escalate get list patch update watch", kRbacGroup, "clusterroles"}}},
+      {"daemon-set-controller",
+       {{kRead, "apps", "daemonsets"},
+        {"update", "apps", "daemonsets/status"},
+        {"update", "apps", "daemonsets/finalizers"},
+        {"list watch", "core", "nodes"},
+        pods,
+        {"create", "core", "pods/binding"},
+        {"create delete get list patch update watch", "apps",
+         "controllerrevisions"},
+        events}},
+      {"deployment-controller",
+       {{"get list update watch", "apps", "deployments"},
+        {"update", "apps", "deployments/status"},
+        {"update", "apps", "deployments/finalizers"},
+        {"create delete get list patch update watch", "apps", "replicasets"},
+        {"get list update watch", "core", "pods"},
+        events}},
+      {"disruption-controller",
+       {{kRead, "apps", "deployments replicasets"},
+        {kRead, "policy", "poddisruptionbudgets"},
+        {"update", "policy", "poddisruptionbudgets/status"},
+        {"list watch", "core", "pods"},
+        {"patch update", "core", "pods/status"},
+        {"get", "*", "*/scale"},
+        events}},
+      {"endpoint-controller",
+       {{kRead, "core", "pods services"},
+        {"create delete get list update", "core", "endpoints"},
+        {"create", "core", "endpoints/restricted"},
+        events}},
+      {"endpointslice-controller",
+       {{kRead, "core", "nodes pods services"},
+        {"update", "core", "services/finalizers"},
+        {"create delete get list update", "discovery.k8s.io",
+         "endpointslices"},
+        {"create", "discovery.k8s.io", "endpointslices/restricted"},
+        events}},
+      {"endpointslicemirroring-controller",
+       {{kRead, "core", "endpoints services"},
+        {"update", "core", "endpoints/finalizers services/finalizers"},
+        {"create delete get list update", "discovery.k8s.io",
+         "endpointslices"},
+        {"create", "discovery.k8s.io", "endpointslices/restricted"},
+        events}},
+      {"generic-garbage-collector",
+       {{"delete get list patch update watch", "*", "*"}, events}},
+      {"job-controller",
+       {{"get list patch update watch", "batch", "jobs"},
+        {"update", "batch", "jobs/status"},
+        {"update", "batch", "jobs/finalizers"},
+        pods,
+        events}},
+      {"namespace-controller",
+       {{"delete get list watch", "core", "namespaces"},
+        {"update", "core", "namespaces/finalize namespaces/status"},
+        {"delete deletecollection get list", "*", "*"}}},
+      {"node-controller",
+       {{"delete get list patch update", "core", "nodes"},
+        {"patch update", "core", "nodes/status"},
+        {"patch update", "core", "pods/status"},
+        {"delete get list", "core", "pods"},
+        events}},
+      {"pod-garbage-collector",
+       {{"delete list watch", "core", "pods"},
+        {"get list", "core", "nodes"},
+        {"patch", "core", "pods/status"}}},
+      {"replicaset-controller",
+       {{"get list update watch", "apps", "replicasets"},
+        {"update", "apps", "replicasets/status"},
+        {"update", "apps", "replicasets/finalizers"},
+        pods,
+        events}},
+      {"root-ca-cert-publisher",
+       {{"create update", "core", "configmaps"}, events}},
+      {"service-account-controller",
+       {{"create", "core", "serviceaccounts"}, events}},
+      {"service-cidrs-controller",
+       {{"get list patch update watch", "networking.k8s.io", "servicecidrs"},
+        {"patch update", "networking.k8s.io", "servicecidrs/finalizers"},
+        {"patch update", "networking.k8s.io", "servicecidrs/status"},
+        {kRead, "networking.k8s.io", "ipaddresses"},
+        events}},
+      {"ttl-controller",
+       {{"list patch update watch", "core", "nodes"}, events}},
+  };
+}
+
 // In this order, which SelfSubjectRulesReview keeps.
 std::vector<BindingRow> Bindings() {
   return {
@@ -160,14 +256,14 @@ Json Words(std::string_view text) {
   return out;
 }
 
-Json MetadataOf(const char* name) {
+Json MetadataOf(std::string_view name) {
   return {{"name", name},
           {"labels", {{"kubernetes.io/bootstrapping", "rbac-defaults"}}},
           {"annotations",
            {{"rbac.authorization.kubernetes.io/autoupdate", "true"}}}};
 }
 
-Json RoleObject(const RoleRow& row) {
+Json RoleObject(const RoleRow& row, std::string_view prefix = "") {
   constexpr char kPrefix[] = "rbac.authorization.k8s.io/aggregate-to-";
   Json rules = Json::array();
   for (const Rule& rule : row.rules) {
@@ -180,7 +276,7 @@ Json RoleObject(const RoleRow& row) {
     }
   }
   Json object = {{"kind", "ClusterRole"},
-                 {"metadata", MetadataOf(row.name)},
+                 {"metadata", MetadataOf(StrCat(prefix, row.name))},
                  {"rules", std::move(rules)}};
   if (*row.added_to != '\0') {
     object["metadata"]["labels"][StrCat(kPrefix, row.added_to)] = "true";
@@ -192,20 +288,30 @@ Json RoleObject(const RoleRow& row) {
   return object;
 }
 
-Json BindingObject(const BindingRow& row) {
+Json BindingObject(std::string_view role, Json subjects) {
+  return {{"kind", "ClusterRoleBinding"},
+          {"metadata", MetadataOf(role)},
+          {"subjects", std::move(subjects)},
+          {"roleRef",
+           {{"apiGroup", kRbacGroup},
+            {"kind", "ClusterRole"},
+            {"name", role}}}};
+}
+
+Json SubjectsOf(const BindingRow& row) {
   Json subjects = Json::array();
   for (const char* name : row.subjects) {
     subjects.push_back({{"kind", row.subject_kind},
                         {"apiGroup", kRbacGroup},
                         {"name", name}});
   }
-  return {{"kind", "ClusterRoleBinding"},
-          {"metadata", MetadataOf(row.role)},
-          {"subjects", std::move(subjects)},
-          {"roleRef",
-           {{"apiGroup", kRbacGroup},
-            {"kind", "ClusterRole"},
-            {"name", row.role}}}};
+  return subjects;
+}
+
+Json SubjectsOfController(const char* name) {
+  return Json::array({{{"kind", "ServiceAccount"},
+                       {"name", name},
+                       {"namespace", "kube-system"}}});
 }
 
 }  // namespace
@@ -217,7 +323,13 @@ std::vector<Json> DefaultRoles() {
     objects.push_back(RoleObject(row));
   }
   for (const BindingRow& row : Bindings()) {
-    objects.push_back(BindingObject(row));
+    objects.push_back(BindingObject(row.role, SubjectsOf(row)));
+  }
+  constexpr char kController[] = "system:controller:";
+  for (const RoleRow& row : ControllerRoles()) {
+    objects.push_back(RoleObject(row, kController));
+    objects.push_back(BindingObject(StrCat(kController, row.name),
+                                    SubjectsOfController(row.name)));
   }
   return objects;
 }

@@ -451,12 +451,14 @@ kube::Response ServeGroup(const KindTable& kinds, std::string_view group,
   return PageNotFound();
 }
 
-// What there is below "/", for people.
-Json RootPaths(const KindTable& kinds) {
-  std::set<std::string> paths = {"/api",    "/apis",       "/apis/",
-                                 "/healthz", "/livez",     "/metrics",
-                                 "/openapi/v2", "/openapi/v3", "/readyz",
+}  // namespace
+
+kube::Response ListPaths(const KindTable& kinds,
+                         const std::vector<std::string>& others) {
+  std::set<std::string> paths = {"/api",        "/apis",       "/apis/",
+                                 "/metrics",    "/openapi/v2", "/openapi/v3",
                                  "/version"};
+  paths.insert(others.begin(), others.end());
   for (const Kind& kind : kinds.kinds()) {
     const kube::Resource& resource = kind.resource;
     std::string root = "/api";
@@ -467,10 +469,8 @@ Json RootPaths(const KindTable& kinds) {
     paths.insert(StrCat(root, "/", resource.version));
     paths.insert(StrCat("/openapi/v3", root, "/", resource.version));
   }
-  return Json(paths);
+  return JsonResponse(200, {{"paths", Json(paths)}}, true);
 }
-
-}  // namespace
 
 std::optional<kube::Response> ServeDiscovery(const kube::Request& request,
                                              const KindTable& kinds) {
@@ -482,10 +482,7 @@ std::optional<kube::Response> ServeDiscovery(const kube::Request& request,
   }
   std::vector<std::string> parts =
       absl::StrSplit(Absl(path), '/', absl::SkipEmpty());
-  if (parts.empty()) {
-    if (path != "/" || request.method != "GET") return std::nullopt;
-    return JsonResponse(200, {{"paths", RootPaths(kinds)}}, true);
-  }
+  if (parts.empty()) return std::nullopt;
 
   const std::string& root = parts[0];
   bool core = root == "api" && parts.size() <= 2;

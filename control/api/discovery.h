@@ -10,11 +10,17 @@
 #define FAIRLEAD_CONTROL_API_DISCOVERY_H_
 
 #include <optional>
+#include <string>
+#include <vector>
 
 #include "control/api/kind.h"
 #include "userspace/kube/transport.h"
 
 namespace fairlead::api {
+
+// What there is below "/", for people; `others` are paths of no kind.
+kube::Response ListPaths(const KindTable& kinds,
+                         const std::vector<std::string>& others);
 
 // nullopt: not a path of discovery. Answers methods other than GET with 405,
 // an unknown group, version or document below its paths with 404, and a known

@@ -315,9 +315,11 @@ std::string MediaType(std::string_view content_type) {
   return type;
 }
 
+// `repeats`: as of ParseJson.
 absl::StatusOr<Json> ParseBody(std::string_view content_type,
                                std::string_view body,
-                               std::string_view expected_kind) {
+                               std::string_view expected_kind, bool* repeats) {
+  *repeats = true;
   std::string type = MediaType(content_type);
   auto unrecognized = [&](std::string_view problem) {
     return BadRequest(StrCat(
@@ -342,7 +344,7 @@ absl::StatusOr<Json> ParseBody(std::string_view content_type,
         "types include: application/json, application/yaml, "
         "application/vnd.kubernetes.protobuf");
   }
-  absl::StatusOr<Json> json = ParseJson(body);
+  absl::StatusOr<Json> json = ParseJson(body, repeats);
   if (!json.ok()) return unrecognized(Std(json.status().message()));
   if (!json->is_object()) {
     return unrecognized(StrCat(
@@ -408,8 +410,9 @@ absl::StatusOr<Decoded> DecodeObject(const Kind& kind, const KindTable& kinds,
                                      std::string_view body,
                                      FieldValidation validation) {
   Decoded out;
-  FL_ASSIGN_OR_RETURN(out.object,
-                      ParseBody(content_type, body, kind.resource.kind));
+  bool repeats = false;
+  FL_ASSIGN_OR_RETURN(out.object, ParseBody(content_type, body,
+                                            kind.resource.kind, &repeats));
   if (!out.object.contains("apiVersion")) {
     out.object["apiVersion"] = kind.resource.ApiVersion();
   }
@@ -419,7 +422,8 @@ absl::StatusOr<Decoded> DecodeObject(const Kind& kind, const KindTable& kinds,
       Quote(kind.resource.version), " cannot be handled as a ",
       kind.resource.kind, ": ");
   std::vector<std::string> problems;
-  if (validation != FieldValidation::kIgnore && body.starts_with('{')) {
+  if (repeats && validation != FieldValidation::kIgnore &&
+      body.starts_with('{')) {
     problems = DuplicateFields(body);
   }
   absl::Status conforms = ConformToSchema(kind.schema, out.object, &problems);
@@ -439,7 +443,8 @@ absl::StatusOr<Json> DecodeAny(std::string_view content_type,
                                std::string_view body,
                                std::string_view expected_kind) {
   if (body.empty()) return Json::object();
-  return ParseBody(content_type, body, expected_kind);
+  bool unused = false;
+  return ParseBody(content_type, body, expected_kind, &unused);
 }
 
 }  // namespace fairlead::api

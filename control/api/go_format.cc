@@ -1,9 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "control/api/go_format.h"
 
+#include <algorithm>
 #include <nlohmann/json.hpp>
 
+#include "absl/strings/ascii.h"
+#include "absl/strings/str_cat.h"
 #include "userspace/base/strings.h"
+#include "userspace/kube/json_text.h"
 
 namespace fairlead::api {
 
@@ -35,9 +39,89 @@ class ErrorPosition : public nlohmann::json_sax<Json> {
   std::size_t position = 0;
 };
 
+// A byte as Go shows it: as the code point of its number.
+std::string ShownByte(char c) {
+  const auto byte = static_cast<unsigned char>(c);
+  if (byte < 0x80) return std::string(1, c);
+  if (byte <= 0xa0 || byte == 0xad) return absl::StrCat("\\u00", absl::Hex(byte));
+  return {static_cast<char>(0xc0 | byte >> 6),
+          static_cast<char>(0x80 | (byte & 0x3f))};
+}
+
+// The length of the UTF-8 sequence that `text` begins with; 0: it is none.
+size_t SequenceLength(std::string_view text) {
+  auto at = [&](size_t i) { return static_cast<unsigned char>(text[i]); };
+  const unsigned char first = at(0);
+  if (first < 0x80) return 1;
+  const size_t length = first < 0xc2    ? 0
+                        : first < 0xe0 ? 2
+                        : first < 0xf0 ? 3
+                        : first < 0xf5 ? 4
+                                       : 0;
+  if (length == 0 || length > text.size()) return 0;
+  for (size_t i = 1; i < length; ++i) {
+    if ((at(i) & 0xc0) != 0x80) return 0;
+  }
+  const unsigned char second = at(1);
+  const bool overlong = (first == 0xe0 && second < 0xa0) ||
+                        (first == 0xf0 && second < 0x90);
+  const bool no_character = (first == 0xed && second > 0x9f) ||  // surrogates
+                            (first == 0xf4 && second > 0x8f);
+  return overlong || no_character ? 0 : length;
+}
+
+// The code unit that "\\uXXXX" at the beginning of `text` stands for; -1: there
+// is no such thing.
+int EscapedUnit(std::string_view text) {
+  if (text.size() < 6 || !text.starts_with("\\u")) return -1;
+  int unit = 0;
+  for (char c : text.substr(2, 4)) {
+    if (!absl::ascii_isxdigit(static_cast<unsigned char>(c))) return -1;
+    const int digit = c <= '9' ? c - '0' : (c | 0x20) - 'a' + 10;
+    unit = unit << 4 | digit;
+  }
+  return unit;
+}
+
+bool IsHighSurrogate(int unit) { return unit >= 0xd800 && unit <= 0xdbff; }
+bool IsLowSurrogate(int unit) { return unit >= 0xdc00 && unit <= 0xdfff; }
+
+// The length of the escape sequence that `text` begins with; 0: it is half of a
+// pair of surrogates.
+size_t EscapeLength(std::string_view text) {
+  const int unit = EscapedUnit(text);
+  if (IsLowSurrogate(unit)) return 0;
+  if (!IsHighSurrogate(unit)) return 2;
+  return IsLowSurrogate(EscapedUnit(text.substr(6))) ? 12 : 0;
+}
+
+// With U+FFFD for each byte in a string that is no UTF-8, and each escaped
+// surrogate without its other half; "" when there is none.
+std::string WithReplacedBytes(std::string_view text) {
+  std::string out;
+  bool in_string = false, replaced = false;
+  while (!text.empty()) {
+    if (text[0] == '"') in_string = !in_string;
+    // A backslash takes what follows with it, a quote above all.
+    const bool escapes = in_string && text[0] == '\\' && text.size() > 1 &&
+                         SequenceLength(text.substr(1)) == 1;
+    size_t length = escapes ? EscapeLength(text) : SequenceLength(text);
+    if (in_string && length == 0) {
+      out += "\xef\xbf\xbd";
+      replaced = true;
+      length = escapes ? 6 : 1;
+    } else {
+      length = std::max<size_t>(length, 1);
+      out += text.substr(0, length);
+    }
+    text.remove_prefix(length);
+  }
+  return replaced ? out : "";
+}
+
 }  // namespace
 
-absl::StatusOr<Json> ParseJson(std::string_view text) {
+absl::StatusOr<Json> ParseJson(std::string_view text, bool* repeats) {
   // Depth first: a cheap scan, so that the parser below can't recurse in the
   // destructor of what it has built.
   int depth = 0, deepest = 0;
@@ -58,22 +142,23 @@ absl::StatusOr<Json> ParseJson(std::string_view text) {
   if (deepest > kMaxJsonDepth) {
     return absl::InvalidArgumentError("exceeded max depth");
   }
-  Json json = Json::parse(text, nullptr, false);
+  Json json = kube::JsonFromText(text, repeats);
   if (!json.is_discarded()) return json;
+  // Go's decoder puts U+FFFD in the place of what is no UTF-8.
+  const std::string replaced = WithReplacedBytes(text);
+  if (!replaced.empty()) {
+    json = Json::parse(replaced, nullptr, false);
+    if (!json.is_discarded()) return json;
+    text = replaced;
+  }
   ErrorPosition error;
   Json::sax_parse(text, &error);
   if (error.position == 0 || error.position > text.size()) {
     return absl::InvalidArgumentError("unexpected end of JSON input");
   }
-  char c = text[error.position - 1];
-  std::string shown(1, c);
-  if (static_cast<unsigned char>(c) >= 0x80) {
-    constexpr char kHex[] = "0123456789abcdef";
-    shown = StrCat("\\u00", std::string(1, kHex[(c >> 4) & 15]),
-                   std::string(1, kHex[c & 15]));
-  }
-  return absl::InvalidArgumentError(StrCat(
-      "invalid character '", shown, "' looking for beginning of value"));
+  return absl::InvalidArgumentError(
+      StrCat("invalid character '", ShownByte(text[error.position - 1]),
+             "' looking for beginning of value"));
 }
 
 std::string_view JsonTypeName(const Json& json) {

@@ -17,7 +17,10 @@ inline constexpr int kMaxJsonDepth = 512;
 
 // nlohmann::json::parse without exceptions and with a limit on depth. The
 // error's message: "unexpected end of JSON input", "invalid character '}' ...".
-absl::StatusOr<nlohmann::json> ParseJson(std::string_view text);
+// What is no UTF-8 in a string becomes U+FFFD, as for Go. `repeats`: false only
+// if no key is there twice.
+absl::StatusOr<nlohmann::json> ParseJson(std::string_view text,
+                                         bool* repeats = nullptr);
 
 // "string", "number", "bool", "object", "array", "null"
 std::string_view JsonTypeName(const nlohmann::json& json);

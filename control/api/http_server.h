@@ -21,8 +21,12 @@ namespace fairlead::api {
 struct HttpLimits {
   size_t max_body_bytes = 3u << 20;
   size_t max_header_bytes = 64u << 10;
-  // For a request to arrive whole once it has begun.
+  // For a request's head to arrive whole once it has begun (as long as
+  // kube-apiserver waits), and for its body.
+  absl::Duration header_timeout = absl::Seconds(32);
   absl::Duration request_timeout = absl::Seconds(60);
+  // For a client to take anything at all of what waits for it.
+  absl::Duration write_timeout = absl::Seconds(60);
   absl::Duration idle_timeout = absl::Minutes(5);
   absl::Duration handshake_timeout = absl::Seconds(10);
 };

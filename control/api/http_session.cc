@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "control/api/http_session.h"
 
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+
 #include <boost/asio/buffer.hpp>
 #include <boost/asio/ip/tcp.hpp>
 #include <boost/asio/write.hpp>
@@ -29,6 +32,9 @@ using ErrorCode = boost::system::error_code;
 
 // Pieces that one write gathers.
 constexpr size_t kMaxGather = 64;
+
+using UserTimeout =
+    asio::detail::socket_option::integer<IPPROTO_TCP, TCP_USER_TIMEOUT>;
 
 std::string_view View(beast::string_view s) { return {s.data(), s.size()}; }
 
@@ -67,6 +73,11 @@ class Session : public HttpSession,
   void Start() override {
     ErrorCode ignored;
     stream_.socket().set_option(tcp::no_delay(true), ignored);
+    // The kernel ends the connection of who takes nothing, be it gone or slow.
+    stream_.socket().set_option(
+        UserTimeout(static_cast<int>(
+            absl::ToInt64Milliseconds(limits_.write_timeout))),
+        ignored);
     if (!stream_.secure()) {
       peer_.trusted = true;
       return ReadRequest();
@@ -175,7 +186,20 @@ class Session : public HttpSession,
     parser_.emplace();
     parser_->header_limit(limits_.max_header_bytes);
     parser_->body_limit(limits_.max_body_bytes);
+    if (buffer_.size() > 0) return ReadHeader();
     timer_ = loop_->After(limits_.idle_timeout, [this] { Close(); });
+    stream_.async_read_some(
+        buffer_.prepare(4096),
+        [self = shared_from_this()](ErrorCode error, size_t n) {
+          if (self->closed_) return;
+          if (error) return self->Close();
+          self->buffer_.commit(n);
+          self->ReadHeader();
+        });
+  }
+
+  void ReadHeader() {
+    timer_ = loop_->After(limits_.header_timeout, [this] { Close(); });
     http::async_read_header(
         stream_, buffer_, *parser_,
         [self = shared_from_this()](ErrorCode error, size_t) {
@@ -214,23 +238,19 @@ class Session : public HttpSession,
     keep_alive_ = false;
     head_ = false;
     if (error == http::error::body_limit) {
-      return SendWhole(
-          exchange_,
-          ErrorResponse(
-              MakeStatus({413, "RequestEntityTooLarge",
-                          StrCat("Request entity too large: limit is ",
-                                 limits_.max_body_bytes),
-                          "", ""}),
-              false));
+      return SendWhole(exchange_,
+                       ErrorResponse(TooLarge(limits_.max_body_bytes), false));
     }
     bool gone = error == http::error::end_of_stream ||
                 error == http::error::partial_message ||
                 error.category() == asio::error::get_system_category() ||
                 error == asio::error::eof;
     if (gone) return Close();
-    SendWhole(exchange_, TextResponse(
-                             error == http::error::header_limit ? 431 : 400,
-                             "400 Bad Request"));
+    const bool large = error == http::error::header_limit;
+    SendWhole(exchange_,
+              TextResponse(large ? 431 : 400,
+                           large ? "431 Request Header Fields Too Large"
+                                 : "400 Bad Request"));
   }
 
   void OnRequest();

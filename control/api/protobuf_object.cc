@@ -14,6 +14,7 @@
 #include "control/api/schema_set.h"
 #include "userspace/base/status.h"
 #include "userspace/base/strings.h"
+#include "userspace/kube/json_text.h"
 
 namespace fairlead::api {
 namespace {
@@ -121,7 +122,7 @@ class Transcoder : public ForwardingResponder {
   void Send(kube::Response response) override {
     for (auto& [name, value] : response.headers) {
       if (name != "Content-Type" || value != "application/json") continue;
-      Json object = Json::parse(response.body, nullptr, false);
+      Json object = kube::JsonFromText(response.body);
       if (auto bytes = objects_.Encode(object)) {
         response.body = *std::move(bytes);
         value = std::string(kProtobufType);

@@ -168,9 +168,12 @@ std::vector<PolicyRule> RulesOf(const Json& role) {
 
 void Rbac::Put(const Json& object) {
   if (IsRole(object)) {
+    const Json& selectors =
+        Get(object, {"aggregationRule", "clusterRoleSelectors"});
+    // An aggregation's own rules are a copy of what is asked here.
     roles_[KeyOf(object)] = {
-        RulesOf(object), Map(Get(object, {"metadata", "labels"})),
-        Get(object, {"aggregationRule", "clusterRoleSelectors"})};
+        selectors.is_array() ? std::vector<PolicyRule>() : RulesOf(object),
+        Map(Get(object, {"metadata", "labels"})), selectors};
     return;
   }
   if (!IsBinding(object)) return;

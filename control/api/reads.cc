@@ -10,6 +10,7 @@
 #include "control/api/verbs.h"
 #include "userspace/base/status.h"
 #include "userspace/base/strings.h"
+#include "userspace/kube/json_text.h"
 
 namespace fairlead::api {
 namespace {
@@ -132,7 +133,7 @@ Json ListObject(const ApiRequest& request, Json metadata,
   bool partial = how.form == Representation::Form::kPartialMetadata;
   Json items = Json::array();
   for (const auto& object : objects) {
-    Json json = Json::parse(object->text, nullptr, false);
+    Json json = kube::JsonFromText(object->text);
     items.push_back(partial ? PartialMetadata(json) : std::move(json));
   }
   return {{"kind", partial ? "PartialObjectMetadataList" : ListKind(request)},
@@ -153,7 +154,7 @@ std::optional<std::string> ProtobufList(
       partial ? "meta.k8s.io/v1" : resource.ApiVersion(),
       partial ? "PartialObjectMetadata" : resource.kind, metadata,
       objects.size(),
-      [&](size_t i) { return Json::parse(objects[i]->text, nullptr, false); });
+      [&](size_t i) { return kube::JsonFromText(objects[i]->text); });
 }
 
 kube::Response RenderList(const ApiRequest& request, const KindTable& kinds,

@@ -17,6 +17,7 @@
 #include "control/api/refusal.h"
 #include "userspace/base/status.h"
 #include "userspace/base/strings.h"
+#include "userspace/kube/json_text.h"
 #include "userspace/kube/managed_fields.h"
 
 namespace fairlead::api {
@@ -26,6 +27,9 @@ namespace {
 constexpr std::string_view kMetadataStart = "{\"metadata\":{";
 // Of replaced texts that a kind keeps for watches.
 constexpr size_t kHistoryBytes = 8u << 20;
+// Of a stored object. One that is larger than a request's body may be could
+// not be replaced by anybody.
+constexpr size_t kMaxObjectBytes = 3u << 20;
 
 std::string Dump(const Json& json) {
   return json.dump(-1, ' ', false, Json::error_handler_t::replace);
@@ -34,9 +38,14 @@ std::string Dump(const Json& json) {
 // The text in the store: without what is the same for all objects of the kind
 // and without the resourceVersion, which is the store's to give.
 std::string StoredText(const Json& object) {
-  Json metadata = Map(object, "metadata");
-  metadata.erase("resourceVersion");
-  std::string text = StrCat("{\"metadata\":", Dump(metadata));
+  std::string text(kMetadataStart);
+  bool first = true;
+  for (const auto& [key, value] : Map(object, "metadata").items()) {
+    if (key == "resourceVersion") continue;
+    StrAppend(&text, first ? "" : ",", Quote(key), ":", Dump(value));
+    first = false;
+  }
+  text += "}";
   for (const auto& [key, value] : object.items()) {
     if (key == "metadata" || key == "kind" || key == "apiVersion") continue;
     StrAppend(&text, ",", Quote(key), ":", Dump(value));
@@ -132,7 +141,7 @@ std::string FullText(const Served& served, const store::Object& object) {
 }
 
 Json ParseObject(const Served& served, const store::Object& object) {
-  Json json = Json::parse(object.text, nullptr, false);
+  Json json = kube::JsonFromText(object.text);
   json["kind"] = served.kind->resource.kind;
   json["apiVersion"] = served.kind->resource.ApiVersion();
   return json;
@@ -199,8 +208,8 @@ absl::Status Registry::Load() {
     FL_RETURN_IF_ERROR(
         store_->Range(served->prefix, [&](store::Entry entry) {
           // Nobody below asks who set which field.
-          Json object = Json::parse(kube::WithoutManagedFields(entry.value),
-                                    nullptr, false);
+          Json object =
+              kube::JsonFromText(kube::WithoutManagedFields(entry.value));
           if (!object.is_object() || !entry.value.starts_with(kMetadataStart)) {
             bad = absl::DataLossError(
                 StrCat("the stored object ", entry.key, " is damaged"));
@@ -220,7 +229,7 @@ absl::Status Registry::Load() {
          it != first.end() && it->first.starts_with(served->prefix); ++it) {
       const std::optional<store::Entry>& before = it->second->before;
       if (!before.has_value()) continue;
-      Json object = Json::parse(before->value, nullptr, false);
+      Json object = kube::OutlineFromText(before->value);
       if (!object.is_object()) continue;
       served->cache.Load(LoadedObject(*served, *before, object));
     }
@@ -448,14 +457,18 @@ void Registry::Abort(Operation& op) {
 
 void Registry::Commit(std::shared_ptr<Operation> operation) {
   Operation& op = *operation;
-  op.served->waiting[op.key];  // marks the key
-  ++counters_.pending;
   store::Write write;
-  write.key = op.served->prefix + op.key;
-  write.expected = op.before_ref == nullptr ? 0 : op.before_ref->revision;
   if (op.plan.action == Plan::Action::kPut) {
     write.value = StoredText(op.plan.object);
+    if (write.value->size() > kMaxObjectBytes) {
+      Abort(op);
+      return op.done(TooLarge(kMaxObjectBytes));
+    }
   }
+  op.served->waiting[op.key];  // marks the key
+  ++counters_.pending;
+  write.key = op.served->prefix + op.key;
+  write.expected = op.before_ref == nullptr ? 0 : op.before_ref->revision;
   write.attachment = operation;
   std::vector<store::Write> writes;
   writes.push_back(std::move(write));
@@ -491,7 +504,7 @@ void Registry::OnChange(const store::Change& change) {
     event.object =
         MakeObject(served, key, StoredText(last), last, change.revision);
   } else {
-    Json object = Json::parse(*change.value, nullptr, false);
+    Json object = kube::OutlineFromText(*change.value);
     if (!object.is_object()) return;
     event.object =
         MakeObject(served, key, *change.value, object, change.revision);

@@ -97,8 +97,8 @@ class Registry {
     // managedFields are done (server-side apply) and stay as they are.
     bool applied = false;
   };
-  // Called when no other write to the key is under way; `before` is null when
-  // there is no such object.
+  // Called once, when no other write to the key is under way; `before` is null
+  // when there is no such object.
   using Planner = std::function<absl::StatusOr<Plan>(const Json* before)>;
 
   struct Outcome {

@@ -12,6 +12,7 @@
 #include "control/api/discovery.h"
 #include "control/api/event_versions.h"
 #include "control/api/forwarding_responder.h"
+#include "control/api/health.h"
 #include "control/api/http.h"
 #include "control/api/http_server.h"
 #include "control/api/ip_address_view.h"
@@ -83,6 +84,11 @@ class ApiServer::Impl {
             })) {
     registry_.set_name_suffix(options.name_suffix);
     authorization_.set_node_pods(node_pods_.get());
+    // As kube-apiserver calls them.
+    health_.Add("poststarthook/start-system-namespaces-controller",
+                Health::Of::kAll, [this] { return namespaces_.State(); });
+    health_.Add("poststarthook/rbac/bootstrap-roles", Health::Of::kAll,
+                [this] { return roles_.State(); });
   }
 
   absl::Status Load() {
@@ -90,7 +96,7 @@ class ApiServer::Impl {
     if (Served* namespaces = registry_.Find("", "v1", "namespaces")) {
       for (const char* name : {"default", "kube-system", "kube-public",
                                "kube-node-lease"}) {
-        Ensure(namespaces, {{"metadata", {{"name", name}}}});
+        Ensure(namespaces, {{"metadata", {{"name", name}}}}, &namespaces_);
       }
     }
     for (Json& object : DefaultRoles()) {
@@ -98,7 +104,7 @@ class ApiServer::Impl {
       Served* served =
           registry_.Find(kRbacGroup, "v1",
                          binding ? "clusterrolebindings" : "clusterroles");
-      if (served != nullptr) Ensure(served, std::move(object));
+      if (served != nullptr) Ensure(served, std::move(object), &roles_);
     }
     return absl::OkStatus();
   }
@@ -116,10 +122,10 @@ class ApiServer::Impl {
     metrics_.push_back(std::move(metrics));
   }
   void AddHealthCheck(std::string name, std::function<absl::Status()> check) {
-    checks_.emplace_back(std::move(name), std::move(check));
+    health_.Add(std::move(name), Health::Of::kReady, std::move(check));
   }
   void OnBootstrapped(std::function<void()> fn) {
-    if (bootstrapping_ == 0) return fn();
+    if (bootstrapping() == 0) return fn();
     on_bootstrapped_.push_back(std::move(fn));
   }
 
@@ -131,11 +137,23 @@ class ApiServer::Impl {
     return admissions;
   }
 
+  // Objects that every cluster has, on their way.
+  struct Bootstrap {
+    int open = 0;
+    absl::Status status;  // the last error
+
+    absl::Status State() const {
+      if (status.ok() && open > 0) return absl::UnavailableError("not finished");
+      return status;
+    }
+  };
+  int bootstrapping() const { return namespaces_.open + roles_.open; }
+
   // Makes a cluster-scoped object if there is none of its name.
-  void Ensure(Served* served, Json object) {
+  void Ensure(Served* served, Json object, Bootstrap* part) {
     std::string name(Text(object, {"metadata", "name"}));
     if (served->cache.Find(name) != nullptr) return;
-    ++bootstrapping_;
+    ++part->open;
     registry_.Write(
         served, "", name, false,
         [object = std::move(object)](const Json* before) -> absl::StatusOr<Registry::Plan> {
@@ -143,9 +161,10 @@ class ApiServer::Impl {
           return Registry::Plan{Registry::Plan::Action::kPut, object, false,
                                 WriteVerb::kCreate, {"kube-apiserver", ""}};
         },
-        [this](const absl::StatusOr<Registry::Outcome>& outcome) {
-          if (!outcome.ok()) bootstrap_ = outcome.status();
-          if (--bootstrapping_ > 0) return;
+        [this, part](const absl::StatusOr<Registry::Outcome>& outcome) {
+          if (!outcome.ok()) part->status = outcome.status();
+          --part->open;
+          if (bootstrapping() > 0) return;
           for (auto& fn : std::exchange(on_bootstrapped_, {})) fn();
         });
   }
@@ -269,50 +288,21 @@ class ApiServer::Impl {
     return responder;
   }
 
-  // What is not an object: health, metrics. False: not one of these.
+  // What is not an object: health, metrics, what there is. False: none of these.
   bool ServeOwn(std::string_view path, const Query& query,
                 const kube::Request& request, Responder& responder) {
     if (path == "/metrics") {
       responder.Send(TextResponse(200, Metrics()));
       return true;
     }
-    for (std::string_view check : {"/healthz", "/livez", "/readyz"}) {
-      if (path != check) continue;
-      if (request.method != "GET" && request.method != "HEAD") {
-        responder.Send(ErrorResponse(MethodNotAllowed(), false));
-      } else {
-        SendHealth(check.substr(1), query.Has("verbose"), responder);
-      }
+    if (std::optional<kube::Response> response =
+            health_.Serve(request.method, path, query)) {
+      responder.Send(*std::move(response));
       return true;
     }
-    return false;
-  }
-
-  absl::Status Bootstrapped() const {
-    if (!bootstrap_.ok()) return bootstrap_;
-    if (bootstrapping_ > 0) {
-      return absl::UnavailableError("namespaces and roles are being made");
-    }
-    return absl::OkStatus();
-  }
-
-  void SendHealth(std::string_view name, bool verbose, Responder& responder) {
-    std::string text = "[+]ping ok\n";
-    bool healthy = true;
-    auto add = [&](std::string_view check, const absl::Status& status) {
-      healthy &= status.ok();
-      StrAppend(&text, status.ok() ? "[+]" : "[-]", check,
-                status.ok() ? " ok" : StrCat(" failed: ", status.message()),
-                "\n");
-    };
-    add("poststarthook/bootstrap", Bootstrapped());
-    // Alive is less than ready: a restart would not help those.
-    if (name != "livez") {
-      for (const auto& [check, fn] : checks_) add(check, fn());
-    }
-    if (healthy && !verbose) return responder.Send(TextResponse(200, "ok"));
-    StrAppend(&text, name, " check ", healthy ? "passed" : "failed", "\n");
-    responder.Send(TextResponse(healthy ? 200 : 500, text));
+    if (path != "/" || request.method != "GET") return false;
+    responder.Send(ListPaths(registry_.kinds(), health_.Paths()));
+    return true;
   }
 
   std::string Metrics() {
@@ -487,10 +477,9 @@ class ApiServer::Impl {
   std::unique_ptr<kube::Transport> local_;
   std::vector<Port> ports_;
   std::vector<std::function<std::string()>> metrics_;
-  std::vector<std::pair<std::string, std::function<absl::Status()>>> checks_;
+  Health health_;
   uint64_t requests_ = 0, unauthenticated_ = 0, forbidden_ = 0;
-  int bootstrapping_ = 0;
-  absl::Status bootstrap_;
+  Bootstrap namespaces_, roles_;
   std::vector<std::function<void()>> on_bootstrapped_;
 };
 

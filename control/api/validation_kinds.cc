@@ -199,7 +199,8 @@ FieldErrors ValidateConfigMap(const Json& object, const Json* before) {
                      "duplicate of key present in binaryData");
     }
   }
-  if (bytes > kMaxContentBytes) errors.TooLong("", kMaxContentBytes);
+  // "[]" is how Go prints a path without parts.
+  if (bytes > kMaxContentBytes) errors.TooLong("[]", kMaxContentBytes);
   ValidateImmutableContent(object, before, {"data", "binaryData"}, &errors);
   return errors.Take();
 }

@@ -14,6 +14,7 @@
 #include "control/api/render.h"
 #include "userspace/base/status.h"
 #include "userspace/base/strings.h"
+#include "userspace/kube/json_text.h"
 
 namespace fairlead::api {
 namespace {
@@ -188,7 +189,7 @@ class Watches::Watch {
       return Send(std::make_shared<const std::string>(Line(
           type, StrCat(served().head, std::string_view(text).substr(1)))));
     }
-    Json json = Json::parse(text, nullptr, false);
+    Json json = kube::JsonFromText(text);
     json["kind"] = kind().resource.kind;
     json["apiVersion"] = kind().resource.ApiVersion();
     Send(Encoded(type, whole ? json : Shown(json)));

@@ -34,6 +34,10 @@ absl::Status CheckNamespace(Registry* registry, const Kind& kind,
   }
   store::ObjectRef found = namespaces->cache.Find(ns);
   if (found == nullptr) return NotFound(*row, ns);
+  // Each creation comes here: a namespace is read only if it may be ending.
+  if (found->text.find("\"deletionTimestamp\"") == std::string::npos) {
+    return absl::OkStatus();
+  }
   Json object = ParseObject(*namespaces, *found);
   if (Get(object, {"metadata", "deletionTimestamp"}).is_null()) {
     return absl::OkStatus();
@@ -295,8 +299,9 @@ void Verbs::Create(ApiRequestRef request, ResponderRef responder) {
   }
   // A name that is taken is an error only after all others (Registry).
   auto planner = [object = std::move(object), manager = ManagerOf(*request)](
-                     const Json*) -> absl::StatusOr<Plan> {
-    return Plan{Plan::Action::kPut, object, false, WriteVerb::kCreate, manager};
+                     const Json*) mutable -> absl::StatusOr<Plan> {
+    return Plan{Plan::Action::kPut, std::move(object), false,
+                WriteVerb::kCreate, std::move(manager)};
   };
   registry_->Write(
       request->served, request->ns, name, options->dry_run,
@@ -355,21 +360,21 @@ void Verbs::Update(ApiRequestRef request, ResponderRef responder) {
                    request->http.body, options->validation);
   if (!decoded.ok()) return SendError(*request, *responder, decoded.status());
   auto planner = [this, request, object = std::move(decoded->object)](
-                     const Json* before) -> absl::StatusOr<Plan> {
+                     const Json* before) mutable -> absl::StatusOr<Plan> {
     const Kind& kind = request->kind();
     FL_RETURN_IF_ERROR(CheckIdentity(kind, request->ns, request->name, false,
                                      object, before));
     if (before != nullptr) {
-      return Plan{Plan::Action::kPut, object, false, VerbOf(*request),
-                  ManagerOf(*request)};
+      return Plan{Plan::Action::kPut, std::move(object), false,
+                  VerbOf(*request), ManagerOf(*request)};
     }
     if (!kind.put_creates || !request->subresource.empty()) {
       return NotFound(kind, request->name);
     }
     FL_RETURN_IF_ERROR(
         CheckNamespace(registry_, kind, request->ns, request->name));
-    return Plan{Plan::Action::kPut, object, false, WriteVerb::kCreate,
-                ManagerOf(*request)};
+    return Plan{Plan::Action::kPut, std::move(object), false,
+                WriteVerb::kCreate, ManagerOf(*request)};
   };
   registry_->Write(
       request->served, request->ns, request->name, options->dry_run,

@@ -127,21 +127,32 @@ Plan CleanupController::Make(const std::string& key,
     return PlanEventCleanup(answers[0].ok() ? *answers[0] : kNone, options_,
                             now);
   }
+  return PlanPodCleanup(PodFacts(now), options_, now);
+}
+
+PodCleanupFacts CleanupController::PodFacts(absl::Time now) {
+  const kube::Informer& nodes = context_.informers->Of(kube::Nodes());
+  const kube::Informer& pods = context_.informers->Of(kube::Pods());
   PodCleanupFacts facts;
-  context_.informers->Of(kube::Nodes()).ForEach([&](const Object& node) {
-    facts.nodes.insert(std::string(Name(*node)));
-  });
-  absl::flat_hash_map<std::string, absl::Time> missing;
-  context_.informers->Of(kube::Pods()).ForEach([&](const Object& pod) {
-    facts.pods.push_back(pod);
-    std::string node(Text(*pod, {"spec", "nodeName"}));
-    if (node.empty() || facts.nodes.contains(node)) return;
+  for (std::string& node : pods.IndexValues("node")) {
+    if (nodes.Contains(node)) continue;
+    for (Object& pod : pods.ByIndex("node", node)) {
+      facts.pods.push_back(std::move(pod));
+    }
     auto it = missing_since_.find(node);
-    missing[node] = it == missing_since_.end() ? now : it->second;
-  });
-  missing_since_ = missing;
-  facts.missing_since = std::move(missing);
-  return PlanPodCleanup(facts, options_, now);
+    facts.missing_since[std::move(node)] =
+        it == missing_since_.end() ? now : it->second;
+  }
+  missing_since_ = facts.missing_since;
+  for (const char* state : {kUnboundEnding, kFinished}) {
+    for (Object& pod : pods.ByIndex("state", state)) {
+      std::string node(Text(*pod, {"spec", "nodeName"}));
+      if (facts.missing_since.contains(node)) continue;  // is there already
+      if (!node.empty()) facts.nodes.insert(std::move(node));
+      facts.pods.push_back(std::move(pod));
+    }
+  }
+  return facts;
 }
 
 }  // namespace fairlead::controllers

@@ -24,8 +24,10 @@ struct CleanupOptions {
 };
 
 struct PodCleanupFacts {
+  // At least those that may have to go: of a node that is gone, terminating
+  // without a node, finished.
   std::vector<Object> pods;
-  absl::flat_hash_set<std::string> nodes;
+  absl::flat_hash_set<std::string> nodes;  // of theirs, those that exist
   // Since when pods are bound to a node that is not there.
   absl::flat_hash_map<std::string, absl::Time> missing_since;
 };
@@ -43,6 +45,7 @@ class CleanupController {
 
  private:
   Plan Make(const std::string& key, const Shell::Answers& answers);
+  PodCleanupFacts PodFacts(absl::Time now);
 
   Context context_;
   CleanupOptions options_;

@@ -13,6 +13,7 @@
 #include "control/controllers/node_ipam.h"
 #include "control/controllers/node_ttl.h"
 #include "control/controllers/replica_set.h"
+#include "control/controllers/role_aggregation.h"
 #include "control/controllers/root_ca.h"
 #include "userspace/base/strings.h"
 
@@ -35,6 +36,7 @@ class Controllers::Impl {
         mirror_(context),
         essentials_(context, options.essentials),
         root_ca_(context, options.root_ca_pem),
+        roles_(context),
         garbage_(context),
         cleanup_(context, options.cleanup) {}
 
@@ -46,7 +48,8 @@ class Controllers::Impl {
             &disruption_.shell(),      &endpoint_slices_.shell(),
             &endpoints_.shell(),       &mirror_.shell(),
             &essentials_.shell(),      &root_ca_.shell(),
-            &garbage_.shell(),         &cleanup_.shell()};
+            &roles_.shell(),           &garbage_.shell(),
+            &cleanup_.shell()};
   }
 
  private:
@@ -64,6 +67,7 @@ class Controllers::Impl {
   EndpointMirrorController mirror_;
   EssentialsController essentials_;
   RootCaPublisher root_ca_;
+  RoleAggregationController roles_;
   GarbageCollector garbage_;
   CleanupController cleanup_;
 };

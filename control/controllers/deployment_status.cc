@@ -163,7 +163,9 @@ void SetProgressing(const StatusFacts& facts, const Counts& before,
   }
   absl::Time since = TimeOf(Text(*progressing, {"lastUpdateTime"}))
                          .value_or(now);
-  absl::Duration left = since + *facts.spec.progress_deadline - now;
+  // Not longer than all of it, should the clock have been put back since.
+  absl::Duration left = std::min(since - now, absl::ZeroDuration()) +
+                        *facts.spec.progress_deadline;
   if (left >= absl::ZeroDuration()) {
     // Time stamps have whole seconds: a second more than the rest.
     *again = std::min(*again, left + absl::Seconds(1));

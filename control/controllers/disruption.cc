@@ -165,13 +165,22 @@ DisruptionController::DisruptionController(const Context& context)
   }
 }
 
+// By label where there is one: a namespace may hold ten thousand others.
+std::vector<Object> DisruptionController::Candidates(
+    const Json& budget) const {
+  Informers& informers = *context_.informers;
+  const Json& labels = Get(budget, {"spec", "selector", "matchLabels"});
+  if (labels.is_object() && !labels.empty()) {
+    return informers.PodsWith(Namespace(budget), labels);
+  }
+  return informers.Of(kube::Pods()).ByIndex("namespace", Namespace(budget));
+}
+
 DisruptionFacts DisruptionController::Facts(const Object& budget) const {
   Informers& informers = *context_.informers;
-  DisruptionFacts facts{.budget = budget};
-  for (Object& pod : informers.Of(kube::Pods())
-                         .ByIndex("namespace", Namespace(*budget))) {
-    if (Selects(*budget, *pod)) facts.pods.push_back(std::move(pod));
-  }
+  DisruptionFacts facts{.budget = budget, .pods = Candidates(*budget)};
+  std::erase_if(facts.pods,
+                [&](const Object& pod) { return !Selects(*budget, *pod); });
   for (const Object& pod : facts.pods) {
     const Json* owner = ControllerOf(*pod);
     if (owner == nullptr || Text(*owner, {"kind"}) != "ReplicaSet") continue;

@@ -32,6 +32,7 @@ class DisruptionController {
   Shell& shell() { return shell_; }
 
  private:
+  std::vector<Object> Candidates(const Json& budget) const;
   DisruptionFacts Facts(const Object& budget) const;
   void PodChanged(const Object& before, const Object& after);
   void ScaleChanged(const Json& workload);

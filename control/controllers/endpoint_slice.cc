@@ -485,14 +485,13 @@ void EndpointSliceController::PodChanged(const Object& before,
   }
 }
 
-// Somebody else touched a slice of ours; the echo of an own write plans
-// nothing.
+// Somebody else touched a slice of ours.
 void EndpointSliceController::SliceChanged(const Object& before,
                                            const Object& after) {
   const Json& slice = after != nullptr ? *after : *before;
   std::string_view service = Label(slice, kServiceName);
   if (service.empty() || Label(slice, kManagedBy) != kManager) return;
-  shell_.Add(StrCat(Namespace(slice), "/", service));
+  shell_.AddChanged(StrCat(Namespace(slice), "/", service), after);
 }
 
 void EndpointSliceController::NodeChanged(const Object& before,

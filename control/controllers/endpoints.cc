@@ -26,6 +26,11 @@ struct Subset {
   std::map<std::string, Json> ready, not_ready;  // by address
 };
 
+bool HasEndpoints(const Json& slice) {
+  const Json& endpoints = Get(slice, {"endpoints"});
+  return endpoints.is_array() && !endpoints.empty();
+}
+
 Json AddressOf(const Json& endpoint, const Json& ip) {
   Json address = {{"ip", ip}};
   for (const char* field : {"hostname", "nodeName", "targetRef"}) {
@@ -64,12 +69,11 @@ std::map<std::string, Subset> SubsetsOf(const EndpointsFacts& facts) {
         Get(*slice, {"addressType"}) != families[0]) {
       continue;
     }
-    const Json& endpoints = Get(*slice, {"endpoints"});
-    if (!endpoints.is_array() || endpoints.empty()) continue;
+    if (!HasEndpoints(*slice)) continue;
     Json ports = PortsOf(*slice);
     Subset& subset = subsets[ports.dump()];
     subset.ports = std::move(ports);
-    for (const Json& endpoint : endpoints) {
+    for (const Json& endpoint : Get(*slice, {"endpoints"})) {
       const Json& ips = Get(endpoint, {"addresses"});
       if (!ips.is_array() || ips.empty()) continue;
       bool ready = Flag(endpoint, {"conditions", "ready"});
@@ -181,13 +185,16 @@ EndpointsController::EndpointsController(const Context& context)
       .Subscribe([this](const Object& before, const Object& after) {
         const Json& object = after != nullptr ? *after : *before;
         if (Label(object, kManagedBy) == kManager) {
-          shell_.Add(kube::KeyOf(object));
+          shell_.AddChanged(kube::KeyOf(object), after);
         }
       });
   informers.Of(kube::EndpointSlices())
       .Subscribe([this](const Object& before, const Object& after) {
         const Json& slice = after != nullptr ? *after : *before;
-        if (!Label(slice, kSliceManager).empty() &&
+        // Without endpoints it is as if it were not there.
+        const bool tells = (before != nullptr && HasEndpoints(*before)) ||
+                           (after != nullptr && HasEndpoints(*after));
+        if (tells && !Label(slice, kSliceManager).empty() &&
             !Label(slice, kServiceName).empty()) {
           shell_.AddAfter(
               StrCat(Namespace(slice), "/", Label(slice, kServiceName)),

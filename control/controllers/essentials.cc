@@ -89,10 +89,12 @@ void PlanSlice(const EssentialsFacts& facts, const EssentialsOptions& options,
     return;
   }
   const Json& have = Get(slice, {"endpoints"});
-  bool right = Get(slice, {"ports"}) == wanted["ports"] &&
+  bool right = Label(slice, kServiceName) == kName &&
+               Get(slice, {"ports"}) == wanted["ports"] &&
                (have.is_array() ? have : Json::array()) == wanted["endpoints"];
   if (right) return;
   Json updated = slice;
+  updated["metadata"]["labels"][kServiceName] = kName;
   updated["endpoints"] = wanted["endpoints"];
   updated["ports"] = wanted["ports"];
   plan->writes.push_back(

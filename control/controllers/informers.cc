@@ -59,6 +59,14 @@ std::vector<std::string> ServiceOf(const Json& slice) {
   return {StrCat(Namespace(slice), "/", service)};
 }
 
+std::vector<std::string> StateOf(const Json& pod) {
+  if (IsTerminating(pod) && Text(pod, {"spec", "nodeName"}).empty()) {
+    return {kUnboundEnding};
+  }
+  if (IsPodTerminated(pod)) return {kFinished};
+  return {};
+}
+
 void AddIndexes(const kube::Resource& resource, kube::Informer& informer) {
   informer.AddIndex("namespace",
                     [](const Json& o) { return One(Namespace(o)); });
@@ -73,6 +81,7 @@ void AddIndexes(const kube::Resource& resource, kube::Informer& informer) {
       return One(Text(o, {"spec", "nodeName"}));
     });
     informer.AddIndex("label", LabelTerms);
+    informer.AddIndex("state", StateOf);
   } else if (resource.plural == "services") {
     informer.AddIndex("selector", SelectorTerm);
   } else if (resource.plural == "endpointslices") {

@@ -3,9 +3,10 @@
 //
 // Every informer has the indexes "namespace", "owner" (the uids of all owner
 // references), "controller" (the uid of the controlling one) and "orphan" (the
-// namespace of those without a controlling one). Pods also have "node" and
-// "label", Services "selector", EndpointSlices "service": for what is looked up
-// with each event, so that its cost doesn't grow with the namespace.
+// namespace of those without a controlling one). Pods also have "node", "label"
+// and "state" (below), Services "selector", EndpointSlices "service": for what
+// is looked up with each event or sweep, so that its cost doesn't grow with the
+// namespace.
 //
 // Threads: the event loop's only.
 #ifndef FAIRLEAD_CONTROL_CONTROLLERS_INFORMERS_H_
@@ -27,6 +28,10 @@
 namespace fairlead::controllers {
 
 using Json = nlohmann::json;
+
+// Of the pods' index "state"; most pods are in neither.
+inline constexpr char kUnboundEnding[] = "unbound-ending";  // nobody's to end
+inline constexpr char kFinished[] = "finished";
 
 // A write whose effect an informer may not show yet.
 struct Expectation {
@@ -52,7 +57,7 @@ class Informers {
                                  std::string_view kind) const;
   const std::vector<kube::Resource>& resources() const { return resources_; }
 
-  // The pods of a namespace that have all of these labels; REQUIRES: some.
+  // The pods of a namespace that have all of these labels; none for no labels.
   std::vector<kube::Object> PodsWith(std::string_view ns, const Json& labels);
   // The Services whose selectors match a pod.
   std::vector<kube::Object> ServicesOf(const Json& pod);

@@ -300,7 +300,9 @@ class Run {
     }
     if (row == 0) return absl::ZeroDuration();
     absl::Duration wait = kFirstBackoff * (1 << std::min(row - 1, 10));
-    return last + std::min(wait, kMaxBackoff) - now_;
+    wait = std::min(wait, kMaxBackoff);
+    // Not longer, should the clock have been put back since.
+    return std::min(last + wait - now_, wait);
   }
 
   void KeepRunning() {

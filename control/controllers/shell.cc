@@ -87,6 +87,7 @@ class Shell::Impl : public std::enable_shared_from_this<Impl> {
     queue_.reset();
     calls_.clear();
     due_.clear();
+    runs_.clear();
   }
 
   void Add(std::string key) {
@@ -96,6 +97,12 @@ class Shell::Impl : public std::enable_shared_from_this<Impl> {
     } else {
       queue_->Add(std::move(key));
     }
+  }
+
+  void AddChanged(std::string key, const Object& after) {
+    auto run = runs_.find(key);
+    if (run == runs_.end() || after == nullptr) return Add(std::move(key));
+    run->second->seen.push_back(ResourceVersion(*after));
   }
 
   void AddAfter(const std::string& key, absl::Duration delay) {
@@ -131,6 +138,8 @@ class Shell::Impl : public std::enable_shared_from_this<Impl> {
     bool again = false;   // planned from old facts
     absl::Status status;  // the first error
     std::vector<Expectation> expectations;
+    // Of what was written, and of what AddChanged has been told since.
+    std::vector<int64_t> written, seen;
   };
   using RunPtr = std::shared_ptr<Run>;
 
@@ -138,6 +147,7 @@ class Shell::Impl : public std::enable_shared_from_this<Impl> {
     auto run = std::make_shared<Run>();
     run->key = key;
     run->done = std::move(done);
+    runs_[key] = run;
     ++stats.plans;
     run->plan = plan_(key, run->answers);
     if (!run->plan.reads.empty()) {
@@ -235,6 +245,7 @@ class Shell::Impl : public std::enable_shared_from_this<Impl> {
                        write.announce->reason, message);
     }
     run->expectations.push_back(ExpectationOf(write, *answer));
+    run->written.push_back(ResourceVersion(*answer));
   }
 
   std::unique_ptr<kube::Call> Send(const Write& w, kube::Client::Done done) {
@@ -300,6 +311,13 @@ class Shell::Impl : public std::enable_shared_from_this<Impl> {
   }
 
   void FinishRun(const RunPtr& run) {
+    runs_.erase(run->key);
+    const bool changed =
+        std::any_of(run->seen.begin(), run->seen.end(), [&](int64_t version) {
+          return std::find(run->written.begin(), run->written.end(),
+                           version) == run->written.end();
+        });
+    if (changed) queue_->Add(run->key);
     if (run->status.ok() && run->again) {
       AddAfter(run->key, kAfterConflict);
     } else if (run->status.ok() &&
@@ -335,6 +353,7 @@ class Shell::Impl : public std::enable_shared_from_this<Impl> {
   kube::EventRecorder recorder_;
   std::unique_ptr<kube::WorkQueue> queue_;
   std::set<std::string> early_;
+  absl::flat_hash_map<std::string, RunPtr> runs_;  // under way
   std::list<std::unique_ptr<kube::Call>> calls_;
   absl::flat_hash_map<std::string, absl::Duration> due_;
   absl::flat_hash_map<std::string, Timer> timers_;
@@ -348,6 +367,9 @@ Shell::Shell(const Context& context, std::string name, PlanFunction plan,
 }
 Shell::~Shell() { impl_->Close(); }
 void Shell::Add(std::string key) { impl_->Add(std::move(key)); }
+void Shell::AddChanged(std::string key, const Object& after) {
+  impl_->AddChanged(std::move(key), after);
+}
 void Shell::AddAfter(std::string key, absl::Duration delay) {
   impl_->AddAfter(key, delay);
 }

@@ -50,6 +50,9 @@ class Shell {
 
   // Keys wait until all informers have synced.
   void Add(std::string key);
+  // As Add, for an object that this controller also writes, which is now
+  // `after` (null: gone): its own last writes for the key plan nothing anew.
+  void AddChanged(std::string key, const kube::Object& after);
   void AddAfter(std::string key, absl::Duration delay);
 
   struct Stats {

@@ -22,6 +22,7 @@
 #include "control/server/kubelet_client.h"
 #include "control/server/serving_certificate.h"
 #include "control/store/sqlite_store.h"
+#include "userspace/base/clock.h"
 #include "userspace/base/status.h"
 #include "userspace/base/strings.h"
 #include "userspace/base/write_file.h"
@@ -55,6 +56,36 @@ std::string UrlOf(const api::ListenAddress& listen, Port port) {
   if (host.find(':') != std::string::npos) host = StrCat("[", host, "]");
   return StrCat(listen.tls ? "https://" : "http://", host, ":", port);
 }
+
+// Whether the store can be written to, as /readyz wants to know: tried at the
+// start, and again when somebody asks, but not more often than this.
+class StoreProbe {
+ public:
+  explicit StoreProbe(store::Store* store) : store_(store) { Try(); }
+
+  // As of the last try.
+  absl::Status Check() {
+    if (!trying_ && Clock::Real().Monotonic() - tried_ >= kProbePeriod) Try();
+    return status_;
+  }
+
+ private:
+  static constexpr absl::Duration kProbePeriod = absl::Seconds(2);
+
+  void Try() {
+    trying_ = true;
+    tried_ = Clock::Real().Monotonic();
+    store_->Commit({}, [this](const absl::StatusOr<store::Revision>& done) {
+      trying_ = false;
+      status_ = done.status();
+    });
+  }
+
+  store::Store* store_;
+  absl::Duration tried_;  // monotonic
+  bool trying_ = false;
+  absl::Status status_;
+};
 
 class ControlPlaneImpl : public ControlPlane {
  public:
@@ -110,6 +141,7 @@ class ControlPlaneImpl : public ControlPlane {
     if (!folder.empty()) fs::create_directories(folder, error);
     if (error) return ErrnoStatus(error.value(), "mkdir", folder.string());
     FL_ASSIGN_OR_RETURN(store_, store::OpenSqliteStore(loop_, config_.store));
+    store_probe_ = std::make_unique<StoreProbe>(store_.get());
     backups_ = std::make_unique<Backups>(loop_, store_.get(), config_.backups);
     return absl::OkStatus();
   }
@@ -151,6 +183,7 @@ class ControlPlaneImpl : public ControlPlane {
         std::make_unique<controllers::Controllers>(context, options);
     scheduler_ = std::make_unique<scheduler::Scheduler>(context);
     server_->AddMetrics([this] { return Metrics(); });
+    server_->AddHealthCheck("store", [this] { return store_probe_->Check(); });
     server_->AddHealthCheck("informer-sync", [this] {
       return informers_->has_synced()
                  ? absl::OkStatus()
@@ -235,6 +268,7 @@ class ControlPlaneImpl : public ControlPlane {
   std::function<void()> on_ready_;
   api::KindTable kinds_;
   std::unique_ptr<store::Store> store_;
+  std::unique_ptr<StoreProbe> store_probe_;
   std::unique_ptr<Backups> backups_;
   std::optional<pki::Authority> authority_;
   std::unique_ptr<ServingCertificate> serving_;

@@ -1,6 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 // fairlead-controller: a compact Kubernetes control plane in one process.
+#ifdef FAIRLEAD_JEMALLOC
+#include <jemalloc/jemalloc.h>
+#else
 #include <malloc.h>
+#endif
 #include <spdlog/spdlog.h>
 #include <sys/resource.h>
 
@@ -147,6 +151,17 @@ void RaiseFileLimit() {
   }
 }
 
+// What was allocated for a while and freed goes back to the system.
+void ReturnFreeMemory() {
+#ifdef FAIRLEAD_JEMALLOC
+  // An arena's number is part of the name: this one stands for all.
+  static_assert(MALLCTL_ARENAS_ALL == 4096);
+  mallctl("arena.4096.purge", nullptr, nullptr, nullptr, 0);
+#else
+  malloc_trim(0);
+#endif
+}
+
 int Serve(const ControllerConfig& config) {
   std::signal(SIGPIPE, SIG_IGN);
   RaiseFileLimit();
@@ -154,7 +169,7 @@ int Serve(const ControllerConfig& config) {
   EventLoop loop;
   auto plane = ControlPlane::Create(&loop, config, [began] {
     // What reading the schemas and the store left behind.
-    malloc_trim(0);
+    ReturnFreeMemory();
     NotifyReady();
     spdlog::info("msg=ready after_ms={}",
                  absl::ToInt64Milliseconds(Clock::Real().Monotonic() - began));

@@ -9,6 +9,7 @@
 #include <system_error>
 #include <utility>
 
+#include "control/store/format.h"
 #include "userspace/base/status.h"
 #include "userspace/base/strings.h"
 #include "userspace/base/unique_fd.h"
@@ -54,8 +55,7 @@ absl::StatusOr<Database> OpenBackup(const std::string& path) {
                       Prepare(db.get(), "PRAGMA integrity_check(1)"));
   int code = sqlite3_step(check.get());
   if (code != SQLITE_ROW) return SqliteStatus(db.get(), code, "check");
-  std::string_view answer = reinterpret_cast<const char*>(
-      sqlite3_column_text(check.get(), 0));
+  const std::string_view answer = ColumnText(check, 0).value_or("");
   if (answer != "ok") return absl::DataLossError(StrCat("damaged: ", answer));
   return db;
 }
@@ -71,12 +71,16 @@ absl::Status CheckUnused(const std::string& path) {
   return absl::IsUnavailable(status) ? status : absl::OkStatus();
 }
 
+// Also what the backup holds is looked at: one of an earlier format has
+// nothing to be looked at before.
 absl::StatusOr<Revision> RaiseRevision(const std::string& path) {
   FL_ASSIGN_OR_RETURN(Database db, OpenDatabase(path, SQLITE_OPEN_READWRITE));
   FL_RETURN_IF_ERROR(Execute(db.get(), "PRAGMA synchronous=FULL"));
-  FL_RETURN_IF_ERROR(Execute(
-      db.get(),
-      StrCat("UPDATE state SET revision = revision + ", kRestoreGap).c_str()));
+  FL_RETURN_IF_ERROR(OpenFormat(db.get()));
+  FL_RETURN_IF_ERROR(Verify(db.get()));
+  FL_ASSIGN_OR_RETURN(Revision revision,
+                      QueryInteger(db.get(), "SELECT revision FROM state"));
+  FL_RETURN_IF_ERROR(SetStateRevision(db.get(), revision + kRestoreGap));
   // Changes from before lead up to another revision.
   FL_RETURN_IF_ERROR(Execute(db.get(), "DROP TABLE IF EXISTS past"));
   FL_RETURN_IF_ERROR(

@@ -35,6 +35,8 @@ absl::Status SqliteStatus(sqlite3* db, int code, std::string_view operation) {
     case SQLITE_LOCKED:
       return absl::UnavailableError(
           StrCat(message, " (is another process using it?)"));
+    // The statements are constants: these aren't the tables they are for.
+    case SQLITE_ERROR:
     case SQLITE_CORRUPT:
     case SQLITE_NOTADB:
       return absl::DataLossError(message);
@@ -90,9 +92,10 @@ absl::Status CheckIsStore(sqlite3* db) {
   if (id != kApplicationId) {
     return absl::DataLossError("this SQLite file is not a Fairlead store");
   }
-  if (format != kFormat) {
-    return absl::FailedPreconditionError(StrCat(
-        "the file has format ", format, ", this program reads ", kFormat));
+  if (format < kOldestFormat || format > kFormat) {
+    return absl::FailedPreconditionError(
+        StrCat("the file has format ", format, ", this program reads ",
+               kOldestFormat, " to ", kFormat));
   }
   return absl::OkStatus();
 }

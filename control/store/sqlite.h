@@ -19,7 +19,8 @@ namespace fairlead::store {
 
 // Marks a file as ours, so that any other SQLite file is refused.
 inline constexpr int kApplicationId = 0x464c5354;  // "FLST"
-inline constexpr int kFormat = 1;
+inline constexpr int kFormat = 2;
+inline constexpr int kOldestFormat = 1;
 
 struct DatabaseClose {
   void operator()(sqlite3* db) const { sqlite3_close_v2(db); }
@@ -46,7 +47,7 @@ using Statement = std::unique_ptr<sqlite3_stmt, StatementFinalize>;
 [[nodiscard]] absl::StatusOr<int64_t> QueryInteger(sqlite3* db,
                                                    const char* sql);
 
-// kDataLoss: not a store. kFailedPrecondition: another program version's.
+// kDataLoss: not a store. kFailedPrecondition: a later program's.
 [[nodiscard]] absl::Status CheckIsStore(sqlite3* db);
 
 }  // namespace fairlead::store

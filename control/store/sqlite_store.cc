@@ -10,6 +10,7 @@
 
 #include "absl/cleanup/cleanup.h"
 #include "control/store/backup.h"
+#include "control/store/format.h"
 #include "control/store/sqlite.h"
 #include "userspace/base/status.h"
 #include "userspace/base/strings.h"
@@ -24,23 +25,15 @@ constexpr Revision kPast = 1000;
 // history that is gone.
 constexpr size_t kPastBytes = 64 << 10;
 
-// Key order within a transaction: the writes of one don't share a key.
-constexpr char kMakePast[] =
-    "CREATE TABLE IF NOT EXISTS past(revision INTEGER NOT NULL, "
-    "key TEXT NOT NULL, value TEXT, before_revision INTEGER, before TEXT, "
-    "PRIMARY KEY(revision, key)) WITHOUT ROWID";
-
-void BindText(const Statement& statement, int index, std::string_view text) {
-  sqlite3_bind_text64(statement.get(), index, text.data(), text.size(),
-                      SQLITE_STATIC, SQLITE_UTF8);
+std::string TextOf(const Statement& statement, int column) {
+  return std::string(ColumnText(statement, column).value_or(""));
 }
 
-std::string ColumnText(const Statement& statement, int column) {
-  const auto* text = reinterpret_cast<const char*>(
-      sqlite3_column_text(statement.get(), column));
-  return text == nullptr
-             ? std::string()
-             : std::string(text, sqlite3_column_bytes(statement.get(), column));
+// The first text behind all that begin with `prefix`; no UTF-8 has a byte 0xff.
+std::string EndOfPrefix(std::string_view prefix) {
+  std::string end(prefix.empty() ? "\xfe" : prefix);
+  ++end.back();
+  return end;
 }
 
 // The connection and its statements. Used by the opening thread before the
@@ -48,6 +41,7 @@ std::string ColumnText(const Statement& statement, int column) {
 class Connection {
  public:
   [[nodiscard]] absl::Status Open(const std::string& path) {
+    FL_RETURN_IF_ERROR(VerifyLog(path));
     FL_ASSIGN_OR_RETURN(
         db_, OpenDatabase(path, SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE));
     sqlite3* raw = db_.get();
@@ -56,8 +50,8 @@ class Connection {
     FL_RETURN_IF_ERROR(Execute(raw, "PRAGMA journal_mode=WAL"));
     FL_RETURN_IF_ERROR(Execute(raw, "PRAGMA synchronous=FULL"));
     FL_RETURN_IF_ERROR(Execute(raw, "PRAGMA cache_size=-2048"));
-    FL_RETURN_IF_ERROR(CheckFormat());
-    FL_RETURN_IF_ERROR(Execute(raw, kMakePast));
+    FL_RETURN_IF_ERROR(OpenFormat(raw));
+    FL_RETURN_IF_ERROR(Verify(raw));
     return PrepareAll();
   }
 
@@ -71,22 +65,23 @@ class Connection {
     int code = sqlite3_step(get_.get());
     if (code == SQLITE_DONE) return absl::NotFoundError(Absl(key));
     FL_RETURN_IF_ERROR(SqliteStatus(db_.get(), code, "read"));
-    return Entry{std::string(key), ColumnText(get_, 1),
+    return Entry{std::string(key), TextOf(get_, 1),
                  sqlite3_column_int64(get_.get(), 0)};
   }
 
   absl::Status Range(std::string_view prefix,
                      const std::function<void(Entry)>& fn) {
+    // Both bounds, so that no row of another prefix is read.
     FL_ASSIGN_OR_RETURN(
         Statement range,
-        Prepare(db_.get(),
-                "SELECT key, revision, value FROM object "
-                "WHERE key >= ?1 AND substr(key, 1, length(?1)) = ?1 "
-                "ORDER BY key"));
+        Prepare(db_.get(), "SELECT key, revision, value FROM object "
+                           "WHERE key >= ?1 AND key < ?2 ORDER BY key"));
+    const std::string end = EndOfPrefix(prefix);
     BindText(range, 1, prefix);
+    BindText(range, 2, end);
     int code;
     while ((code = sqlite3_step(range.get())) == SQLITE_ROW) {
-      fn(Entry{ColumnText(range, 0), ColumnText(range, 2),
+      fn(Entry{TextOf(range, 0), TextOf(range, 2),
                sqlite3_column_int64(range.get(), 1)});
     }
     return SqliteStatus(db_.get(), code, "read");
@@ -101,7 +96,7 @@ class Connection {
     std::vector<PastChange> past;
     int code;
     while ((code = sqlite3_step(rows.get())) == SQLITE_ROW) {
-      PastChange change{.key = ColumnText(rows, 1),
+      PastChange change{.key = TextOf(rows, 1),
                         .revision = sqlite3_column_int64(rows.get(), 0)};
       // Before a revision that isn't here there is nothing to tell.
       if (change.revision < (past.empty() ? newest
@@ -109,10 +104,10 @@ class Connection {
         break;
       }
       if (sqlite3_column_type(rows.get(), 2) != SQLITE_NULL) {
-        change.value = ColumnText(rows, 2);
+        change.value = TextOf(rows, 2);
       }
       if (sqlite3_column_type(rows.get(), 4) != SQLITE_NULL) {
-        change.before = Entry{change.key, ColumnText(rows, 4),
+        change.before = Entry{change.key, TextOf(rows, 4),
                               sqlite3_column_int64(rows.get(), 3)};
       }
       past.push_back(std::move(change));
@@ -149,6 +144,8 @@ class Connection {
       if (write.value.has_value()) {
         sqlite3_bind_int64(statement.get(), 2, revision);
         BindText(statement, 3, *write.value);
+        sqlite3_bind_int64(statement.get(), 4,
+                           Checksum(write.key, revision, write.value));
       }
       FL_RETURN_IF_ERROR(SqliteStatus(
           db_.get(), sqlite3_step(statement.get()), "write"));
@@ -160,6 +157,14 @@ class Connection {
     return Copy::Start(db_.get(), path);
   }
 
+  // Changes pages, so that the transaction under way has something to write:
+  // what is set to what it was is not written.
+  absl::Status Touch() {
+    return Execute(db_.get(),
+                   "INSERT INTO past(revision, key, checksum) VALUES(0, '', 0);"
+                   "DELETE FROM past WHERE revision=0");
+  }
+
   // And forgets what is too old.
   absl::Status SetRevision(Revision revision) {
     {
@@ -168,33 +173,10 @@ class Connection {
       FL_RETURN_IF_ERROR(
           SqliteStatus(db_.get(), sqlite3_step(forget_.get()), "write"));
     }
-    absl::Cleanup reset = [this] { sqlite3_reset(set_revision_.get()); };
-    sqlite3_bind_int64(set_revision_.get(), 1, revision);
-    return SqliteStatus(db_.get(), sqlite3_step(set_revision_.get()), "write");
+    return SetStateRevision(db_.get(), revision);
   }
 
  private:
-  absl::Status CheckFormat() {
-    FL_ASSIGN_OR_RETURN(
-        int64_t tables,
-        QueryInteger(db_.get(), "SELECT count(*) FROM sqlite_schema"));
-    FL_ASSIGN_OR_RETURN(int64_t id,
-                        QueryInteger(db_.get(), "PRAGMA application_id"));
-    if (id == 0 && tables == 0) {
-      return Execute(db_.get(),
-                     StrCat("BEGIN;"
-                            "CREATE TABLE object(key TEXT PRIMARY KEY, "
-                            "revision INTEGER NOT NULL, value TEXT NOT NULL);"
-                            "CREATE TABLE state(revision INTEGER NOT NULL);"
-                            // 1, because resourceVersion 0 means "any".
-                            "INSERT INTO state VALUES(1);"
-                            "PRAGMA application_id=", kApplicationId,
-                            ";PRAGMA user_version=", kFormat, ";COMMIT")
-                         .c_str());
-    }
-    return CheckIsStore(db_.get());
-  }
-
   absl::Status PrepareAll() {
     sqlite3* db = db_.get();
     FL_ASSIGN_OR_RETURN(
@@ -202,20 +184,19 @@ class Connection {
     FL_ASSIGN_OR_RETURN(
         revision_of_, Prepare(db, "SELECT revision FROM object WHERE key=?1"));
     FL_ASSIGN_OR_RETURN(
-        put_, Prepare(db, "INSERT INTO object(key, revision, value) "
-                          "VALUES(?1, ?2, ?3) ON CONFLICT(key) DO UPDATE "
-                          "SET revision=?2, value=?3"));
+        put_, Prepare(db, "INSERT INTO object(key, revision, value, checksum) "
+                          "VALUES(?1, ?2, ?3, ?4) ON CONFLICT(key) DO UPDATE "
+                          "SET revision=?2, value=?3, checksum=?4"));
     FL_ASSIGN_OR_RETURN(delete_,
                         Prepare(db, "DELETE FROM object WHERE key=?1"));
     FL_ASSIGN_OR_RETURN(
         remember_,
-        Prepare(db, "INSERT INTO past SELECT ?2, ?1, ?3, o.revision, o.value "
+        Prepare(db, "INSERT INTO past SELECT ?2, ?1, ?3, ?5, o.revision, "
+                    "o.value, o.checksum "
                     "FROM (SELECT 1) LEFT JOIN object o ON o.key=?1 "
                     "WHERE ifnull(length(o.value), 0) <= ?4"));
     FL_ASSIGN_OR_RETURN(forget_,
                         Prepare(db, "DELETE FROM past WHERE revision<=?1"));
-    FL_ASSIGN_OR_RETURN(set_revision_,
-                        Prepare(db, "UPDATE state SET revision=?1"));
     return absl::OkStatus();
   }
 
@@ -236,6 +217,8 @@ class Connection {
       sqlite3_bind_int64(remember_.get(), 2, revision);
       if (write.value.has_value()) BindText(remember_, 3, *write.value);
       sqlite3_bind_int64(remember_.get(), 4, kPastBytes);
+      sqlite3_bind_int64(remember_.get(), 5,
+                         Checksum(write.key, revision, write.value));
       FL_RETURN_IF_ERROR(SqliteStatus(
           db_.get(), sqlite3_step(remember_.get()), "write"));
       whole = sqlite3_changes(db_.get()) == 1;
@@ -257,8 +240,7 @@ class Connection {
 
   Database db_;
   // After db_: finalized before it closes.
-  Statement get_, revision_of_, put_, delete_, set_revision_, remember_,
-      forget_;
+  Statement get_, revision_of_, put_, delete_, remember_, forget_;
 };
 
 struct BackupRequest {
@@ -402,9 +384,15 @@ class SqliteStore : public Store {
   // expectations fail drops out by itself; a failed write fails all.
   void WriteBatch(std::vector<Transaction>& batch) {
     Revision revision = written_;
+    bool probed = false;
     absl::Status status = connection_.Begin();
     for (Transaction& transaction : batch) {
       if (!status.ok()) break;
+      if (transaction.writes.empty()) {
+        probed = true;
+        transaction.result = revision;
+        continue;
+      }
       absl::Status applied =
           connection_.Apply(transaction.writes, revision + 1);
       if (applied.ok()) {
@@ -415,6 +403,7 @@ class SqliteStore : public Store {
         status = applied;
       }
     }
+    if (status.ok() && probed) status = connection_.Touch();
     if (status.ok() && revision != written_) {
       status = connection_.SetRevision(revision);
     }

@@ -18,7 +18,8 @@ namespace fairlead::store {
 // Opens or creates the file. `loop` must outlive the store. Errors name the
 // file: kUnavailable when another process has it open, kDataLoss when it is
 // damaged or not ours, else what the system said. Destroying the store waits
-// for queued writes.
+// for queued writes. A commit without writes changes nothing, but writes to the
+// file: it says whether that can be done.
 [[nodiscard]] absl::StatusOr<std::unique_ptr<Store>> OpenSqliteStore(
     EventLoop* loop, const std::string& path);
 

@@ -4,74 +4,13 @@
 // bad one with a Status or plain text.
 #include <cstdint>
 #include <cstdlib>
-#include <map>
-#include <memory>
 #include <nlohmann/json.hpp>
 #include <string>
 
-#include "control/api/server.h"
-#include "control/store/store.h"
-#include "tests/unit/api_kinds.h"
-#include "userspace/base/event_loop.h"
+#include "tests/fuzz/api_world.h"
 
 namespace fairlead::api {
 namespace {
-
-class MemoryStore : public store::Store {
- public:
-  explicit MemoryStore(EventLoop* loop) : loop_(loop) {}
-  store::Revision revision() const override { return revision_; }
-  absl::StatusOr<store::Entry> Get(std::string_view) override {
-    return absl::NotFoundError("");
-  }
-  absl::Status Range(std::string_view,
-                     const std::function<void(store::Entry)>&) override {
-    return absl::OkStatus();
-  }
-  absl::StatusOr<std::vector<store::PastChange>> Past() override {
-    return std::vector<store::PastChange>();
-  }
-  void Commit(std::vector<store::Write> writes, Done done) override {
-    loop_->Post([this, writes = std::move(writes), done = std::move(done)] {
-      ++revision_;
-      for (const store::Write& write : writes) {
-        if (observer_) {
-          observer_({write.key, write.value ? &*write.value : nullptr,
-                     revision_, write.attachment});
-        }
-      }
-      done(revision_);
-    });
-  }
-  void Backup(std::string, std::function<void(absl::Status)>) override {
-    abort();  // no request leads here
-  }
-  void Observe(std::function<void(const store::Change&)> observer) override {
-    observer_ = std::move(observer);
-  }
-
- private:
-  EventLoop* loop_;
-  store::Revision revision_ = 1;
-  std::function<void(const store::Change&)> observer_;
-};
-
-struct World {
-  TestTypes types;
-  KindTable kinds = TestKinds(types);
-  EventLoop loop;
-  MemoryStore store{&loop};
-  std::unique_ptr<ApiServer> server;
-  int requests = 0;
-
-  World() { Start(); }
-  void Start() {
-    server = std::make_unique<ApiServer>(&loop, &store, &kinds,
-                                         std::vector<Admission*>{});
-    if (!server->Load().ok()) abort();
-    requests = 0;
-  }
-};
 
 std::string Word(std::string_view& line) {
   size_t end = std::min(line.find(' '), line.size());
@@ -112,7 +51,7 @@ void Serve(World& world, std::string_view input) {
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   static fairlead::api::World* world = new fairlead::api::World;
-  if (++world->requests > 2000) world->Start();  // what was made is dropped
+  if (++world->requests > 2000) world->Start();
   fairlead::api::Serve(
       *world, {reinterpret_cast<const char*>(data), size});
   return 0;

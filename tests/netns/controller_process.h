@@ -42,6 +42,7 @@ class ControllerProcess {
   ControllerProcess() {
     char name[] = "/tmp/fl-controller-XXXXXX";
     folder_ = mkdtemp(name);
+    std::filesystem::create_directory(disk());
   }
   ~ControllerProcess() {
     Kill();
@@ -55,7 +56,7 @@ class ControllerProcess {
     std::filesystem::remove(kubeconfig);
     std::vector<std::string> args = {
         FAIRLEAD_BINARY_DIR "/bin/fairlead-controller",
-        "--store", folder_ + "/store.db",
+        "--store", disk() + "/store.db",
         "--listen", listen_,
         "--log-level", "warn",
         "--write-kubeconfig", kubeconfig};
@@ -86,6 +87,8 @@ class ControllerProcess {
   std::string Kubeconfig() const { return folder_ + "/kubeconfig"; }
   const std::string& url() const { return url_; }
   const std::string& folder() const { return folder_; }
+  // Where its store is, and nothing that is not its own.
+  std::string disk() const { return folder_ + "/disk"; }
   pid_t pid() const { return pid_; }
   std::string Log() const {
     std::ifstream file(folder_ + "/log");
@@ -111,7 +114,8 @@ class ControllerProcess {
 // The exit code and the output of one that ends by itself.
 inline std::pair<int, std::string> RunController(const std::string& flags) {
   const std::string command =
-      FAIRLEAD_BINARY_DIR "/bin/fairlead-controller " + flags + " 2>&1";
+      "timeout 20 " FAIRLEAD_BINARY_DIR "/bin/fairlead-controller " + flags +
+      " 2>&1";
   FILE* pipe = popen(command.c_str(), "r");
   if (pipe == nullptr) return {-1, ""};
   std::string output;

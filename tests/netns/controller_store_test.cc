@@ -9,10 +9,10 @@
 #include <string>
 #include <vector>
 
-#include "absl/cleanup/cleanup.h"
 #include "absl/strings/str_cat.h"
 #include "tests/netns/controller_process.h"
 #include "tests/netns/fake_nodes.h"
+#include "tests/netns/http_socket.h"
 #include "userspace/kube/control_resources.h"
 
 namespace fairlead {
@@ -47,7 +47,7 @@ class ControllerStoreTest : public testing::Test {
   absl::Status Get(const std::string& name) {
     return cluster_->Get(kube::ConfigMaps(), name).status();
   }
-  std::string store() const { return controller_.folder() + "/store.db"; }
+  std::string store() const { return controller_.disk() + "/store.db"; }
 
   // The only backup, when it is there.
   std::string Backup() {
@@ -104,23 +104,77 @@ TEST_F(ControllerStoreTest, ADamagedStoreNamesItsBackupWhichBringsItBack) {
   EXPECT_GT(version(again), version(seen));
 }
 
-// The store's folder is a file system of 3 MiB. Filling it is what somebody
-// else does.
-TEST_F(ControllerStoreTest, AFullDiskRefusesWritesAndRecovers) {
-  ASSERT_EQ(mount("tmpfs", controller_.folder().c_str(), "tmpfs", 0,
-                  "size=3m"), 0);
-  absl::Cleanup unmount = [this] {
-    Stop();
-    umount2(controller_.folder().c_str(), MNT_DETACH);
-  };
+// Puts `after` in the place of `before`, which is as long: the first time, or
+// everywhere in the file (SQLite leaves old copies in what is free).
+void Replace(const std::string& path, const std::string& before,
+             const std::string& after, bool everywhere) {
+  std::fstream file(path, std::ios::in | std::ios::out | std::ios::binary);
+  const std::string all(std::istreambuf_iterator<char>(file), {});
+  file.clear();
+  size_t at = all.find(before);
+  ASSERT_NE(at, std::string::npos) << before << " is not in " << path;
+  do {
+    file.seekp(static_cast<std::streamoff>(at));
+    file << after;
+    at = all.find(before, at + 1);
+  } while (everywhere && at != std::string::npos);
+}
+
+// What was flipped stays JSON, and would be served.
+TEST_F(ControllerStoreTest, AFlippedByteIsNotServed) {
   Start();
-  ASSERT_TRUE(Create("first").ok());
-  const std::string filler = controller_.folder() + "/filler";
-  {
-    std::ofstream file(filler);
+  ASSERT_TRUE(Create("one", "flipped-in-a-page").ok());
+  const std::string backup = Backup();
+  Stop();
+  auto expect_refused = [&](const std::string& what) {
+    auto [code, why] =
+        RunController("--listen 127.0.0.1:0 --store " + store());
+    EXPECT_EQ(code, 1) << what;
+    EXPECT_THAT(why, HasSubstr(what));
+    EXPECT_THAT(why, HasSubstr("--restore " + backup));
+  };
+  // In the log, in front of what was acknowledged later.
+  Start();
+  ASSERT_TRUE(Create("two", "flipped-in-the-log").ok());
+  for (int i = 0; i < 5; ++i) {
+    ASSERT_TRUE(Create(absl::StrCat("later-", i)).ok());
+  }
+  Stop();
+  Replace(store() + "-wal", "flipped-in-the-log", "flipped-in-the-lof", false);
+  expect_refused("store.db-wal is damaged in front of");
+  Replace(store() + "-wal", "flipped-in-the-lof", "flipped-in-the-log", false);
+  Start();
+  EXPECT_TRUE(Get("later-4").ok());
+  cluster_.reset();
+  controller_.Terminate();
+  Replace(store(), "flipped-in-a-page", "flipped-in-a-pagd", true);
+  expect_refused("configmaps/default/one is damaged");
+}
+
+class FullDiskTest : public ControllerStoreTest {
+ protected:
+  // The store's folder is a file system of 3 MiB. Filling it is what somebody
+  // else does.
+  void SetUp() override {
+    ASSERT_EQ(mount("tmpfs", controller_.disk().c_str(), "tmpfs", 0,
+                    "size=3m"), 0);
+  }
+  void TearDown() override {
+    Stop();
+    umount2(controller_.disk().c_str(), MNT_DETACH);
+  }
+  std::string filler() const { return controller_.disk() + "/filler"; }
+  void Fill() {
+    std::ofstream file(filler());
     while (file.write(std::string(4096, 'x').data(), 4096).flush()) {
     }
   }
+};
+
+TEST_F(FullDiskTest, RefusesWritesAndRecovers) {
+  Start();
+  ASSERT_TRUE(Create("first").ok());
+  Fill();
   std::vector<std::string> made = {"first"};
   absl::Status refused;
   for (int i = 0; i < 1000 && refused.ok(); ++i) {
@@ -134,12 +188,35 @@ TEST_F(ControllerStoreTest, AFullDiskRefusesWritesAndRecovers) {
   EXPECT_TRUE(absl::IsNotFound(Get(absl::StrCat("c", made.size() - 1))))
       << "what was refused isn't there";
 
-  std::filesystem::remove(filler);
+  std::filesystem::remove(filler());
   EXPECT_TRUE(Until([&] { return Create("later").ok(); }));
   made.push_back("later");
   Stop();
   Start();
   for (const std::string& name : made) EXPECT_TRUE(Get(name).ok()) << name;
+}
+
+TEST_F(FullDiskTest, AStartOnOneServesReadsAndSaysSo) {
+  Start();
+  ASSERT_TRUE(Create("first").ok());
+  cluster_.reset();
+  controller_.Terminate();
+  Fill();
+  Start();
+  EXPECT_TRUE(Get("first").ok());
+  EXPECT_FALSE(Create("refused").ok());
+  auto ready = [&] { return GetPage(controller_.url(), "/readyz?verbose"); };
+  EXPECT_THAT(ready(), HasSubstr("[-]store failed"));
+  EXPECT_THAT(GetPage(controller_.url(), "/readyz/store"),
+              HasSubstr("disk is full"));
+  // Whoever restarts what isn't alive would make nothing better.
+  EXPECT_THAT(GetPage(controller_.url(), "/livez?verbose"),
+              HasSubstr("livez check passed"));
+  std::filesystem::remove(filler());
+  EXPECT_TRUE(Until([&] {
+    return ready().find("[+]store ok") != std::string::npos;
+  })) << ready();
+  EXPECT_TRUE(Create("later").ok());
 }
 
 }  // namespace

@@ -4,6 +4,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cstdio>
 #include <filesystem>
 #include <fstream>
@@ -13,6 +14,7 @@
 #include "absl/strings/str_cat.h"
 #include "tests/netns/controller_process.h"
 #include "tests/netns/fake_nodes.h"
+#include "tests/netns/http_socket.h"
 #include "userspace/kube/control_resources.h"
 
 namespace fairlead {
@@ -265,6 +267,78 @@ TEST_F(ControllerTest, EveryClusterHasTheServiceOfItsApi) {
                              (*service)["metadata"]["uid"] &&
            (*again)["spec"]["clusterIP"] == "10.96.0.1";
   }));
+}
+
+// The echo of a slice that was written is not news.
+TEST_F(ControllerTest, OwnWritesPlanNothingAnew) {
+  constexpr int kServices = 30;
+  Start();
+  auto plans = [this] {
+    return MetricOf(controller_.url(),
+                    "fl_controller_plans_total"
+                    "{controller=\"endpointslice-controller\"}");
+  };
+  ASSERT_TRUE(Until([&] { return plans() > 0; }));
+  const int64_t before = plans();
+  for (int i = 0; i < kServices; ++i) {
+    ASSERT_TRUE(cluster_
+                    ->Create(kube::Services(),
+                             {{"metadata",
+                               {{"namespace", "default"},
+                                {"name", absl::StrCat("s", i)}}},
+                              {"spec",
+                               {{"selector", {{"app", "x"}}},
+                                {"ports", Json::array({{{"port", 80}}})}}}})
+                    .ok());
+  }
+  auto slices = [this] {
+    return cluster_->List(kube::EndpointSlices(), "default",
+                          "labelSelector=endpointslice.kubernetes.io%2F"
+                          "managed-by%3Dendpointslice-controller.k8s.io");
+  };
+  ASSERT_TRUE(Until([&] { return slices().size() == kServices; }));
+  EXPECT_GE(plans() - before, kServices);
+  EXPECT_LT(plans() - before, kServices * 3 / 2);
+  // What somebody else does to one is undone.
+  Json slice = slices()[0];
+  ASSERT_TRUE(cluster_
+                  ->Patch(kube::EndpointSlices(), slice["metadata"]["name"],
+                          {{"ports", Json::array({{{"port", 1}}})}})
+                  .ok());
+  EXPECT_TRUE(Until([&] { return slices()[0]["ports"] == slice["ports"]; }));
+}
+
+TEST_F(ControllerTest, AggregatedRolesShowTheirRules) {
+  Start();
+  auto rules_of = [this](const char* name) {
+    auto role = cluster_->Get(kube::ClusterRoles(), name, "");
+    return role.ok() ? role->value("rules", Json::array()) : Json::array();
+  };
+  const Json custom = {{"verbs", {"get"}},
+                       {"apiGroups", {"example.com"}},
+                       {"resources", {"things"}}};
+  auto has = [](const Json& rules, const Json& rule) {
+    return std::find(rules.begin(), rules.end(), rule) != rules.end();
+  };
+  ASSERT_TRUE(Until([&] {
+    return rules_of("view").size() > 3 &&
+           rules_of("admin").size() > rules_of("edit").size() &&
+           rules_of("edit").size() > rules_of("view").size();
+  })) << rules_of("admin");
+  ASSERT_TRUE(
+      cluster_
+          ->Create(kube::ClusterRoles(),
+                   {{"metadata",
+                     {{"name", "things"},
+                      {"labels",
+                       {{"rbac.authorization.k8s.io/aggregate-to-view",
+                         "true"}}}}},
+                    {"rules", Json::array({custom})}})
+          .ok());
+  EXPECT_TRUE(Until([&] { return has(rules_of("admin"), custom); }));
+  ASSERT_TRUE(cluster_->Delete(kube::ClusterRoles(), "things", "Background",
+                               "").ok());
+  EXPECT_TRUE(Until([&] { return !has(rules_of("admin"), custom); }));
 }
 
 // Endpoints outside the cluster, as somebody writes them for a Service without

@@ -163,9 +163,11 @@ TEST_F(DiscoveryTest, LeavesOtherPathsAlone) {
     EXPECT_EQ(json::parse(response->body)["message"],
               "the server could not find the requested resource");
   }
-  json root = ServeJson("/")["paths"];
+  json root =
+      json::parse(ListPaths(kinds_, {"/readyz", "/readyz/ping"}).body)["paths"];
   for (const char* path : {"/api/v1", "/apis/apps", "/apis/apps/v1",
-                           "/openapi/v3/apis/apps/v1", "/readyz"}) {
+                           "/openapi/v3/apis/apps/v1", "/readyz",
+                           "/readyz/ping"}) {
     EXPECT_NE(std::find(root.begin(), root.end(), path), root.end()) << path;
   }
   for (const char* path : {"/apis/nope", "/apis/nope/v1", "/openapi/v1",

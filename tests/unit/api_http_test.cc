@@ -9,6 +9,9 @@
 
 #include <thread>
 
+#include "control/api/http.h"
+#include "control/api/http_server.h"
+#include "control/api/listen_address.h"
 #include "tests/unit/api_fixture.h"
 #include "userspace/base/unique_fd.h"
 
@@ -167,6 +170,85 @@ TEST_F(HttpTest, AWatchIsChunkedAndTheConnectionLivesOn) {
   EXPECT_THAT(events, HasSubstr("{\"type\":\"ADDED\",\"object\":{"));
   client.Write("GET /healthz HTTP/1.1\r\nHost: h\r\n\r\n");
   EXPECT_THAT(client.ReadAnswer(), StartsWith("HTTP/1.1 200 OK"));
+}
+
+// A server whose patience is short and whose answers are long.
+class HttpLimitsTest : public testing::Test {
+ protected:
+  static constexpr size_t kAnswer = 64u << 20;
+
+  HttpLimitsTest() {
+    auto listener = OpenListener(*ListenAddress::Parse("127.0.0.1:0"));
+    EXPECT_TRUE(listener.ok()) << listener.status();
+    port_ = BoundPort(listener->get());
+    EXPECT_TRUE(server_.Accept(*std::move(listener), false).ok());
+    thread_ = std::thread([this] { loop_.Run(); });
+  }
+  ~HttpLimitsTest() override {
+    loop_.Stop();
+    thread_.join();
+  }
+  // Whether the server ends the connection, and not at once.
+  void ExpectEnded(Client& client, absl::Duration after) {
+    const absl::Time begin = absl::Now();
+    EXPECT_EQ(client.ReadAll(), "");
+    EXPECT_TRUE(client.closed());
+    EXPECT_GE(absl::Now() - begin, after - absl::Milliseconds(200));
+    EXPECT_LT(absl::Now() - begin, after + absl::Seconds(2));
+  }
+
+  EventLoop loop_;
+  HttpServer server_{&loop_,
+                     {.header_timeout = absl::Seconds(1),
+                      .request_timeout = absl::Seconds(1),
+                      .write_timeout = absl::Seconds(1)},
+                     [](kube::Request, const Peer&, ResponderRef responder) {
+                       responder->Send(
+                           TextResponse(200, std::string(kAnswer, 'x')));
+                     }};
+  Port port_ = 0;
+  std::thread thread_;
+};
+
+TEST_F(HttpLimitsTest, ARequestArrivesInTimeOrNotAtAll) {
+  Client head(port_);
+  head.Write("GET /x HTTP/1.1\r\nHost: h\r\nX: ");
+  ExpectEnded(head, absl::Seconds(1));
+  Client body(port_);
+  body.Write("POST /x HTTP/1.1\r\nHost: h\r\nContent-Length: 9\r\n\r\nx");
+  ExpectEnded(body, absl::Seconds(1));
+  // A byte now and then gains no time.
+  Client slow(port_);
+  std::thread feeder([&] {
+    for (int i = 0; i < 20; ++i) {
+      slow.Write(i == 0 ? "GET /" : "x");
+      absl::SleepFor(absl::Milliseconds(200));
+    }
+  });
+  ExpectEnded(slow, absl::Seconds(1));
+  feeder.join();
+}
+
+TEST_F(HttpLimitsTest, WhoReadsNothingOfAnAnswerIsCutOff) {
+  Client stuck(port_);
+  stuck.Write("GET /x HTTP/1.1\r\nHost: h\r\n\r\n");
+  Client slow(port_);
+  slow.Write("GET /x HTTP/1.1\r\nHost: h\r\n\r\n");
+  // Little, but something, in each part of the time that is given.
+  size_t read = 0;
+  for (int i = 0; i < 10; ++i) {
+    absl::SleepFor(absl::Milliseconds(400));
+    read += slow.ReadUntil([](const std::string& text) {
+                  return text.size() > (4u << 20);
+                }).size();
+  }
+  EXPECT_FALSE(slow.closed());
+  read += slow.ReadUntil([&](const std::string& text) {
+                return read + text.size() > kAnswer;
+              }).size();
+  EXPECT_GT(read, kAnswer);
+  EXPECT_LT(stuck.ReadAll().size(), kAnswer);
+  EXPECT_TRUE(stuck.closed());
 }
 
 TEST(ListenAddressTest, Parse) {

@@ -225,6 +225,10 @@ TEST_F(BoundTest, AggregationTakesWhatItsLabelsSelectAndEnds) {
   EXPECT_TRUE(May(ann_, "/api/v1/pods"));
   rbac_.Remove(part);
   EXPECT_FALSE(May(ann_, "/api/v1/pods"));
+  // What a controller wrote there is for people to read.
+  round["rules"] = kReadPods;
+  rbac_.Put(round);
+  EXPECT_FALSE(May(ann_, "/api/v1/pods"));
 }
 
 TEST(DefaultRolesTest, DoWhatTheirNamesSay) {
@@ -266,7 +270,17 @@ TEST(DefaultRolesTest, DoWhatTheirNamesSay) {
             "/apis/events.k8s.io/v1/namespaces/a/events", true},
            {"system:kube-proxy", "GET", "/api/v1/secrets", false},
            {"system:kube-proxy", "DELETE", "/api/v1/namespaces/a/services/s",
-            false}}) {
+            false},
+           {"system:serviceaccount:kube-system:namespace-controller", "DELETE",
+            "/apis/apps/v1/namespaces/a/deployments", true},
+           {"system:serviceaccount:kube-system:namespace-controller", "POST",
+            "/apis/apps/v1/namespaces/a/deployments", false},
+           {"system:serviceaccount:a:namespace-controller", "DELETE",
+            "/apis/apps/v1/namespaces/a/deployments", false},
+           {"system:serviceaccount:kube-system:disruption-controller", "GET",
+            "/apis/apps/v1/namespaces/a/deployments/d/scale", true},
+           {"system:serviceaccount:kube-system:disruption-controller", "PUT",
+            "/apis/apps/v1/namespaces/a/deployments/d/scale", false}}) {
     EXPECT_EQ(rbac.Authorize({row.user, "", {}, {}},
                              Asked(row.method, row.target))
                   .allowed,

@@ -6,3 +6,5 @@ fl_test(controllers_test LABEL unit
   DEPS controllers)
 fl_test(workload_plan_test LABEL unit
   SRCS workload_plan_test.cc DEPS controllers)
+fl_test(clock_jump_test LABEL unit
+  SRCS clock_jump_test.cc DEPS controllers api store kube pki)

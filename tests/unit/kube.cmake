@@ -1,4 +1,5 @@
-fl_test(kube_decode_test LABEL unit SRCS kube_decode_test.cc DEPS kube)
+fl_test(kube_decode_test LABEL unit
+  SRCS kube_decode_test.cc kube_json_text_test.cc DEPS kube)
 fl_test(kube_reflector_test LABEL unit SRCS kube_reflector_test.cc DEPS kube)
 fl_test(kube_protobuf_test LABEL unit SRCS kube_protobuf_test.cc DEPS api kube)
 fl_test(kube_http_test LABEL unit SRCS kube_http_test.cc DEPS kube)

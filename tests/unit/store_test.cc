@@ -15,6 +15,7 @@
 #include <random>
 
 #include "control/store/backup.h"
+#include "control/store/sqlite.h"
 #include "control/store/sqlite_store.h"
 #include "control/store/watch_cache.h"
 #include "userspace/base/event_loop.h"
@@ -156,6 +157,134 @@ TEST_F(StoreTest, DamagedPagesAreReported) {
   absl::Status status = damaged.status();
   if (damaged.ok()) status = (*damaged)->Range("", [](Entry) {});
   EXPECT_TRUE(absl::IsDataLoss(status)) << status;
+}
+
+std::string FileText(const std::string& path) {
+  std::ifstream file(path, std::ios::binary);
+  return std::string(std::istreambuf_iterator<char>(file), {});
+}
+
+// Every byte of what is stored, one after the other: none is served changed.
+TEST_F(StoreTest, AFlippedByteIsFound) {
+  Open();
+  const Revision first = *Put("pods/a/one", 0, R"({"metadata":{"x":"1234"}})");
+  ASSERT_TRUE(Put("pods/a/one", first, R"({"metadata":{"x":"5678"}})").ok());
+  ASSERT_TRUE(Put("pods/a/two", 0, R"({"metadata":{}})").ok());
+  store_.reset();
+  const std::string whole = FileText(path_);
+  int refused = 0, unchanged = 0;
+  for (size_t at = 0; at < whole.size(); ++at) {
+    // What SQLite doesn't use, and what it alone understands.
+    if (whole[at] == 0 || at < 4096 || at % 4096 < 12) continue;
+    std::string damaged = whole;
+    damaged[at] = static_cast<char>(damaged[at] ^ 1);
+    std::ofstream(path_, std::ios::binary) << damaged;
+    auto store = OpenSqliteStore(&loop_, path_);
+    if (!store.ok()) {
+      ++refused;
+      continue;
+    }
+    ++unchanged;
+    auto value = [&](const char* key) {
+      absl::StatusOr<Entry> entry = (*store)->Get(key);
+      return entry.ok() ? entry->value : entry.status().ToString();
+    };
+    EXPECT_EQ(value("pods/a/one"), R"({"metadata":{"x":"5678"}})") << at;
+    EXPECT_EQ(value("pods/a/two"), R"({"metadata":{}})") << at;
+    auto past = (*store)->Past();
+    ASSERT_TRUE(past.ok()) << at << past.status();
+    EXPECT_EQ(past->size(), 3u) << at;
+    store->reset();
+    std::filesystem::remove(path_ + "-wal");
+  }
+  EXPECT_GT(refused, 150);
+  EXPECT_LT(unchanged, refused) << "the rest is left over from before";
+}
+
+TEST_F(StoreTest, ADamagedLogIsTornOnlyAtItsEnd) {
+  Open();
+  for (int i = 0; i < 10; ++i) {
+    ASSERT_TRUE(Put("k" + std::to_string(i), 0, "value-of-" +
+                    std::to_string(i)).ok());
+  }
+  // As a kill leaves them.
+  const std::string other = folder_ + "/other";
+  auto open_copy = [&](const std::string& flipped) {
+    std::string log = FileText(path_ + "-wal");
+    const size_t at = log.find(flipped);
+    EXPECT_NE(at, std::string::npos);
+    log[at] = static_cast<char>(log[at] ^ 1);
+    std::ofstream(other, std::ios::binary) << FileText(path_);
+    std::ofstream(other + "-wal", std::ios::binary) << log;
+    return OpenSqliteStore(&loop_, other);
+  };
+  auto early = open_copy("value-of-3");
+  EXPECT_TRUE(absl::IsDataLoss(early.status())) << early.status();
+  EXPECT_THAT(std::string(early.status().message()), HasSubstr(other + "-wal"));
+  // The last one's damage can't be told from a crash in the middle of it.
+  auto last = open_copy("value-of-9");
+  ASSERT_TRUE(last.ok()) << last.status();
+  EXPECT_TRUE((*last)->Get("k8").ok());
+  EXPECT_FALSE((*last)->Get("k9").ok());
+}
+
+TEST_F(StoreTest, AFileWithoutChecksumsGetsThem) {
+  {
+    auto db = OpenDatabase(path_, SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE);
+    ASSERT_TRUE(db.ok());
+    ASSERT_TRUE(Execute(db->get(),
+                        "CREATE TABLE object(key TEXT PRIMARY KEY, "
+                        "revision INTEGER NOT NULL, value TEXT NOT NULL);"
+                        "CREATE TABLE state(revision INTEGER NOT NULL);"
+                        "INSERT INTO state VALUES(7);"
+                        "INSERT INTO object VALUES('a/1',7,'one');"
+                        "CREATE TABLE past(revision INTEGER NOT NULL, "
+                        "key TEXT NOT NULL, value TEXT, before_revision "
+                        "INTEGER, before TEXT, PRIMARY KEY(revision, key)) "
+                        "WITHOUT ROWID;"
+                        "INSERT INTO past VALUES(7,'a/1','one',NULL,NULL);"
+                        "PRAGMA application_id=1179407188;"
+                        "PRAGMA user_version=1").ok());
+  }
+  Open();
+  EXPECT_EQ(store_->revision(), 7);
+  EXPECT_EQ(store_->Get("a/1")->value, "one");
+  EXPECT_TRUE(store_->Past()->empty());
+  EXPECT_EQ(*Put("a/1", 7, "uno"), 8);
+  Open();
+  EXPECT_EQ(store_->Get("a/1")->value, "uno");
+  EXPECT_EQ(store_->Past()->size(), 1u);
+}
+
+TEST_F(StoreTest, TheFileIsBounded) {
+  Open();
+  constexpr int kUpdates = 50'000, kAtOnce = 500;
+  Revision revision = *Put("leases/n/a", 0, "0");
+  for (int i = 0; i < kUpdates; i += kAtOnce) {
+    absl::Status status;
+    for (int j = 0; j < kAtOnce; ++j) {
+      store_->Commit({{"leases/n/a", revision + j, std::string(1000, 'v'),
+                       nullptr}},
+                     [&, j](absl::StatusOr<Revision> result) {
+                       status.Update(result.status());
+                       if (j + 1 == kAtOnce) loop_.Stop();
+                     });
+    }
+    loop_.Run();
+    ASSERT_TRUE(status.ok()) << status;
+    revision += kAtOnce;
+  }
+  EXPECT_EQ(store_->revision(), revision);
+  // A thousand changes of 2 KB are kept.
+  EXPECT_LT(std::filesystem::file_size(path_), 12u << 20);
+  EXPECT_LT(std::filesystem::file_size(path_ + "-wal"), 16u << 20);
+}
+
+TEST_F(StoreTest, ACommitWithoutWritesSaysWhetherWritingWorks) {
+  Open();
+  const Revision before = *Put("k", 0, "v");
+  EXPECT_EQ(*Commit({}), before);
+  EXPECT_EQ(*Put("l", 0, "v"), before + 1);
 }
 
 TEST_F(StoreTest, AFullDiskFailsTheWriteAndKeepsWhatWasThere) {

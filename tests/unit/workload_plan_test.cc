@@ -11,6 +11,7 @@
 #include "control/controllers/endpoints.h"
 #include "control/controllers/essentials.h"
 #include "control/controllers/job.h"
+#include "control/controllers/role_aggregation.h"
 #include "tests/unit/fake_cluster.h"
 #include "userspace/kube/control_resources.h"
 
@@ -552,11 +553,60 @@ TEST(Essentials, AreMadeAndKeptTrue) {
   EXPECT_EQ(cluster.Apply(plan()), 3);
   slice = cluster.Get(kube::EndpointSlices(), "default/kubernetes");
   EXPECT_EQ((*slice)["endpoints"][0]["addresses"][0], "172.30.0.2");
+  // Whoever reads slices finds them by this label.
+  Json stripped = *slice;
+  stripped["metadata"]["labels"].erase("kubernetes.io/service-name");
+  cluster.Put(kube::EndpointSlices(), stripped);
+  EXPECT_EQ(cluster.Apply(plan()), 1);
+  slice = cluster.Get(kube::EndpointSlices(), "default/kubernetes");
+  EXPECT_EQ((*slice)["metadata"]["labels"]["kubernetes.io/service-name"],
+            "kubernetes");
   // On loopback alone there is no endpoint to tell.
   options.advertise.reset();
   EXPECT_EQ(cluster.Apply(plan()), 2);
   slice = cluster.Get(kube::EndpointSlices(), "default/kubernetes");
   EXPECT_THAT((*slice)["endpoints"], IsEmpty());
+}
+
+// --- aggregated roles
+
+TEST(RoleAggregation, WritesEachSelectedRuleOnce) {
+  FakeCluster cluster;
+  auto rule = [](const char* verb) {
+    return Json{{"verbs", {verb}}, {"apiGroups", {""}}, {"resources", {"pods"}}};
+  };
+  auto put = [&](const char* name, const char* part_of, Json rules,
+                 const char* takes = nullptr) {
+    Json role = {{"kind", "ClusterRole"},
+                 {"metadata", {{"name", name}, {"labels", {{part_of, "true"}}}}},
+                 {"rules", std::move(rules)}};
+    if (takes != nullptr) {
+      role["aggregationRule"]["clusterRoleSelectors"] =
+          Json::array({{{"matchLabels", {{takes, "true"}}}}});
+    }
+    cluster.Put(kube::ClusterRoles(), role);
+  };
+  auto plan = [&] {
+    return PlanRoleAggregation(cluster.List(kube::ClusterRoles()));
+  };
+  auto rules = [&](const char* name) {
+    return (*cluster.Get(kube::ClusterRoles(), name))["rules"];
+  };
+  put("b-view", "to-view", {rule("get"), rule("list")});
+  put("a-view", "to-view", {rule("watch"), rule("get")});
+  put("view", "to-edit", nullptr, "to-view");
+  put("edit", "to-edit", nullptr, "to-edit");  // itself is no part of it
+  EXPECT_EQ(cluster.Apply(plan()), 1);
+  EXPECT_EQ(rules("view"),
+            Json::array({rule("watch"), rule("get"), rule("list")}));
+  EXPECT_EQ(cluster.Apply(plan()), 1);
+  EXPECT_EQ(rules("edit"), rules("view"));
+  EXPECT_THAT(plan().writes, IsEmpty());
+  // A part goes away, and what only it had.
+  cluster.Erase(kube::ClusterRoles(), "b-view");
+  EXPECT_EQ(cluster.Apply(plan()), 1);
+  EXPECT_EQ(cluster.Apply(plan()), 1);
+  EXPECT_EQ(rules("edit"), Json::array({rule("watch"), rule("get")}));
 }
 
 }  // namespace

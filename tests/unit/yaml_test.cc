@@ -79,6 +79,26 @@ TEST(YamlTest, EndsWithWhatCantBeginADocument) {
   }
 }
 
+TEST(YamlTest, RefusesWhatIsNoUtf8) {
+  for (const char* text : {"a: \xff", "a: \"\xc3(\"", "\xed\xa0\x80: 1"}) {
+    auto documents = JsonFromYaml(text);
+    ASSERT_FALSE(documents.ok()) << text;
+    EXPECT_EQ(documents.status().message(),
+              "yaml: invalid leading UTF-8 octet");
+  }
+  EXPECT_EQ(One("a: \xc3\xa4")["a"], "\xc3\xa4");
+  EXPECT_EQ(One("\"k\\N\": \"\xc3\xa4\\N\\_z\"")["k\xc2\x85"],
+            "\xc3\xa4\xc2\x85\xc2\xa0z");
+  // The library takes these for UTF-32 and UTF-16.
+  for (const std::string& text : {std::string("a\0\0\0: `0\n", 9),
+                                  std::string("a\0:\0 \0b\0", 8)}) {
+    auto documents = JsonFromYaml(text);
+    ASSERT_FALSE(documents.ok()) << text;
+    EXPECT_EQ(documents.status().message(),
+              "yaml: control characters are not allowed");
+  }
+}
+
 TEST(YamlTest, RefusesBombsAndDepth) {
   std::string bomb = "a: &a [x,x,x,x,x,x,x,x,x,x]\n";
   for (char c = 'b'; c < 'j'; ++c) {

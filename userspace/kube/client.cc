@@ -9,6 +9,7 @@
 #include "absl/strings/str_split.h"
 #include "userspace/base/strings.h"
 #include "userspace/kube/http_status.h"
+#include "userspace/kube/json_text.h"
 #include "userspace/kube/wire.h"
 
 namespace fairlead::kube {
@@ -56,7 +57,7 @@ std::function<void(absl::StatusOr<Response>)> ParseInto(Client::Done done) {
       return done(StatusFromResponse(*response));
     }
     if (response->body.empty()) return done(Json::object());
-    Json json = Json::parse(response->body, nullptr, false);
+    Json json = JsonFromText(response->body);
     if (json.is_discarded()) {
       return done(absl::InternalError("the answer is not JSON"));
     }

@@ -15,6 +15,7 @@ const Resource& PriorityClasses();
 const Resource& ServiceCidrs();
 const Resource& IpAddresses();
 const Resource& Endpoints();
+const Resource& ClusterRoles();
 
 }  // namespace fairlead::kube
 

@@ -9,6 +9,7 @@
 #include "absl/container/flat_hash_map.h"
 #include "absl/container/flat_hash_set.h"
 #include "userspace/base/strings.h"
+#include "userspace/kube/json_text.h"
 #include "userspace/kube/managed_fields.h"
 
 namespace fairlead::kube {
@@ -33,8 +34,9 @@ bool SameVersion(const Json& a, const Json& b) {
          uid_b != nullptr && *version_a == *version_b && *uid_a == *uid_b;
 }
 
-// Objects that stay parsed because they were read last.
-constexpr size_t kRecent = 1024;
+// Objects that stay parsed because they were read last: those of a burst of
+// changes, which several controllers look at. A tree is 5 to 10 KB.
+constexpr size_t kRecent = 256;
 
 }  // namespace
 
@@ -104,7 +106,7 @@ class Informer::Impl : public ReflectorSink {
   void OnState(const absl::Status&) override {}
 
   Object Parse(std::string_view text) const {
-    Json json = Json::parse(text, nullptr, false);
+    Json json = JsonFromText(text);
     if (!json.is_object() || KeyOf(json).empty()) return nullptr;
     // Items of a list lack these; readers shouldn't have to know.
     if (!json.contains("kind")) json["kind"] = resource_.kind;
@@ -217,6 +219,18 @@ void Informer::Start() { impl_->reflector_.Start(); }
 bool Informer::has_synced() const { return impl_->synced_; }
 
 Object Informer::Get(std::string_view key) const { return impl_->Get(key); }
+
+bool Informer::Contains(std::string_view key) const {
+  return impl_->objects_.find(key) != impl_->objects_.end();
+}
+
+std::vector<std::string> Informer::IndexValues(std::string_view index) const {
+  std::vector<std::string> values;
+  auto it = impl_->indexes_.find(index);
+  if (it == impl_->indexes_.end()) return values;
+  for (const auto& [value, keys] : it->second.keys) values.push_back(value);
+  return values;
+}
 
 std::vector<Object> Informer::ByIndex(std::string_view index,
                                       std::string_view value) const {

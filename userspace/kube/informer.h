@@ -45,8 +45,13 @@ class Informer {
 
   // Null when absent. `key` is "namespace/name", or "name".
   Object Get(std::string_view key) const;
+  bool Contains(std::string_view key) const;
   std::vector<Object> ByIndex(std::string_view index,
                               std::string_view value) const;
+  // The values under which there is something, in no order.
+  std::vector<std::string> IndexValues(std::string_view index) const;
+  // Every object that isn't parsed already is parsed for the call alone: to
+  // keep many of them is to hold as many trees.
   void ForEach(const std::function<void(const Object&)>& fn) const;
   size_t size() const;
 

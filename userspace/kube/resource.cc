@@ -79,6 +79,8 @@ FL_RESOURCE(ServiceCidrs, Resource{"networking.k8s.io", "v1", "servicecidrs",
 FL_RESOURCE(IpAddresses, Resource{"networking.k8s.io", "v1", "ipaddresses",
                                   "IPAddress", false})
 FL_RESOURCE(Endpoints, Core("endpoints", "Endpoints"))
+FL_RESOURCE(ClusterRoles, Resource{"rbac.authorization.k8s.io", "v1",
+                                   "clusterroles", "ClusterRole", false})
 #undef FL_RESOURCE
 
 }  // namespace fairlead::kube

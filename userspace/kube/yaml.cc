@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "userspace/kube/yaml.h"
 
+#include <simdjson.h>
 #include <yaml-cpp/eventhandler.h>
 #include <yaml-cpp/yaml.h>
 
+#include <algorithm>
 #include <cmath>
 #include <cstdlib>
 #include <nlohmann/json.hpp>
@@ -75,6 +77,26 @@ json PlainScalar(const std::string& text) {
   return text;
 }
 
+// A scalar's text. The library writes the escapes \N and \_ (U+0085, U+00A0) as
+// one byte each; all else was UTF-8 when it came.
+std::string Text(const YAML::Node& node) {
+  const std::string& text = node.Scalar();
+  if (simdjson::validate_utf8(text.data(), text.size())) return text;
+  std::string out;
+  for (size_t i = 0; i < text.size();) {
+    const auto byte = static_cast<unsigned char>(text[i]);
+    if (byte >= 0x80 && byte < 0xc0) {
+      out += '\xc2';
+      out += text[i++];
+      continue;
+    }
+    const size_t length = byte < 0x80 ? 1 : byte < 0xe0 ? 2 : byte < 0xf0 ? 3 : 4;
+    out += text.substr(i, length);
+    i += length;
+  }
+  return out;
+}
+
 absl::StatusOr<json> Convert(const YAML::Node& node, int depth, int* budget) {
   if (depth > kMaxDepth || --*budget < 0) {
     return absl::InvalidArgumentError(
@@ -87,7 +109,7 @@ absl::StatusOr<json> Convert(const YAML::Node& node, int depth, int* budget) {
     case YAML::NodeType::Scalar:
       // "!" marks a quoted scalar, "?" a plain one.
       if (node.Tag() == "?") return PlainScalar(node.Scalar());
-      return json(node.Scalar());
+      return json(Text(node));
     case YAML::NodeType::Sequence: {
       json list = json::array();
       for (const YAML::Node& item : node) {
@@ -105,7 +127,7 @@ absl::StatusOr<json> Convert(const YAML::Node& node, int depth, int* budget) {
         }
         FL_ASSIGN_OR_RETURN(json value,
                             Convert(entry.second, depth + 1, budget));
-        object[entry.first.Scalar()] = std::move(value);
+        object[Text(entry.first)] = std::move(value);
       }
       return object;
     }
@@ -148,10 +170,27 @@ void CheckProgress(const std::string& text) {
   }
 }
 
+// As Go's reader has it.
+bool IsControl(char c) {
+  return (static_cast<unsigned char>(c) < 0x20 && c != '\t' && c != '\n' &&
+          c != '\r') ||
+         c == 0x7f;
+}
+
 }  // namespace
 
 absl::StatusOr<std::vector<json>> JsonFromYaml(std::string_view text) {
   std::vector<json> documents;
+  // The library would put U+FFFD in its place; kubectl and the API server don't.
+  if (!simdjson::validate_utf8(text.data(), text.size())) {
+    return absl::InvalidArgumentError("yaml: invalid leading UTF-8 octet");
+  }
+  // Also what the library would take for UTF-16 or UTF-32, and make strings of
+  // that are no UTF-8.
+  if (std::any_of(text.begin(), text.end(), IsControl)) {
+    return absl::InvalidArgumentError(
+        "yaml: control characters are not allowed");
+  }
   try {
     const std::string copy(text);
     CheckProgress(copy);
