@@ -137,6 +137,11 @@ TEST_F(BridgeDetector, APortThatJoinsLater) {
   }));
   matrix.Run(AllClients(), DetectorPolicies());
   matrix.Finish();
+  if (HasFailure()) {
+    auto state = bed_->net().node().netns.Command(
+        "ip -6 neigh; ip -6 route show table all; bridge fdb; ip addr");
+    printf("%s\n", state.ok() ? state->c_str() : state.status().ToString().c_str());
+  }
 }
 
 }  // namespace

@@ -243,13 +243,24 @@ void Matrix::Start(Cell* cell, Probes* probes) {
   total = now;
 }
 
+// What came of a cell's probes instead, and how often what did answer.
+std::string Spread(const Cell& cell, const Probes& probes) {
+  std::map<std::string, int> seen;
+  for (size_t number : cell.probes) {
+    const Outcome& outcome = probes.outcome(number);
+    ++seen[outcome.kind == Outcome::Kind::kAnswered ? outcome.who
+                                                    : Describe(outcome)];
+  }
+  return absl::StrJoin(seen, ", ", absl::PairFormatter(" x "));
+}
+
 // "" if all is as expected.
 std::string Matrix::Judge(const Cell& cell, const Probes& probes) {
   std::set<std::string> seen;
   for (size_t number : cell.probes) {
     const Outcome& outcome = probes.outcome(number);
     if (outcome.kind != cell.expected.kind) {
-      return StrCat("got ", Describe(outcome));
+      return StrCat("got ", Spread(cell, probes));
     }
     if (outcome.kind == Outcome::Kind::kRefused &&
         outcome.took > kQuickly) {

@@ -302,7 +302,9 @@ class ApiFeeds::Impl {
     }
     // Until all have answered, only an error is news.
     if (worst.ok() && !all_known) return;
-    bool news = !told_ || worst.ok() != connection_.ok();
+    // Another reason is news, too: what ended a connection isn't why there is
+    // none now.
+    const bool news = !told_ || worst != connection_;
     connection_ = worst;
     told_ = true;
     if (news) callbacks_.on_connection(worst);
