@@ -17,7 +17,7 @@ constexpr size_t kBytes = 2500;
 // More histories: FAIRLEAD_SEEDS=10000 cluster_history_test
 uint32_t Seeds() {
   const char* text = std::getenv("FAIRLEAD_SEEDS");
-  return text == nullptr ? 200 : static_cast<uint32_t>(std::atoi(text));
+  return text == nullptr ? 120 : static_cast<uint32_t>(std::atoi(text));
 }
 
 std::vector<uint8_t> Draw(uint32_t seed) {
