@@ -7,7 +7,7 @@ get_target_property(upgrade_reconcile fl_reconcile SOURCES)
 list(TRANSFORM upgrade_reconcile PREPEND
   ${PROJECT_SOURCE_DIR}/userspace/reconcile/)
 add_executable(fairlead-other-datapath other_datapath.cc ${upgrade_datapath}
-  ${upgrade_reconcile})
+  ${upgrade_reconcile} ${PROJECT_SOURCE_DIR}/userspace/datapath/map_sizes.cc)
 target_link_libraries(fairlead-other-datapath PRIVATE fl_flags
   socket_test_layout_skel tc_test_layout_skel fl_model fl_base CLI11::CLI11
   OpenSSL::Crypto)

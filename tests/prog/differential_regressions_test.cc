@@ -484,6 +484,25 @@ void AConnectedSocketsDatagramGoesToAnotherEndpoint(Story* story) {
   story->Datagram(0);
 }
 
+// Who has it now says who serves, though the endpoint is one of his, too.
+void AnotherServiceTakesASocketsFrontend(Story* story) {
+  for (const char* name : {"a", "b"}) {
+    kube::Service service = Story::Service(name, kUdp);
+    service.external_ips = {Ip("192.0.2.200")};
+    story->episode().PutService(service);
+    story->episode().PutSlice(Story::Slice(
+        name, kUdp, name[0] == 'a' ? std::vector<std::string>{kEndpoint}
+                                   : std::vector<std::string>{kEndpoint,
+                                                              "10.1.2.3"}));
+  }
+  story->Publish();
+  story->Call(
+      {.to = {Ip("192.0.2.200"), 80, kUdp}, .connected = false});
+  story->episode().DeleteService("default/a");
+  story->Publish();
+  story->Datagram(0);
+}
+
 // This host's own source there is the VIP itself, which the range of another
 // of its addresses lets in.
 void AHostCallsALoadBalancerThatIsItsOwnAddress(Story* story) {
@@ -526,6 +545,7 @@ const Row kRows[] = {
     FL_ROW(ASocketsExchangeEndsWhenNewOnesAreDropped),
     FL_ROW(AConnectedSocketsDatagramGoesToAnotherEndpoint),
     FL_ROW(AHostCallsALoadBalancerThatIsItsOwnAddress),
+    FL_ROW(AnotherServiceTakesASocketsFrontend),
 };
 #undef FL_ROW
 
