@@ -109,6 +109,10 @@ class DatapathTest : public ::testing::Test {
     world_ = *std::move(world);
   }
 
+  // Where OpenDatapath() puts what it makes.
+  PinLayout Layout() const {
+    return PinLayout(world_->pin_root(), VersionName(world_->options().sizes));
+  }
   // One server behind kService.
   Server Publish() {
     absl::StatusOr<Server> server =
@@ -153,7 +157,7 @@ TEST_F(DatapathTest, ARestartReusesMapsAndLinksAndTrafficGoesOn) {
   ASSERT_OK(world_->OpenDatapath());
   EXPECT_FALSE(world_->datapath().restarted());
   Server server = Publish();
-  PinLayout layout(world_->pin_root());
+  const PinLayout layout = Layout();
   uint32_t map_id = PinnedMapId(layout, "fl_service");
   LinkState link = PinnedLink(layout.CgroupLinkPath("fl_connect4"));
   ASSERT_EQ(ConnectOnce(), 0);
@@ -172,7 +176,6 @@ TEST_F(DatapathTest, ARestartReusesMapsAndLinksAndTrafficGoesOn) {
   });
   Options changed = world_->options();
   changed.config.node_port_max = 31000;
-  changed.sizes.services = 2048;  // ignored: the map is there
   for (int i = 0; i < 3; ++i) {
     absl::Status opened = world_->OpenDatapath(changed);
     EXPECT_TRUE(opened.ok()) << opened;
@@ -188,6 +191,31 @@ TEST_F(DatapathTest, ARestartReusesMapsAndLinksAndTrafficGoesOn) {
   LinkState after = PinnedLink(layout.CgroupLinkPath("fl_connect4"));
   EXPECT_EQ(after.link_id, link.link_id);
   EXPECT_NE(after.program_id, link.program_id);
+  EXPECT_EQ(ConnectOnce(), 0);
+}
+
+TEST_F(DatapathTest, OtherSizesAreOtherMapsWithWhatWasInThese) {
+  ASSERT_OK(world_->OpenDatapath());
+  Server server = Publish();
+  const PinLayout before = Layout();
+  const LinkState link = PinnedLink(before.CgroupLinkPath("fl_connect4"));
+  Options larger = world_->options();
+  larger.sizes.services = 2048;
+  ASSERT_OK(world_->OpenDatapath(larger));
+  const auto& upgrade = world_->datapath().upgrade();
+  ASSERT_TRUE(upgrade.has_value());
+  EXPECT_EQ(upgrade->from, before.version_dir());
+  EXPECT_EQ(upgrade->status, absl::OkStatus());
+  EXPECT_EQ(world_->maps().capacity().services, 2048u);
+  EXPECT_EQ(ConnectOnce(), 0);
+  EXPECT_FALSE(std::filesystem::exists(before.version_dir()));
+  EXPECT_EQ(PinnedLink(world_->datapath().layout().CgroupLinkPath(
+                           "fl_connect4"))
+                .link_id,
+            link.link_id);
+  // And back.
+  ASSERT_OK(world_->OpenDatapath());
+  EXPECT_EQ(world_->maps().capacity().services, 1024u);
   EXPECT_EQ(ConnectOnce(), 0);
 }
 
@@ -211,7 +239,7 @@ TEST_F(DatapathTest, DevicesAreAttachedReplacedInPlaceAndDetached) {
   ASSERT_OK(world_->OpenDatapath());
   int device = AddVeth();
   ASSERT_OK(world_->datapath().AttachDevice(device));
-  PinLayout layout(world_->pin_root());
+  const PinLayout layout = Layout();
   std::string pin = layout.TcxLinkPath(device, Direction::kIngress);
   LinkState first = PinnedLink(pin);
   ASSERT_OK(world_->datapath().AttachDevice(device));
@@ -229,7 +257,7 @@ TEST_F(DatapathTest, DevicesAreAttachedReplacedInPlaceAndDetached) {
 }
 
 TEST_F(DatapathTest, ProgramsThatNothingChangedAreKept) {
-  const PinLayout layout(world_->pin_root());
+  const PinLayout layout = Layout();
   const auto sets = [&] { return ProgramSets(layout); };
   ASSERT_OK(world_->OpenDatapath());
   EXPECT_FALSE(world_->datapath().kept_programs());
@@ -259,7 +287,7 @@ TEST_F(DatapathTest, ProgramsThatNothingChangedAreKept) {
 }
 
 TEST_F(DatapathTest, ASetOfProgramsThatACrashLeftHalfPinnedIsNotTaken) {
-  const PinLayout layout(world_->pin_root());
+  const PinLayout layout = Layout();
   ASSERT_OK(world_->OpenDatapath());
   world_->CloseDatapath();
   const std::vector<std::string> sets = ProgramSets(layout);
@@ -409,7 +437,7 @@ TEST_F(DatapathTest, AnotherVersionIsReplaced) {
 }
 
 TEST_F(DatapathTest, AMapOfAnotherLayoutIsRefusedUntouched) {
-  PinLayout layout(world_->pin_root());
+  const PinLayout layout = Layout();
   ASSERT_OK(layout.CreateDirectories());
   UniqueFd map(bpf_map_create(BPF_MAP_TYPE_HASH, "fl_service", 4, 4, 8,
                               nullptr));

@@ -489,11 +489,13 @@ void AnotherServiceTakesASocketsFrontend(Story* story) {
   for (const char* name : {"a", "b"}) {
     kube::Service service = Story::Service(name, kUdp);
     service.external_ips = {Ip("192.0.2.200")};
+    kube::EndpointSlice slice = Story::Slice(name, kUdp, {kEndpoint});
+    slice.ports[0].port = 5353;
+    if (service.meta.name == "b") {
+      slice.endpoints.push_back({.address = Ip("10.1.2.3")});
+    }
     story->episode().PutService(service);
-    story->episode().PutSlice(Story::Slice(
-        name, kUdp, name[0] == 'a' ? std::vector<std::string>{kEndpoint}
-                                   : std::vector<std::string>{kEndpoint,
-                                                              "10.1.2.3"}));
+    story->episode().PutSlice(slice);
   }
   story->Publish();
   story->Call(
