@@ -2,14 +2,17 @@
 // A real agent and its API server over TLS: a pod's account, servers that fail
 // over in both families, certificates that have expired and are renewed.
 #include <gmock/gmock.h>
+#include <sys/mount.h>
 
 #include <cstdlib>
 #include <filesystem>
 
 #include "absl/strings/match.h"
+#include "absl/time/clock.h"
 #include "tests/netns/agent_fixture.h"
 #include "tests/netns/tls_front.h"
 #include "userspace/kube/kubeconfig.h"
+#include "userspace/kube/service_account.h"
 
 namespace fairlead::harness {
 namespace {
@@ -93,6 +96,54 @@ TEST_F(AgentTlsTest, AnExpiredCertificateCostsChangesUntilItIsRenewed) {
   EXPECT_EQ(Connect(), "10.244.0.1");
   v4_->Present(authority_.Make("server", kBoth));
   EXPECT_TRUE(Answers("10.244.0.2", absl::Seconds(40))) << Log();
+}
+
+// As the kubelet mounts it, in this process' own mount namespace.
+class PodAccountTest : public AgentTlsTest {
+ protected:
+  void SetUp() override {
+    AgentTlsTest::SetUp();
+    ASSERT_EQ(mount("tmpfs", "/run", "tmpfs", 0, ""), 0) << strerror(errno);
+    std::filesystem::create_directories(kube::kServiceAccountFolder);
+    std::ofstream(File("ca.crt")) << authority_.pem();
+    std::ofstream(File("token")) << "first-token";
+  }
+  void TearDown() override {
+    AgentTlsTest::TearDown();
+    umount2("/run", MNT_DETACH);
+  }
+  static std::string File(const std::string& name) {
+    return StrCat(kube::kServiceAccountFolder, "/", name);
+  }
+  void Ask(const std::string& server) {
+    std::vector<std::string> flags = Flags();
+    flags[1] = server;
+    agent_ = Spawn(flags);
+    WaitHealthy();
+  }
+};
+
+TEST_F(PodAccountTest, GoesToAServerThatIsGivenAndRotates) {
+  ASSERT_OK(v4_->Start(authority_.Make("server", kBoth)));
+  Ask("https://127.0.0.1:6443");
+  EXPECT_THAT(v4_->FirstBytes(),
+              ::testing::HasSubstr("Authorization: Bearer first-token\r\n"));
+  std::ofstream(File("token")) << "second-token";
+  // The file is read again after ten seconds, and asked of a new connection.
+  EXPECT_TRUE(Eventually(
+      [&] {
+        v4_->Present(authority_.Make("server", kBoth));
+        absl::SleepFor(absl::Seconds(2));
+        return absl::StrContains(v4_->FirstBytes(), "Bearer second-token\r\n");
+      },
+      absl::Seconds(60)))
+      << v4_->FirstBytes();
+}
+
+TEST_F(PodAccountTest, IsNotForAConnectionThatAnybodyReads) {
+  Ask(StubApi::url());
+  EXPECT_EQ(api_->LastHead().find("Authorization"), std::string::npos);
+  EXPECT_EQ(api_->LastHead().find("first-token"), std::string::npos);
 }
 
 TEST_F(AgentTlsTest, ACertificateOfSomebodyElseIsNotTalkedTo) {
