@@ -76,6 +76,19 @@ std::string SocketMismatch(const SocketCall& call, const SocketRuling& ruling,
   return "";
 }
 
+// What a call was to be, and in what it differs.
+std::string Instead(const SocketRuling& ruling, const SocketOutcome& outcome,
+                    const std::string& why) {
+  std::string line =
+      StrCat("\n  expected ", kKindNames[static_cast<int>(ruling.kind)]);
+  for (const L4Address& endpoint : ruling.endpoints) {
+    StrAppend(&line, " ", endpoint.ToString());
+  }
+  StrAppend(&line, "; differs in ", why, "; counted");
+  for (uint32_t id : outcome.counted) StrAppend(&line, " ", id);
+  return line;
+}
+
 }  // namespace
 
 absl::StatusOr<std::string> Episode::Call(const SocketCall& call) {
@@ -98,7 +111,7 @@ absl::StatusOr<std::string> Episode::Call(const SocketCall& call) {
       talks_.back().exchange.endpoint = outcome.reached;
     }
   }
-  std::string line =
+  const std::string line =
       StrCat(call.ToString(), " : error ", outcome.error, " reached ",
              outcome.reached.ToString(), " shown ", outcome.shown.ToString());
   trace_.push_back(line);
@@ -109,13 +122,7 @@ absl::StatusOr<std::string> Episode::Call(const SocketCall& call) {
     }
     return std::string();
   }
-  StrAppend(&line, "\n  expected ", kKindNames[static_cast<int>(ruling.kind)]);
-  for (const L4Address& endpoint : ruling.endpoints) {
-    StrAppend(&line, " ", endpoint.ToString());
-  }
-  StrAppend(&line, "; differs in ", why, "; counted");
-  for (uint32_t id : outcome.counted) StrAppend(&line, " ", id);
-  return line;
+  return StrCat(line, Instead(ruling, outcome, why));
 }
 
 absl::StatusOr<std::string> Episode::Datagram(size_t number) {
@@ -127,7 +134,7 @@ absl::StatusOr<std::string> Episode::Datagram(size_t number) {
   FL_ASSIGN_OR_RETURN(SocketOutcome outcome,
                       world_->Again(call, talk.fd.get()));
   ++tally_->calls;
-  std::string line = StrCat("again ", call.ToString(), " : error ",
+  const std::string line = StrCat("again ", call.ToString(), " : error ",
                             outcome.error, " reached ",
                             outcome.reached.ToString(), " shown ",
                             outcome.shown.ToString());
@@ -161,13 +168,7 @@ absl::StatusOr<std::string> Episode::Datagram(size_t number) {
     }
     return std::string();
   }
-  StrAppend(&line, "\n  expected ", kKindNames[static_cast<int>(ruling.kind)]);
-  for (const L4Address& endpoint : ruling.endpoints) {
-    StrAppend(&line, " ", endpoint.ToString());
-  }
-  StrAppend(&line, "; differs in ", why, "; counted");
-  for (uint32_t id : outcome.counted) StrAppend(&line, " ", id);
-  return line;
+  return StrCat(line, Instead(ruling, outcome, why));
 }
 
 absl::StatusOr<std::string> Episode::AnyCall(Draw* draw) {
