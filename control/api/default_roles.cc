@@ -34,6 +34,7 @@ constexpr char kRead[] = "get list watch";
 constexpr char kWrite[] = "create delete deletecollection patch update";
 constexpr char kAll[] =
     "create delete deletecollection get list patch update watch";
+constexpr char kEventGroups[] = "core events.k8s.io";
 constexpr char kPublicUrls[] = "/healthz /livez /readyz /version /version/";
 constexpr char kDiscoveryUrls[] =
     "/api /api/* /apis /apis/* /healthz /livez /openapi /openapi/* /readyz "
@@ -133,7 +134,6 @@ std::vector<RoleRow> ComponentRoles() {
 // Of the controllers, each for its ServiceAccount in kube-system. Ours run in
 // this process as the administrator; these are for somebody else's.
 std::vector<RoleRow> ControllerRoles() {
-  constexpr char kEventGroups[] = "core events.k8s.io";
   const Rule events = {"create patch update", kEventGroups, "events"};
   const Rule pods = {"create delete list patch watch", "core", "pods"};
   return {
