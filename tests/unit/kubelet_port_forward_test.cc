@@ -304,6 +304,9 @@ TEST_F(PortForwardTest, AResetEndsOneConnection) {
   // The pod's own reset.
   const linger now{.l_onoff = 1, .l_linger = 0};
   UniqueFd three = Open(9);
+  // The kubelet has seen that it is connected.
+  EXPECT_TRUE(Send(Data(11, "x")));
+  EXPECT_EQ(Receive(three.get(), 1), "x");
   setsockopt(three.get(), SOL_SOCKET, SO_LINGER, &now, sizeof(now));
   three = UniqueFd();
   EXPECT_TRUE(Until([&] { return got_[11].reset && got_[9].finished; }));
