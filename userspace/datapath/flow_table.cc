@@ -75,6 +75,26 @@ int Claim(fl_flow_bucket* first, fl_flow_bucket* second,
 
 }  // namespace
 
+fl_flow_key ForwardKey(const fl_flow_key& answer, const fl_flow& flow) {
+  fl_flow_key key = answer;
+  key.src = answer.dst;
+  key.sport = answer.dport;
+  key.dst = flow.addr;
+  key.dport = flow.port;
+  key.hook = FL_HOOK_INGRESS;
+  return key;
+}
+
+fl_flow_key AnswerKey(const fl_flow_key& forward, const fl_flow& flow) {
+  fl_flow_key key = forward;
+  key.src = flow.addr;
+  key.sport = flow.port;
+  key.dst = forward.src;
+  key.dport = forward.sport;
+  key.hook = FL_HOOK_EGRESS;
+  return key;
+}
+
 uint32_t FlowBuckets(uint32_t flows) {
   return std::max(std::bit_ceil(flows) / FL_FLOW_WAYS, 1u);
 }

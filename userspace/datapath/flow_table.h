@@ -40,6 +40,12 @@ inline bool SameFlowMark(uint64_t a, uint64_t b) {
   return ((a ^ b) & ~uint64_t{0xffff0000}) == 0;
 }
 
+// From one entry of a flow to another (bpf/lib/flow.h): "A", the client's
+// direction, which makes it exist, has the endpoint; "D", the answers at egress,
+// has the frontend.
+fl_flow_key ForwardKey(const fl_flow_key& answer, const fl_flow& flow);
+fl_flow_key AnswerKey(const fl_flow_key& forward, const fl_flow& flow);
+
 class FlowTable {
  public:
   // An entry, as it was when it was found.

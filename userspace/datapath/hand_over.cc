@@ -31,18 +31,6 @@ bool IsForward(const fl_flow_key& key, const fl_flow& flow) {
   return key.hook == FL_HOOK_INGRESS && (flow.flags & FL_FLOW_REPLY) == 0;
 }
 
-// D's key of A's.
-fl_flow_key ReplyKey(const fl_flow_key& a, const fl_flow& flow) {
-  fl_flow_key d = {};
-  d.src = flow.addr;
-  d.dst = a.src;
-  d.sport = flow.port;
-  d.dport = a.sport;
-  d.proto = a.proto;
-  d.hook = FL_HOOK_EGRESS;
-  return d;
-}
-
 // How long a flow may be silent, as the programs have it (bpf/lib/flow.h).
 uint32_t IdleLimit(uint8_t protocol, uint8_t state) {
   if (protocol == IPPROTO_UDP) {
@@ -126,7 +114,7 @@ absl::StatusOr<uint64_t> HandOver::LiveFlows() const {
   FL_RETURN_IF_ERROR(
       flows_.ForEach([&](const fl_flow_key& key, const fl_flow& flow) {
         if (!IsForward(key, flow)) return true;
-        auto reply = flows_.Lookup(ReplyKey(key, flow));
+        auto reply = flows_.Lookup(AnswerKey(key, flow));
         status = reply.status();
         if (status.ok()) live += IsLive(key, flow, *reply, now);
         return status.ok();

@@ -19,7 +19,7 @@ bool HoldsSourcePort(const fl_flow_key& key, const fl_flow& flow) {
 }
 
 // "D", the answer to the client.
-fl_flow_key AnswerKey(const fl_flow_key& source, const fl_flow& flow) {
+fl_flow_key AnswerOfSource(const fl_flow_key& source, const fl_flow& flow) {
   fl_flow_key key = source;
   key.dst = flow.addr;
   key.dport = flow.port;
@@ -27,20 +27,9 @@ fl_flow_key AnswerKey(const fl_flow_key& source, const fl_flow& flow) {
   return key;
 }
 
-// "A", the client's direction, which makes the flow exist.
-fl_flow_key ForwardKey(const fl_flow_key& answer, const fl_flow& flow) {
-  fl_flow_key key = answer;
-  key.src = answer.dst;
-  key.sport = answer.dport;
-  key.dst = flow.addr;
-  key.dport = flow.port;
-  key.hook = FL_HOOK_INGRESS;
-  return key;
-}
-
 absl::Status RemoveFlow(FlowTable* flows, const fl_flow_key& source,
                         const fl_flow& flow) {
-  const fl_flow_key answer = AnswerKey(source, flow);
+  const fl_flow_key answer = AnswerOfSource(source, flow);
   FL_ASSIGN_OR_RETURN(std::optional<fl_flow> d, flows->Lookup(answer));
   // Or another flow has its place.
   if (d.has_value() && d->source_port == source.dport) {

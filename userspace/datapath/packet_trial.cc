@@ -99,17 +99,6 @@ L4Address TargetOf(const fl_flow& flow, Protocol protocol) {
   return {reconcile::FromAbi(flow.addr), ntohs(flow.port), protocol};
 }
 
-// The key of what makes a flow exist, given its answers' entry at egress.
-fl_flow_key OpeningKeyOf(const fl_flow_key& reply, const fl_flow& flow) {
-  fl_flow_key key = reply;
-  key.src = reply.dst;
-  key.sport = reply.dport;
-  key.dst = flow.addr;
-  key.dport = flow.port;
-  key.hook = FL_HOOK_INGRESS;
-  return key;
-}
-
 // By CPU.
 absl::StatusOr<std::vector<fl_counter>> ReadCounter(int fd, uint32_t id) {
   const int cpus = libbpf_num_possible_cpus();
@@ -262,7 +251,7 @@ absl::StatusOr<std::vector<TrialObstacles>> PacketTrial::AddOthersFlows(
   }));
   for (const Scene::Entry& entry : near) {
     scene_.flows.push_back(entry);
-    FL_RETURN_IF_ERROR(AddFlow(OpeningKeyOf(entry.key, entry.flow)));
+    FL_RETURN_IF_ERROR(AddFlow(ForwardKey(entry.key, entry.flow)));
   }
   return out;
 }

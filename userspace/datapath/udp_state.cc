@@ -27,18 +27,6 @@ bool IsForward(const fl_flow_key& key, const fl_flow& flow) {
          (flow.flags & FL_FLOW_REPLY) == 0;
 }
 
-// "D": the answers at egress.
-fl_flow_key AnswerKey(const fl_flow_key& forward, const fl_flow& flow) {
-  fl_flow_key key = {};
-  key.src = flow.addr;
-  key.sport = flow.port;
-  key.dst = forward.src;
-  key.dport = forward.sport;
-  key.proto = forward.proto;
-  key.hook = FL_HOOK_EGRESS;
-  return key;
-}
-
 bool SameBackend(const fl_flow& a, const fl_flow& b) {
   return a.port == b.port && FromAbi(a.addr) == FromAbi(b.addr);
 }
