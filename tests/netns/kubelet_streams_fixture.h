@@ -145,7 +145,7 @@ class KubeletStreamsTest : public ::testing::Test {
         std::error_code error;
         const fs::directory_iterator list(Path("root/pods"), error);
         return begin(list) == end(list);
-      }, absl::Seconds(20))) << "pods were left behind";
+      }, absl::Seconds(20))) << "pods were left behind\n" << Run("tail -n 20 " + Path("log")).text;
       for (const pid_t pid : {kubelet, controller}) {
         kill(pid, SIGTERM);
         waitpid(pid, nullptr, 0);

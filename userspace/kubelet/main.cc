@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include <CLI/CLI.hpp>
+#include <csignal>
 #include <filesystem>
 
 #include "absl/strings/str_split.h"
@@ -261,6 +262,8 @@ absl::StatusOr<kube::ApiServer> FindServer(const Flags& flags) {
 }
 
 absl::Status Run(const Flags& flags) {
+  // A client or a command that no longer reads is an error of its stream.
+  std::signal(SIGPIPE, SIG_IGN);
   FL_ASSIGN_OR_RETURN(Options options, MakeOptions(flags));
   FL_ASSIGN_OR_RETURN(const kube::ApiServer server, FindServer(flags));
   EventLoop loop;

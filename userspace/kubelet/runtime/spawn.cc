@@ -2,6 +2,7 @@
 #include "userspace/kubelet/runtime/spawn.h"
 
 #include <fcntl.h>
+#include <signal.h>
 #include <spawn.h>
 #include <unistd.h>
 
@@ -29,13 +30,22 @@ absl::StatusOr<pid_t> Spawn(const std::vector<std::string>& words,
     posix_spawn_file_actions_adddup2(&actions, at, redirect.target);
     posix_spawn_file_actions_addclose(&actions, at++);
   }
+  // What the kubelet ignores isn't for its children to ignore.
+  sigset_t ours;
+  sigemptyset(&ours);
+  sigaddset(&ours, SIGPIPE);
+  posix_spawnattr_t attributes;
+  posix_spawnattr_init(&attributes);
+  posix_spawnattr_setsigdefault(&attributes, &ours);
+  posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETSIGDEF);
   std::vector<char*> argv;
   for (const std::string& word : words)
     argv.push_back(const_cast<char*>(word.data()));
   argv.push_back(nullptr);
   pid_t pid = 0;
-  const int error = posix_spawn(&pid, argv[0], &actions, nullptr, argv.data(),
-                                environ);
+  const int error = posix_spawn(&pid, argv[0], &actions, &attributes,
+                                argv.data(), environ);
+  posix_spawnattr_destroy(&attributes);
   posix_spawn_file_actions_destroy(&actions);
   if (error != 0) return ErrnoStatus(error, "start", words[0]);
   return pid;

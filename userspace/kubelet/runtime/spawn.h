@@ -21,7 +21,8 @@ struct Redirect {
 };
 
 // words[0] is the program's path. Standard input is /dev/null unless it is
-// redirected; everything else that isn't close-on-exec is inherited.
+// redirected; everything else that isn't close-on-exec is inherited. SIGPIPE
+// ends the child as it would from a shell, whatever this process does of it.
 [[nodiscard]] absl::StatusOr<pid_t> Spawn(
     const std::vector<std::string>& words,
     std::initializer_list<Redirect> redirects);
