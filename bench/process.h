@@ -4,9 +4,6 @@
 #ifndef FAIRLEAD_BENCH_PROCESS_H_
 #define FAIRLEAD_BENCH_PROCESS_H_
 
-#include <fcntl.h>
-#include <sched.h>
-#include <sys/prctl.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -22,6 +19,7 @@
 
 #include "absl/time/clock.h"
 #include "absl/time/time.h"
+#include "tests/harness/spawn.h"
 #include "userspace/base/clock.h"
 #include "userspace/base/strings.h"
 
@@ -45,18 +43,9 @@ class Process {
   // `netns`: of a namespace to run in; -1: where we are.
   Process(int netns, std::vector<std::string> words, const std::string& log) {
     words[0] = StrCat(FAIRLEAD_BINARY_DIR, "/bin/", words[0]);
-    std::vector<char*> argv;
-    for (std::string& word : words) argv.push_back(word.data());
-    argv.push_back(nullptr);
     // Whoever reads it reads this process' words, not the last one's.
     std::filesystem::remove(log);
-    pid_ = fork();
-    if (pid_ != 0) return;
-    prctl(PR_SET_PDEATHSIG, SIGKILL);
-    if (netns >= 0) setns(netns, CLONE_NEWNET);
-    dup2(open(log.c_str(), O_WRONLY | O_CREAT | O_TRUNC, 0600), 2);
-    execv(argv[0], argv.data());
-    _exit(127);
+    pid_ = harness::Spawn(std::move(words), log, netns);
   }
   ~Process() { (void)End(SIGKILL); }
   Process(const Process&) = delete;

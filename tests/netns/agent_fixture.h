@@ -7,11 +7,8 @@
 #define FAIRLEAD_TESTS_NETNS_AGENT_FIXTURE_H_
 
 #include <arpa/inet.h>
-#include <fcntl.h>
 #include <gtest/gtest.h>
 #include <netinet/in.h>
-#include <sched.h>
-#include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -28,6 +25,7 @@
 #include <vector>
 
 #include "tests/harness/scopes.h"
+#include "tests/harness/spawn.h"
 #include "tests/harness/stub_api.h"
 #include "userspace/base/status.h"
 #include "userspace/base/strings.h"
@@ -163,21 +161,8 @@ class AgentTest : public ::testing::Test {
         std::string(FAIRLEAD_BINARY_DIR) + "/bin/fairlead-agent",
         "--bpf-root", bpffs_->path() + "/agent"};
     words.insert(words.end(), flags.begin(), flags.end());
-    std::vector<char*> argv;
-    for (std::string& word : words) argv.push_back(word.data());
-    argv.push_back(nullptr);
-    std::string log = dir_->path() + "/agent.log";
-    int netns = netns_->fd();
-    pid_t pid = fork();
-    if (pid == 0) {
-      prctl(PR_SET_PDEATHSIG, SIGKILL);
-      setns(netns, CLONE_NEWNET);
-      int fd = open(log.c_str(), O_WRONLY | O_CREAT | O_APPEND, 0600);
-      dup2(fd, 2);
-      execv(argv[0], argv.data());
-      _exit(127);
-    }
-    return pid;
+    return harness::Spawn(std::move(words), dir_->path() + "/agent.log",
+                          netns_->fd());
   }
 
   static int Wait(pid_t pid) {

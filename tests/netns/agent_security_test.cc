@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // What docs/SECURITY.md says of an agent, tried on a real one: by other users of
 // its node, by objects that mean harm; and that it keeps secrets to itself.
+#include <fcntl.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <grp.h>

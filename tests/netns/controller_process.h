@@ -4,11 +4,9 @@
 #ifndef FAIRLEAD_TESTS_NETNS_CONTROLLER_PROCESS_H_
 #define FAIRLEAD_TESTS_NETNS_CONTROLLER_PROCESS_H_
 
-#include <fcntl.h>
 #include <gtest/gtest.h>
 #include <signal.h>
 #include <sys/wait.h>
-#include <unistd.h>
 
 #include <cstdio>
 #include <cstring>
@@ -22,6 +20,7 @@
 
 #include "absl/time/clock.h"
 #include "absl/time/time.h"
+#include "tests/harness/spawn.h"
 #include "userspace/kube/kubeconfig.h"
 
 namespace fairlead {
@@ -61,17 +60,7 @@ class ControllerProcess {
         "--log-level", "warn",
         "--write-kubeconfig", kubeconfig};
     args.insert(args.end(), flags_.begin(), flags_.end());
-    std::vector<char*> argv;
-    for (std::string& arg : args) argv.push_back(arg.data());
-    argv.push_back(nullptr);
-    pid_ = fork();
-    if (pid_ == 0) {
-      int log = open((folder_ + "/log").c_str(), O_WRONLY | O_CREAT | O_APPEND,
-                     0600);
-      dup2(log, 2);
-      execv(argv[0], argv.data());
-      _exit(127);
-    }
+    pid_ = harness::Spawn(std::move(args), folder_ + "/log");
     ASSERT_TRUE(Until([&] { return std::filesystem::exists(kubeconfig); },
                       absl::Seconds(20)))
         << Log();

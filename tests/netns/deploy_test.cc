@@ -3,7 +3,6 @@
 // with the DaemonSet's own arguments, mounts and capabilities; the roles
 // against what an agent asks for. containerd and its containers are in a PID
 // namespace of the test's own, and end with it.
-#include <fcntl.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <linux/capability.h>
@@ -208,20 +207,7 @@ class ImageTest : public DeployTest {
 
   // `words` as a child in the test's network; its output goes to `log`.
   pid_t Start(std::vector<std::string> words, const std::string& log) {
-    std::vector<char*> argv;
-    for (std::string& word : words) argv.push_back(word.data());
-    argv.push_back(nullptr);
-    pid_t pid = fork();
-    if (pid == 0) {
-      prctl(PR_SET_PDEATHSIG, SIGKILL);
-      setns(netns_->fd(), CLONE_NEWNET);
-      int fd = open(log.c_str(), O_WRONLY | O_CREAT | O_APPEND, 0600);
-      dup2(fd, 1);
-      dup2(fd, 2);
-      execvp(argv[0], argv.data());
-      _exit(127);
-    }
-    return pid;
+    return harness::Spawn(std::move(words), log, netns_->fd());
   }
 
   void StartContainerd() {

@@ -2,12 +2,9 @@
 #include "tests/netns/explain_world.h"
 
 #include <arpa/inet.h>
-#include <fcntl.h>
 #include <netinet/in.h>
 #include <poll.h>
-#include <sched.h>
 #include <sys/eventfd.h>
-#include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
 
@@ -15,6 +12,7 @@
 #include <cstring>
 #include <fstream>
 
+#include "tests/harness/spawn.h"
 #include "tests/prog/packet.h"
 #include "userspace/base/status.h"
 #include "userspace/base/strings.h"
@@ -364,20 +362,8 @@ absl::Status ExplainWorld::StartAgent(std::vector<std::string> flags) {
       "--service-cidr", "10.96.0.0/16,fd00:96::/64",
       "--node-ip", "172.30.0.1,fd00:30::1", "--admin-socket", socket()};
   words.insert(words.end(), flags.begin(), flags.end());
-  std::vector<char*> argv;
-  for (std::string& word : words) argv.push_back(word.data());
-  argv.push_back(nullptr);
-  const std::string log = dir_->path() + "/agent.log";
-  const int netns = nodes_[0].fd();
-  agent_ = fork();
-  if (agent_ == 0) {
-    prctl(PR_SET_PDEATHSIG, SIGKILL);
-    setns(netns, CLONE_NEWNET);
-    const int fd = open(log.c_str(), O_WRONLY | O_CREAT | O_APPEND, 0600);
-    dup2(fd, 2);
-    execv(argv[0], argv.data());
-    _exit(127);
-  }
+  agent_ = harness::Spawn(std::move(words), dir_->path() + "/agent.log",
+                          nodes_[0].fd());
   const bool synced = Eventually(
       [this] {
         auto session = cli::AgentSession::Open(socket());

@@ -5,10 +5,8 @@
 #ifndef FAIRLEAD_TESTS_NETNS_KUBELET_FIXTURE_H_
 #define FAIRLEAD_TESTS_NETNS_KUBELET_FIXTURE_H_
 
-#include <fcntl.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
-#include <sched.h>
 #include <signal.h>
 #include <sys/mount.h>
 #include <sys/socket.h>
@@ -23,6 +21,7 @@
 
 #include "tests/harness/scopes.h"
 #include "tests/harness/sockets.h"
+#include "tests/harness/spawn.h"
 #include "userspace/base/strings.h"
 
 namespace fairlead {
@@ -142,18 +141,7 @@ class KubeletTest : public ::testing::Test {
 
   // A program inside the node.
   pid_t Spawn(const std::vector<std::string>& words, const std::string& log) {
-    const std::string path = Path(log);
-    const pid_t pid = fork();
-    if (pid != 0) return pid;
-    const int out = open(path.c_str(), O_WRONLY | O_CREAT | O_APPEND, 0644);
-    dup2(out, 1);
-    dup2(out, 2);
-    std::vector<char*> argv;
-    for (const std::string& w : words)
-      argv.push_back(const_cast<char*>(w.c_str()));
-    argv.push_back(nullptr);
-    if (setns(node_->fd(), CLONE_NEWNET) == 0) execv(argv[0], argv.data());
-    _exit(127);
+    return harness::Spawn(words, Path(log), node_->fd());
   }
 
   static int Stop(pid_t* pid, int signal) {

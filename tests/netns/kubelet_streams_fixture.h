@@ -5,13 +5,10 @@
 #ifndef FAIRLEAD_TESTS_NETNS_KUBELET_STREAMS_FIXTURE_H_
 #define FAIRLEAD_TESTS_NETNS_KUBELET_STREAMS_FIXTURE_H_
 
-#include <fcntl.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
-#include <sched.h>
 #include <signal.h>
 #include <sys/wait.h>
-#include <unistd.h>
 
 #include <filesystem>
 #include <fstream>
@@ -21,6 +18,7 @@
 
 #include "absl/time/clock.h"
 #include "tests/harness/scopes.h"
+#include "tests/harness/spawn.h"
 #include "userspace/base/strings.h"
 #include "userspace/base/write_file.h"
 #include "userspace/pki/authority.h"
@@ -183,18 +181,7 @@ class KubeletStreamsTest : public ::testing::Test {
     }
 
     pid_t Spawn(const std::vector<std::string>& words) const {
-      const std::string log = Path("log");
-      const pid_t pid = fork();
-      if (pid != 0) return pid;
-      const int out = open(log.c_str(), O_WRONLY | O_CREAT | O_APPEND, 0644);
-      dup2(out, 1);
-      dup2(out, 2);
-      std::vector<char*> argv;
-      for (const std::string& w : words)
-        argv.push_back(const_cast<char*>(w.c_str()));
-      argv.push_back(nullptr);
-      if (setns(node->fd(), CLONE_NEWNET) == 0) execv(argv[0], argv.data());
-      _exit(127);
+      return harness::Spawn(words, Path("log"), node->fd());
     }
 
     Outcome Run(const std::string& line) const {

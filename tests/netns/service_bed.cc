@@ -1,9 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "tests/netns/service_bed.h"
 
-#include <fcntl.h>
-#include <sched.h>
-#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
 
@@ -19,6 +16,7 @@
 #include "absl/strings/ascii.h"
 #include "absl/strings/str_join.h"
 #include "absl/strings/str_split.h"
+#include "tests/harness/spawn.h"
 #include "tests/netns/socket_address.h"
 #include "userspace/base/status.h"
 #include "userspace/base/strings.h"
@@ -292,21 +290,8 @@ int ServiceBed::Spawn(const std::vector<std::string>& flags) {
       std::string(FAIRLEAD_BINARY_DIR) + "/bin/fairlead-agent", "--bpf-root",
       bpf_root()};
   words.insert(words.end(), flags.begin(), flags.end());
-  std::vector<char*> argv;
-  for (std::string& word : words) argv.push_back(word.data());
-  argv.push_back(nullptr);
-  const std::string log = dir_->path() + "/agent.log";
-  const int netns = topology_->node().netns.fd();
-  const pid_t pid = fork();
-  if (pid == 0) {
-    prctl(PR_SET_PDEATHSIG, SIGKILL);
-    setns(netns, CLONE_NEWNET);
-    int fd = open(log.c_str(), O_WRONLY | O_CREAT | O_APPEND, 0600);
-    dup2(fd, 2);
-    execv(argv[0], argv.data());
-    _exit(127);
-  }
-  return pid;
+  return harness::Spawn(std::move(words), dir_->path() + "/agent.log",
+                        topology_->node().netns.fd());
 }
 
 void ServiceBed::StopAgent(int signal) {
