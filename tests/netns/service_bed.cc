@@ -369,7 +369,7 @@ absl::Status ServiceBed::LaunchAgent(const std::vector<std::string>& flags) {
     healthy =
         Get(kHealthPort, "/healthz").find("200 OK") != std::string::npos;
     return healthy || AgentHasEnded();
-  }, absl::Seconds(30));
+  }, absl::Seconds(120));
   if (!healthy) return absl::DeadlineExceededError("agent: " + Log());
   return absl::OkStatus();
 }
@@ -415,19 +415,18 @@ absl::Status ServiceBed::AndWait(const std::function<int()>& change) {
   const bool applied = Eventually([&] {
     return Metric("fl_api_events_total") >= wanted &&
            Metric("fl_apply_waiting_seconds") == 0;
-  }, absl::Seconds(30));
+  }, absl::Seconds(120));
   if (!applied) return absl::DeadlineExceededError("not applied: " + Log());
   return absl::OkStatus();
 }
 
-bool ServiceBed::EndsWhileApplying(const ServiceSpec& spec) {
+void ServiceBed::ApplyOrEnd(const ServiceSpec& spec) {
   const double wanted = Metric("fl_api_events_total") + 3;
   Put(spec);
   (void)Eventually([&] {
     return AgentHasEnded() || (Metric("fl_api_events_total") >= wanted &&
                                Metric("fl_apply_waiting_seconds") == 0);
-  });
-  return AgentHasEnded();
+  }, absl::Seconds(30));
 }
 
 absl::Status ServiceBed::Apply(const std::vector<ServiceSpec>& specs) {
