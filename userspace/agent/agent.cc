@@ -579,7 +579,7 @@ std::vector<Agent::StandingProblem> Agent::problems() const {
 HealthFacts Agent::Facts() const {
   const ApplyLoop::Stats& stats = apply_loop_->stats();
   HealthFacts facts;
-  facts.synced = stats.last_applied.has_value() || apply_loop_->is_open();
+  facts.synced = stats.applies > 0;
   facts.waiting = apply_loop_->waiting();
   facts.failed_services = stats.failed;
   facts.last_updated = stats.last_applied.value_or(absl::UnixEpoch());
