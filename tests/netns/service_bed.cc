@@ -260,7 +260,11 @@ absl::StatusOr<std::unique_ptr<ServiceBed>> ServiceBed::Create() {
 
 absl::Status ServiceBed::Build() {
   rlimit files = {65536, 65536};
-  setrlimit(RLIMIT_NOFILE, &files);
+  if (setrlimit(RLIMIT_NOFILE, &files) != 0) {
+    getrlimit(RLIMIT_NOFILE, &files);
+    files.rlim_cur = files.rlim_max;
+    setrlimit(RLIMIT_NOFILE, &files);
+  }
   FL_ASSIGN_OR_RETURN(BpffsScope bpffs, BpffsScope::Create());
   bpffs_.emplace(std::move(bpffs));
   FL_ASSIGN_OR_RETURN(TempDirScope dir, TempDirScope::Create());
@@ -275,7 +279,7 @@ absl::Status ServiceBed::Build() {
   for (const std::string& name : Topology::Endpoints()) {
     FL_RETURN_IF_ERROR(server_->Add(topology_->at(name)));
   }
-  server_->Start();
+  server_->StartApart();
   api_ = std::make_unique<StubApi>(&topology_->node().netns);
   return api_->Start();
 }
