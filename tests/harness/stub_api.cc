@@ -95,16 +95,25 @@ void StubApi::Stop() {
 
 void StubApi::Put(const std::string& resource, const std::string& name,
                   const std::string& labels, const std::string& rest) {
+  PutWhole(resource, name, [&](uint64_t version) {
+    return StrCat("{", TypeMeta(resource), R"("metadata":{"name":")", name,
+                  R"(","namespace":"default","uid":"u-)", name,
+                  R"(","resourceVersion":")", version, R"(","labels":{)",
+                  labels, "}},", rest, "}");
+  });
+}
+
+void StubApi::PutWhole(
+    const std::string& resource, const std::string& name,
+    const std::function<std::string(uint64_t version)>& object) {
   std::lock_guard<std::mutex> lock(mutex_);
   ++version_;
-  std::string object = StrCat(
-      "{", TypeMeta(resource), R"("metadata":{"name":")", name,
-      R"(","namespace":"default","uid":"u-)", name, R"(","resourceVersion":")", version_, R"(","labels":{)", labels,
-      "}},", rest, "}");
+  std::string json = object(version_);
+  std::string added = Frame("ADDED", json);
   Object& place = objects_[resource][name];
-  const char* type = place.json.empty() ? "ADDED" : "MODIFIED";
-  place = {object, Frame("ADDED", object)};
-  events_.push_back({version_, resource, Frame(type, object)});
+  events_.push_back({version_, resource,
+                     place.json.empty() ? added : Frame("MODIFIED", json)});
+  place = {std::move(json), std::move(added)};
   changed_.notify_all();
 }
 
@@ -261,14 +270,16 @@ std::string StubApi::Frame(std::string_view type,
 std::string StubApi::InitialEvents(const std::string& resource) const {
   std::string frames;
   if (auto it = objects_.find(resource); it != objects_.end()) {
-    for (const auto& [name, object] : it->second) frames += object.frame;
+    for (const auto& [name, object] : it->second) {
+      frames += Chunk(object.frame);
+    }
   }
   return frames +
-         Frame("BOOKMARK",
-               StrCat("{", TypeMeta(resource),
-                      R"("metadata":{"resourceVersion":")", version_,
-                      R"(","annotations":{"k8s.io/initial-events-end":)",
-                      R"("true"}}})"));
+         Chunk(Frame("BOOKMARK",
+                     StrCat("{", TypeMeta(resource),
+                            R"("metadata":{"resourceVersion":")", version_,
+                            R"(","annotations":{"k8s.io/initial-events-end":)",
+                            R"("true"}}})")));
 }
 
 bool StubApi::Watch(int fd, const std::string& resource, uint64_t version,
@@ -285,7 +296,7 @@ bool StubApi::Watch(int fd, const std::string& resource, uint64_t version,
     if (!first_byte_) first_byte_ = Clock::Real().Monotonic();
     // The client may be slow: others are served meanwhile.
     lock.unlock();
-    if (!Send(fd, Chunk(frames))) return false;
+    if (!Send(fd, frames)) return false;
     lock.lock();
   }
   size_t next = 0;

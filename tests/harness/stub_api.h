@@ -60,6 +60,9 @@ class StubApi {
   // metadata first and beginning with "name".
   void Put(const std::string& resource, const std::string& name,
            const std::string& labels, const std::string& rest);
+  // The same with the whole object, in the version that it is given.
+  void PutWhole(const std::string& resource, const std::string& name,
+                const std::function<std::string(uint64_t version)>& object);
   void Delete(const std::string& resource, const std::string& name);
   // An event of no object that is kept: `frame` makes it, of a version. The
   // version.
@@ -94,7 +97,8 @@ class StubApi {
   bool Watch(int fd, const std::string& resource, uint64_t version,
              bool from_list);
   std::string Frame(std::string_view type, const std::string& object) const;
-  // All objects as frames, and the bookmark behind them. REQUIRES: mutex_.
+  // All objects as frames, and the bookmark behind them, each in a chunk of its
+  // own. REQUIRES: mutex_.
   std::string InitialEvents(const std::string& resource) const;
 
   const NetnsScope* netns_;

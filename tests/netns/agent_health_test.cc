@@ -75,6 +75,25 @@ TEST_F(AgentHealthTest, HealthCheckNodePortCountsWhatIsHere) {
   EXPECT_TRUE(Eventually([&] { return Get(31001, "/", kNodeIp).empty(); }));
 }
 
+// A rollout goes on when a node is healthy: its tables are there by then.
+TEST_F(AgentHealthTest, WhoIsHealthyHasAppliedWhatWasListed) {
+  constexpr int kServices = 2000;
+  for (int i = 0; i < kServices; ++i) {
+    PutService(StrCat("s", i), StrCat("10.96.", 1 + i / 250, ".", 1 + i % 250));
+  }
+  for (int round = 0; round < 5; ++round) {
+    StartAgent();
+    const size_t start = Log().rfind("msg=\"starting\"");
+    const absl::Time limit = absl::Now() + absl::Seconds(30);
+    // Asked without a pause: there is little time between list and tables.
+    while (Get(10256, "/healthz").find("200 OK") == std::string::npos) {
+      ASSERT_LT(absl::Now(), limit) << Log();
+    }
+    EXPECT_NE(Log().find("first sync", start), std::string::npos) << Log();
+    EXPECT_EQ(StopAgent(SIGTERM), 0);
+  }
+}
+
 TEST_F(AgentHealthTest, ATakenPortIsToldInAnEventAndTriedAgain) {
   UniqueFd holder;
   ASSERT_OK(netns_->Run([&]() -> absl::Status {

@@ -242,6 +242,37 @@ TEST_F(ControllerTest, ALostNodesPodsAreReplaced) {
   }));
 }
 
+// Nobody is there who would end them. A node that is only late has its pods.
+TEST_F(ControllerTest, PodsOfANodeThatIsNotThereAreRemoved) {
+  Start();
+  for (const char* node : {"gone", "late", "n1"}) {
+    Json pod = {{"apiVersion", "v1"},
+                {"kind", "Pod"},
+                {"metadata",
+                 {{"namespace", "default"}, {"name", std::string("on-") + node}}},
+                {"spec",
+                 {{"nodeName", node},
+                  {"containers",
+                   Json::array({{{"name", "c"}, {"image", "i"}}})}}}};
+    ASSERT_TRUE(cluster_->Create(kube::Pods(), pod).ok()) << node;
+  }
+  auto has = [&](const char* name) {
+    return cluster_->Get(kube::Pods(), name).ok();
+  };
+  const absl::Time begin = absl::Now();
+  ASSERT_TRUE(has("on-gone"));
+  std::this_thread::sleep_for(std::chrono::seconds(25));
+  const Json late = {{"apiVersion", "v1"},
+                     {"kind", "Node"},
+                     {"metadata", {{"name", "late"}}}};
+  ASSERT_TRUE(cluster_->Create(kube::Nodes(), late).ok());
+  EXPECT_TRUE(has("on-gone"));
+  EXPECT_TRUE(Until([&] { return !has("on-gone"); }, absl::Seconds(60)));
+  EXPECT_GE(absl::Now() - begin, absl::Seconds(39));
+  EXPECT_TRUE(has("on-late"));
+  EXPECT_TRUE(has("on-n1"));
+}
+
 TEST_F(ControllerTest, EveryClusterHasTheServiceOfItsApi) {
   Start();
   auto service = cluster_->Get(kube::Services(), "kubernetes");

@@ -11,6 +11,7 @@
 #include <cstdint>
 #include <thread>
 
+#include "tests/netns/probes.h"
 #include "tests/netns/socket_address.h"
 #include "userspace/base/status.h"
 #include "userspace/base/strings.h"
@@ -31,6 +32,27 @@ std::string Pattern(size_t offset, size_t size) {
   return text;
 }
 
+// The kernel would choose one that a probe has just had, through another
+// frontend: see NextSourcePort().
+absl::Status TakeOwnPort(int fd, const L4Address& to) {
+  SocketAddress own;
+  if (getsockname(fd, own.get(), own.size_pointer()) != 0) {
+    return ErrnoStatus(errno, "getsockname", to.ToString());
+  }
+  if (own.port() != 0) return absl::OkStatus();  // it has one
+  const int yes = 1;  // the other family's ports are others
+  if (!to.address.is_v4()) {
+    setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &yes, sizeof yes);
+  }
+  constexpr int kTries = 1000;  // a connection that lasts may have it
+  for (int i = 0; i < kTries; ++i) {
+    SocketAddress at({IpAddress::Unspecified(to.address.family()),
+                            NextSourcePort(), to.protocol});
+    if (bind(fd, at.get(), at.size()) == 0) return absl::OkStatus();
+  }
+  return ErrnoStatus(errno, "bind", to.ToString());
+}
+
 }  // namespace
 
 absl::StatusOr<Conversation> Conversation::Open(
@@ -46,6 +68,7 @@ absl::StatusOr<Conversation> Conversation::Open(
     setsockopt(result.fd(), SOL_SOCKET, SO_SNDTIMEO, &kLimit, sizeof kLimit);
     setsockopt(result.fd(), SOL_SOCKET, SO_RCVTIMEO, &kLimit, sizeof kLimit);
     if (prepare) prepare(result.fd());
+    FL_RETURN_IF_ERROR(TakeOwnPort(result.fd(), to));
     SocketAddress address(to);
     if (connect(result.fd(), address.get(), address.size()) != 0) {
       return ErrnoStatus(errno, "connect", to.ToString());

@@ -19,7 +19,8 @@ namespace fairlead::harness {
 
 class Conversation {
  public:
-  // `prepare` may set options before connect().
+  // `prepare` may set options before connect(), and bind. If it doesn't, the
+  // client's port is NextSourcePort().
   [[nodiscard]] static absl::StatusOr<Conversation> Open(
       const Station& client, const L4Address& to,
       const std::function<void(int)>& prepare = nullptr);

@@ -4,9 +4,13 @@
 #include <fcntl.h>
 #include <netinet/in.h>
 #include <poll.h>
+#include <signal.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
+#include <sys/prctl.h>
 #include <sys/socket.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include <array>
 #include <cerrno>
@@ -52,6 +56,10 @@ EndpointServer::EndpointServer()
 }
 
 EndpointServer::~EndpointServer() {
+  if (process_ > 0) {
+    kill(process_, SIGKILL);
+    waitpid(process_, nullptr, 0);
+  }
   if (!thread_.joinable()) return;
   (void)eventfd_write(stop_.get(), 1);
   thread_.join();
@@ -101,6 +109,17 @@ void EndpointServer::Watch(UniqueFd fd, Kind kind, const std::string& name) {
 
 void EndpointServer::Start() {
   thread_ = std::thread([this] { Loop(); });
+}
+
+void EndpointServer::StartApart() {
+  process_ = fork();
+  if (process_ != 0) {
+    sockets_.clear();
+    return;
+  }
+  prctl(PR_SET_PDEATHSIG, SIGKILL);
+  Loop();
+  _exit(0);
 }
 
 void EndpointServer::Loop() {

@@ -10,6 +10,8 @@
 #define FAIRLEAD_TESTS_NETNS_ENDPOINT_SERVER_H_
 
 #include <list>
+#include <sys/types.h>
+
 #include <map>
 #include <string>
 #include <thread>
@@ -34,7 +36,11 @@ class EndpointServer {
   // The same at another address of the station.
   [[nodiscard]] absl::Status Add(const Station& station, const IpAddress& ip,
                                  Port port = kPort);
+  // Serves in a thread, or in a process of its own: then each end of a connection
+  // counts against the open files of another. REQUIRES (StartApart): no other
+  // thread, and this one outlives it.
   void Start();
+  void StartApart();
 
  private:
   enum class Kind { kListener, kConnection, kDatagrams };
@@ -58,6 +64,7 @@ class EndpointServer {
   UniqueFd stop_;
   std::map<int, Socket> sockets_;  // by descriptor
   std::thread thread_;
+  pid_t process_ = 0;
 };
 
 }  // namespace fairlead::harness

@@ -60,6 +60,10 @@ struct Row {
   // Names of ways that are not the Service's (any more): who asks them isn't
   // answered, and exchanges through them end.
   const char* gone = "";
+  // Names of ways that new flows don't find, while what they have opened goes on;
+  // but for unconnected sockets on the socket path, each of whose datagrams asks
+  // anew (docs/semantics.md).
+  const char* closed = "";
   // Ways of which an unconnected socket of a pod on the socket path may find
   // another endpoint (docs/design/socket-path.md, known gaps).
   const char* pod_moves = "";
@@ -315,6 +319,17 @@ inline const std::vector<Row>& LastingRows() {
          w->service.endpoints = {"l1", "l2", "r1", "r2"};
        },
        .fresh = {"l1+l2+r1+r2"}},
+      {.name = "--nodeport-addresses without any of this node",
+       .change = [](Wanted* w) {
+         w->flags.insert(w->flags.end(),
+                         {"--nodeport-addresses", "192.0.2.128/25"});
+       },
+       .act = Act::kRestart,
+       .closed = "NodePort",
+       .upstream = "unconnected UDP sockets go on while they don't pause"},
+      {.name = "--nodeport-addresses as before",
+       .change = [](Wanted* w) { w->flags = ServiceBed::ClusterCidrs(); },
+       .act = Act::kRestart},
       {.name = "the VIPs go",
        .change = [](Wanted* w) { w->service.vip = 240; },
        .gone = "LB VIP",
@@ -333,6 +348,15 @@ inline const std::vector<Row>& LastingRows() {
        .act = Act::kKillAlone,
        .fresh = {"l1+l2+r1"},
        .udp_ends = "r2"},
+      {.name = "the API server goes once more",
+       .change = Same,
+       .act = Act::kLoseApi},
+      {.name = "the ports are renamed, and no agent sees how",
+       .change = [](Wanted* w) {
+         w->service.port_names = "-other";
+         w->service.slice_port_names = {"-other"};
+       },
+       .act = Act::kKillAlone},
   };
   return rows;
 }

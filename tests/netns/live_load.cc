@@ -18,9 +18,6 @@ namespace {
 
 constexpr int kRate = 250;  // new connections per second and thread
 constexpr int kFirstPort = 20000;
-// Three seconds after a port's connection ended, it has another one: not
-// within the one gap that there is (docs/design/upgrade.md).
-constexpr int kPorts = 4 * kRate;
 
 // Closed by a reset, it is free at once for the next one.
 void ReusePort(int fd, const L4Address& to, int port) {
@@ -59,7 +56,8 @@ absl::Status Lasting::GoOn(const std::string& after) {
                                     after, "; the first, of ", first));
 }
 
-LiveLoad::LiveLoad(const Topology& net) {
+LiveLoad::LiveLoad(const Topology& net, absl::Duration patience)
+    : patience_(patience) {
   for (IpFamily family : kFamilies) {
     const L4Address frontend =
         FrontendOf(1, Way::kNodePort, family, Protocol::kTcp);
@@ -91,14 +89,22 @@ std::vector<std::string> LiveLoad::failures() {
 // whatever is to be survived. Its port has just had another one, whose flow
 // must not come back.
 void LiveLoad::ComeAndGo(const Station& client, const L4Address& to) {
+  // A port has its next connection seconds after the end of its last one: not
+  // within the one gap that there is (docs/design/upgrade.md).
+  const int ports = static_cast<int>(kRate * absl::ToDoubleSeconds(patience_));
   std::deque<std::pair<Conversation, std::string>> open;
   for (int i = 0; !stop_; ++i) {
-    const int port = kFirstPort + i % kPorts;
+    const int port = kFirstPort + i % ports;
     const std::string name =
         absl::StrCat("connection of ", absl::FormatTime(absl::Now()),
                      " from port ", port);
     auto opened = Conversation::Open(
-        client, to, [&](int fd) { ReusePort(fd, to, port); });
+        client, to, [&](int fd) {
+          ReusePort(fd, to, port);
+          const timeval limit = absl::ToTimeval(patience_);
+          setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof limit);
+          setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof limit);
+        });
     if (!opened.ok()) Fail(name, to, opened.status());
     if (opened.ok()) open.emplace_back(*std::move(opened), name);
     ++opened_;

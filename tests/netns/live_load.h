@@ -12,6 +12,7 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "absl/time/time.h"
 #include "tests/netns/conversation.h"
 #include "tests/netns/topology.h"
 
@@ -40,7 +41,11 @@ class Lasting {
 // what failed.
 class LiveLoad {
  public:
-  explicit LiveLoad(const Topology& net);
+  // Connections wait for an answer as long as `patience`: packets that are
+  // dropped meanwhile are sent again, with ever longer pauses. A client's port
+  // is used again as long after its last connection began. At most 40 s.
+  explicit LiveLoad(const Topology& net,
+                    absl::Duration patience = absl::Seconds(5));
   ~LiveLoad() { End(); }
   LiveLoad(const LiveLoad&) = delete;
   LiveLoad& operator=(const LiveLoad&) = delete;
@@ -56,6 +61,7 @@ class LiveLoad {
   void Fail(const std::string& what, const L4Address& to,
             const absl::Status& status);
 
+  const absl::Duration patience_;
   std::atomic<bool> stop_ = false;
   std::atomic<int> opened_ = 0;
   std::atomic<int> datagrams_ = 0;

@@ -9,6 +9,7 @@
 
 #include <algorithm>
 #include <array>
+#include <atomic>
 #include <cerrno>
 #include <cstring>
 #include <utility>
@@ -195,11 +196,10 @@ void Probes::Fail(Probe* probe, int error) {
 }
 
 Port NextSourcePort() {
-  constexpr int kFirst = 40000;
-  constexpr int kLast = 65535;
-  static int next = kFirst;
-  if (next > kLast) next = kFirst;
-  return static_cast<Port>(next++);
+  constexpr unsigned kFirst = 40000;
+  constexpr unsigned kLast = 65535;
+  static std::atomic<unsigned> next = 0;
+  return static_cast<Port>(kFirst + next++ % (kLast - kFirst + 1));
 }
 
 Outcome Ask(const Station& client, const Attempt& attempt) {

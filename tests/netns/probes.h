@@ -77,9 +77,9 @@ class Probes {
   size_t pending_ = 0;
 };
 
-// A client port that no other probe of this process has had lately: two flows
-// from one port to one endpoint by two frontends are a case of their own
-// (docs/semantics.md).
+// A client port that no other probe or Conversation of this process has had
+// lately: two flows from one port to one endpoint by two frontends are a case of
+// their own (docs/semantics.md). From any thread.
 Port NextSourcePort();
 
 // One at a time, for what needs no crowd.

@@ -258,7 +258,11 @@ absl::StatusOr<std::unique_ptr<ServiceBed>> ServiceBed::Create() {
 
 absl::Status ServiceBed::Build() {
   rlimit files = {65536, 65536};
-  setrlimit(RLIMIT_NOFILE, &files);
+  if (setrlimit(RLIMIT_NOFILE, &files) != 0) {
+    getrlimit(RLIMIT_NOFILE, &files);
+    files.rlim_cur = files.rlim_max;
+    setrlimit(RLIMIT_NOFILE, &files);
+  }
   FL_ASSIGN_OR_RETURN(BpffsScope bpffs, BpffsScope::Create());
   bpffs_.emplace(std::move(bpffs));
   FL_ASSIGN_OR_RETURN(TempDirScope dir, TempDirScope::Create());
@@ -273,7 +277,7 @@ absl::Status ServiceBed::Build() {
   for (const std::string& name : Topology::Endpoints()) {
     FL_RETURN_IF_ERROR(server_->Add(topology_->at(name)));
   }
-  server_->Start();
+  server_->StartApart();
   api_ = std::make_unique<StubApi>(&topology_->node().netns);
   return api_->Start();
 }
@@ -354,7 +358,7 @@ absl::Status ServiceBed::LaunchAgent(const std::vector<std::string>& flags) {
     healthy =
         Get(kHealthPort, "/healthz").find("200 OK") != std::string::npos;
     return healthy || AgentHasEnded();
-  }, absl::Seconds(30));
+  }, absl::Seconds(120));
   if (!healthy) return absl::DeadlineExceededError("agent: " + Log());
   return absl::OkStatus();
 }
@@ -400,19 +404,18 @@ absl::Status ServiceBed::AndWait(const std::function<int()>& change) {
   const bool applied = Eventually([&] {
     return Metric("fl_api_events_total") >= wanted &&
            Metric("fl_apply_waiting_seconds") == 0;
-  }, absl::Seconds(30));
+  }, absl::Seconds(120));
   if (!applied) return absl::DeadlineExceededError("not applied: " + Log());
   return absl::OkStatus();
 }
 
-bool ServiceBed::EndsWhileApplying(const ServiceSpec& spec) {
+void ServiceBed::ApplyOrEnd(const ServiceSpec& spec) {
   const double wanted = Metric("fl_api_events_total") + 3;
   Put(spec);
   (void)Eventually([&] {
     return AgentHasEnded() || (Metric("fl_api_events_total") >= wanted &&
                                Metric("fl_apply_waiting_seconds") == 0);
-  });
-  return AgentHasEnded();
+  }, absl::Seconds(30));
 }
 
 absl::Status ServiceBed::Apply(const std::vector<ServiceSpec>& specs) {

@@ -109,8 +109,8 @@ class ServiceBed {
   int Put(const ServiceSpec& spec);
   // Puts and waits until the agent has taken note.
   [[nodiscard]] absl::Status Apply(const std::vector<ServiceSpec>& specs);
-  // The same for an agent that may end meanwhile: whether it has.
-  [[nodiscard]] bool EndsWhileApplying(const ServiceSpec& spec);
+  // The same for an agent that may end meanwhile.
+  void ApplyOrEnd(const ServiceSpec& spec);
   // Deletes the Service and its slices, and waits.
   [[nodiscard]] absl::Status Remove(int number);
   // node1's Node, with the ranges of its pods. `spec`: further fields of it,

@@ -248,5 +248,36 @@ TEST_P(TakeoverTest, ItsBitOfTheMarkIsLeftToIt) {
   ExpectNewOnesAreOurs();
 }
 
+using IpvsTest = ServiceTest;
+
+// kube-proxy's device has the addresses of all Services, which are as local as
+// the node's own: no NodePort is there. (A bridge: what is known is the name.)
+TEST_F(IpvsTest, ItsDevicesAddressesAreNotTheNodes) {
+  const std::string vip =
+      FrontendOf(1, Way::kClusterIp, IpFamily::kIpv4, Protocol::kTcp)
+          .address.ToString();
+  ASSERT_OK(bed_->net()
+                .node()
+                .netns
+                .Command(StrCat("ip link add kube-ipvs0 type bridge; ip addr add ",
+                                vip, "/32 dev kube-ipvs0"))
+                .status());
+  std::vector<std::string> flags = ServiceBed::ClusterCidrs();
+  flags.insert(flags.end(), {"--nodeport-addresses", "non-loopback"});
+  ASSERT_OK(bed_->StartAgent(flags));
+  ASSERT_OK(bed_->Apply({{.number = 1, .endpoints = {"l1"}}}));
+  L4Address at = FrontendOf(1, Way::kNodePort, IpFamily::kIpv4, Protocol::kTcp);
+  EXPECT_EQ(AskFrom({"outside", false}, at, 1),
+            (std::map<std::string, int>{{"l1", 1}}));
+  at.address = *IpAddress::Parse(vip);
+  EXPECT_EQ(AskFrom({"a", false}, at, 1),
+            (std::map<std::string, int>{{"refused", 1}}));
+  at.port = 80;
+  EXPECT_EQ(AskFrom({"a", false}, at, 1),
+            (std::map<std::string, int>{{"l1", 1}}));
+  bed_->EndAgent();
+  ASSERT_OK(bed_->net().node().netns.Command("ip link del kube-ipvs0").status());
+}
+
 }  // namespace
 }  // namespace fairlead::harness

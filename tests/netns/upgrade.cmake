@@ -42,7 +42,7 @@ if(CMAKE_SYSTEM_PROCESSOR STREQUAL x86_64)
   target_link_libraries(fl_crash_at_write PRIVATE fl_flags dl)
   set_target_properties(fl_crash_at_write PROPERTIES
     LIBRARY_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/lib)
-  fl_test(crash_test LABEL netns TIMEOUT 300
+  fl_test(crash_test LABEL netns TIMEOUT 600
     SRCS crash_test.cc DEPS live_load service_bed)
   if(TARGET crash_test)
     add_dependencies(crash_test fairlead-agent fl_crash_at_write)

@@ -267,6 +267,25 @@ TEST(TcSourcePorts, ThoseOfAChangeoverAreKeptForIt) {
   EXPECT_EQ(SourcePorts(changeover), (std::set<uint16_t>{61030, 61031}));
 }
 
+// Neither from the port of the flow before it, nor from what another table gave.
+TEST(TcSourcePorts, NobodyCanForeseeThem) {
+  fl_config config = TcRun::DefaultConfig();
+  config.source_port_min = 10240;
+  config.source_port_max = 29999;
+  TcRun first(config), second(config);
+  const std::set<uint16_t> ports = SourcePorts(first);
+  ASSERT_EQ(ports.size(), 32u);
+  EXPECT_GT(*ports.rbegin() - *ports.begin(), 8000);
+  int near = 0;
+  for (auto it = std::next(ports.begin()); it != ports.end(); ++it) {
+    near += *it - *std::prev(it) < 8;
+  }
+  EXPECT_LT(near, 8);
+  int same = 0;
+  for (uint16_t port : SourcePorts(second)) same += ports.contains(port);
+  EXPECT_LT(same, 4);
+}
+
 // ---- direct connections with the tuple of a flow ----
 
 TEST_P(TcClients, AFlowThatIsOverMakesPlaceForADirectConnection) {

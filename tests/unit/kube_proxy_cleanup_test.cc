@@ -94,7 +94,20 @@ TEST(Ipvs, TakesNoNewConnectionsThenGoes) {
       ElementsAre(ElementsAre("ipvsadm", "-D", "-t", "10.96.0.1:443"),
                   ElementsAre("ip", "link", "delete", "kube-ipvs0")));
   EXPECT_THAT(ParseVirtualServers(""), IsEmpty());
-  EXPECT_EQ(CountConnections("Pro FromIP   FPrt ToIP\nTCP A\nTCP B\n"), 2u);
+}
+
+constexpr char kConnections[] =
+    "Pro FromIP   FPrt ToIP     TPrt DestIP   DPrt State       Expires PEName "
+    "PEData\n"
+    "TCP C000020A A3F1 0A600001 01BB 0AF4010A 192B ESTABLISHED     899\n"
+    "TCP C000020A 0000 0A600001 01BB 0AF4010A 192B NONE          10799\n"
+    "UDP fd44:0001:0000:0000:0000:0000:0000:000c 9C40 "
+    "fd96:0000:0000:0000:0000:0000:0000:000a 0035 "
+    "fd44:0001:0000:0000:0000:0000:0000:000b 0035 UDP             298\n";
+
+// Affinity lives for three hours: nobody waits for it.
+TEST(Ipvs, CountsConnectionsAndNotWhatIsRememberedOfClients) {
+  EXPECT_EQ(CountConnections(kConnections), 2u);
   EXPECT_EQ(CountConnections("Pro FromIP   FPrt ToIP\n"), 0u);
   EXPECT_EQ(CountConnections(""), 0u);
 }

@@ -256,7 +256,7 @@ std::vector<IpAddress> Agent::CurrentNodeIps() const {
   for (IpFamily family : {IpFamily::kIpv4, IpFamily::kIpv6}) {
     std::optional<IpAddress> ip =
         NodeIp(family, *config_, node_ ? node_->internal_ips : none,
-               PrimaryAddress(family), devices_->addresses());
+               PrimaryAddress(family), devices_->own_addresses());
     if (ip.has_value()) result.push_back(*ip);
   }
   return result;
@@ -268,7 +268,7 @@ void Agent::OpenModel() {
   node.masquerade_all = config_->masquerade_all;
   node.detects_pods = config_->detects_pods();
   node.primary = node_ips_;
-  node.addresses = NodeAddresses(*config_, devices_->addresses(), node_ips_);
+  node.addresses = NodeAddresses(*config_, devices_->own_addresses(), node_ips_);
   cluster_ = std::make_unique<model::Cluster>(std::move(node));
   apply_loop_ = std::make_unique<ApplyLoop>(
       loop_, cluster_.get(), reconciler_.get(), ApplyLoopOptions(),
@@ -445,7 +445,7 @@ void Agent::RefreshNode() {
     }
   }
   model::NodeConfig node = cluster_->node();
-  node.addresses = NodeAddresses(*config_, devices_->addresses(), node_ips_);
+  node.addresses = NodeAddresses(*config_, devices_->own_addresses(), node_ips_);
   node.primary = node_ips_;
   if (node_.has_value()) node.zone = node_->zone;
   if (node == cluster_->node()) return;
@@ -579,7 +579,7 @@ std::vector<Agent::StandingProblem> Agent::problems() const {
 HealthFacts Agent::Facts() const {
   const ApplyLoop::Stats& stats = apply_loop_->stats();
   HealthFacts facts;
-  facts.synced = stats.last_applied.has_value() || apply_loop_->is_open();
+  facts.synced = stats.applies > 0;
   facts.waiting = apply_loop_->waiting();
   facts.failed_services = stats.failed;
   facts.last_updated = stats.last_applied.value_or(absl::UnixEpoch());

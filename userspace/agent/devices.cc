@@ -5,6 +5,7 @@
 
 #include <utility>
 
+#include "userspace/agent/kube_proxy_rules.h"
 #include "userspace/base/status.h"
 #include "userspace/base/strings.h"
 
@@ -48,6 +49,15 @@ void Devices::AttachTo(datapath::Datapath* datapath) {
   for (int index : std::set<int>(pod_devices_)) {
     if (links_.links().count(index) == 0) SetPods(index, false);
   }
+}
+
+std::set<netlink::LinkAddress> Devices::own_addresses() const {
+  std::set<netlink::LinkAddress> own = addresses();
+  std::erase_if(own, [this](const netlink::LinkAddress& address) {
+    auto it = links_.links().find(address.link_index);
+    return it != links_.links().end() && it->second.name == kIpvsDevice;
+  });
+  return own;
 }
 
 std::vector<std::string> Devices::attached() const {

@@ -34,6 +34,9 @@ class Devices {
   const std::set<netlink::LinkAddress>& addresses() const {
     return links_.addresses();
   }
+  // The same without those that are Services', on the device that kube-proxy has
+  // for IPVS.
+  std::set<netlink::LinkAddress> own_addresses() const;
   std::vector<std::string> attached() const;
   uint64_t failures() const { return failures_; }
 

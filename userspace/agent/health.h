@@ -29,7 +29,7 @@ struct Health {
 };
 
 struct HealthFacts {
-  // Services and EndpointSlices have been listed, or an earlier apply was.
+  // Services and EndpointSlices have been listed, and what was listed applied.
   bool synced = false;
   absl::Duration waiting;  // ApplyLoop::waiting()
   size_t failed_services = 0;

@@ -10,13 +10,13 @@
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_split.h"
 #include "absl/strings/strip.h"
+#include "userspace/agent/kube_proxy_rules.h"
 #include "userspace/base/ip_address.h"
 #include "userspace/base/strings.h"
 
 namespace fairlead::agent {
 namespace {
 
-constexpr char kDevice[] = "kube-ipvs0";
 using Command = std::vector<std::string>;
 
 // They are the kubelet's, which keeps them with or without kube-proxy.
@@ -130,8 +130,19 @@ std::vector<VirtualServer> ParseVirtualServers(std::string_view text) {
 }
 
 size_t CountConnections(std::string_view text) {
-  const auto lines = std::count(text.begin(), text.end(), '\n');
-  return lines <= 1 ? 0 : static_cast<size_t>(lines - 1);  // a heading
+  size_t connections = 0;
+  for (absl::string_view line :
+       absl::StrSplit(absl::string_view(text.data(), text.size()), '\n')) {
+    const std::vector<absl::string_view> words =
+        absl::StrSplit(line, ' ', absl::SkipWhitespace());
+    uint32_t client_port = 0;
+    // Without a client's port it is a heading, or an affinity's entry.
+    if (words.size() > 2 && absl::SimpleHexAtoi(words[2], &client_port) &&
+        client_port != 0) {
+      ++connections;
+    }
+  }
+  return connections;
 }
 
 std::vector<Command> IpvsDrainCommands(
@@ -156,7 +167,7 @@ std::vector<Command> IpvsRemoveCommands(
         absl::StrSplit(server.service, ' ');
     commands.push_back({"ipvsadm", "-D", service[0], service[1]});
   }
-  commands.push_back({"ip", "link", "delete", kDevice});
+  commands.push_back({"ip", "link", "delete", kIpvsDevice});
   return commands;
 }
 

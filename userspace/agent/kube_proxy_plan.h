@@ -24,7 +24,8 @@ struct VirtualServer {
   friend bool operator==(const VirtualServer&, const VirtualServer&) = default;
 };
 std::vector<VirtualServer> ParseVirtualServers(std::string_view text);
-// How many connections the text of /proc/net/ip_vs_conn has.
+// How many connections the text of /proc/net/ip_vs_conn has. What remembers a
+// client's server (session affinity) is there, too, for hours: it is none.
 size_t CountConnections(std::string_view text);
 
 // The order of it: no real server takes new connections any more; once there is

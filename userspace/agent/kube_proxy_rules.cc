@@ -79,7 +79,7 @@ bool HasVirtualServers() {
   for (std::string_view protocol : {"\nTCP ", "\nUDP ", "\nSCTP "}) {
     if (text.find(protocol) != std::string::npos) return true;
   }
-  return ReadAll("/proc/self/net/dev").find("kube-ipvs0:") !=
+  return ReadAll("/proc/self/net/dev").find(StrCat(kIpvsDevice, ":")) !=
          std::string::npos;
 }
 

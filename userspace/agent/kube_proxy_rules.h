@@ -29,6 +29,8 @@ struct KubeProxyRules {
 
 // kube-proxy's table of nf_tables.
 inline constexpr char kKubeProxyTable[] = "kube-proxy";
+// The device that has the addresses of all Services in its mode ipvs.
+inline constexpr char kIpvsDevice[] = "kube-ipvs0";
 
 }  // namespace fairlead::agent
 
