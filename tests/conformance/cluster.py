@@ -215,6 +215,48 @@ def container_state(mode, at):
     return {"running": {"startedAt": at}}, True, "Running"
 
 
+class Leases:
+    """Makes the leases of nodes and renews them from a thread of its own until
+    close(): without them the controller takes the nodes for dead."""
+
+    EVERY = 10.0  # seconds
+
+    def __init__(self, port, names=tuple(NODES)):
+        self.api = Api(port, "kubelet/v1.36.2")
+        self.names = names
+        self.stop = threading.Event()
+        for name in names:
+            self.api.json("POST", self._folder(), {
+                "metadata": {"name": name}, "spec": {
+                    "holderIdentity": name, "leaseDurationSeconds": 40,
+                    "renewTime": self._now()}})
+        self.thread = threading.Thread(target=self._run, daemon=True)
+        self.thread.start()
+
+    def close(self):
+        self.stop.set()
+        self.thread.join()
+
+    @staticmethod
+    def _folder():
+        return ("/apis/coordination.k8s.io/v1/namespaces/kube-node-lease/"
+                "leases")
+
+    @staticmethod
+    def _now():
+        return now().replace("Z", ".000000Z")
+
+    def _run(self):
+        while not self.stop.wait(self.EVERY):
+            for name in self.names:
+                try:
+                    self.api.json("PATCH", f"{self._folder()}/{name}", {
+                        "spec": {"renewTime": self._now()}},
+                        "application/merge-patch+json")
+                except (OSError, http.client.HTTPException):
+                    continue  # the controller ends before we do
+
+
 class NodeScript:
     """Plays the kubelets of NODES from a thread of its own until close()."""
 
@@ -226,10 +268,12 @@ class NodeScript:
         self.stop = threading.Event()
         for name in NODES:
             self._join(name)
+        self.leases = Leases(port)
         self.thread = threading.Thread(target=self._run, daemon=True)
         self.thread.start()
 
     def close(self):
+        self.leases.close()
         self.stop.set()
         self.thread.join()
 
@@ -237,32 +281,15 @@ class NodeScript:
         self.api.json("POST", "/api/v1/nodes", node_object(name))
         self.api.json("PATCH", f"/api/v1/nodes/{name}/status",
                       {"status": node_status(name)}, STRATEGIC)
-        self.api.json(
-            "POST", "/apis/coordination.k8s.io/v1/namespaces/kube-node-lease/"
-            "leases", {"metadata": {"name": name}, "spec": {
-                "holderIdentity": name, "leaseDurationSeconds": 40,
-                "renewTime": now().replace("Z", ".000000Z")}})
-        return name
 
     def _run(self):
-        renewed = 0.0
         while not self.stop.wait(0.15):
             try:
-                if time.monotonic() - renewed > 10:
-                    renewed = time.monotonic()
-                    for name in NODES:
-                        self._renew(name)
                 for pod in self.api.items("/api/v1/pods"):
                     if pod.get("spec", {}).get("nodeName") in NODES:
                         self._pod(pod)
             except (OSError, http.client.HTTPException):
                 continue  # the controller ends before we do
-
-    def _renew(self, name):
-        self.api.json("PATCH", "/apis/coordination.k8s.io/v1/namespaces/"
-                      f"kube-node-lease/leases/{name}", {"spec": {
-                          "renewTime": now().replace("Z", ".000000Z")}},
-                      "application/merge-patch+json")
 
     def _pod(self, pod):
         meta = pod["metadata"]
@@ -375,6 +402,66 @@ class NodeScript:
                      "reason": reason, "message": message, "type": "Normal",
                      "count": 1, "firstTimestamp": at, "lastTimestamp": at,
                      "source": {"component": "kubelet", "host": node}})
+
+
+def wait_for(what, seconds=30.0):
+    """Whether what() came true before that time was over."""
+    deadline = time.monotonic() + seconds
+    while not what():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.05)
+    return True
+
+
+def _ready(pod):
+    return "deletionTimestamp" not in pod["metadata"] and any(
+        c["type"] == "Ready" and c["status"] == "True"
+        for c in pod.get("status", {}).get("conditions") or [])
+
+
+def _selected(service, pods):
+    """Names of the ready pods that it picks."""
+    picked = service["spec"]["selector"].items()
+    return {pod["metadata"]["name"] for pod in pods
+            if pod["metadata"]["namespace"] ==
+            service["metadata"]["namespace"] and _ready(pod) and
+            picked <= (pod["metadata"].get("labels") or {}).items()}
+
+
+def _named(addresses):
+    return {each.get("targetRef", {}).get("name") for each in addresses or []}
+
+
+def endpoints_follow(api):
+    """Whether each Service's Endpoints and EndpointSlices have the ready pods
+    that its selector picks, and no others: our controllers made them of all
+    that was written before."""
+    pods = api.items("/api/v1/pods")
+    services = [service for service in api.items("/api/v1/services")
+                if service["spec"].get("selector") and
+                "deletionTimestamp" not in service["metadata"]]
+    for service in services:
+        meta, wanted = service["metadata"], _selected(service, pods)
+        endpoints = api.json("GET", f"/api/v1/namespaces/{meta['namespace']}"
+                             f"/endpoints/{meta['name']}")
+        if endpoints is None or wanted != {
+                name for subset in endpoints.get("subsets") or []
+                for name in _named(subset.get("addresses"))}:
+            return False
+        slices = api.items(
+            f"/apis/discovery.k8s.io/v1/namespaces/{meta['namespace']}/"
+            "endpointslices?labelSelector=kubernetes.io/service-name="
+            f"{meta['name']},endpointslice.kubernetes.io/managed-by="
+            "endpointslice-controller.k8s.io")
+        for family in service["spec"].get("ipFamilies") or []:
+            if wanted != {name for each in slices
+                          if each["addressType"] == family
+                          for name in _named(
+                              e for e in each.get("endpoints") or []
+                              if e["conditions"].get("ready"))}:
+                return False
+    return True
 
 
 def settle(api, seconds=8.0):

@@ -307,8 +307,10 @@ def replay_index(options, results, part):
     with tempfile.TemporaryDirectory() as temp:
         controller = cluster.Controller(options.controller, temp)
         pairs = Pairs()
+        leases = None
         try:
             if part == "tables":
+                leases = cluster.Leases(controller.port)
                 _create_table_objects(options, controller.api)
             for name, exchange in recordings.indexed(
                     options.recordings / part):
@@ -321,6 +323,8 @@ def replay_index(options, results, part):
                 results.add(part, name,
                             f"{exchange.method} {exchange.path}", found)
         finally:
+            if leases:
+                leases.close()
             controller.close()
 
 
@@ -364,3 +368,5 @@ def _create_table_objects(options, api):
                          "application/merge-patch+json")
     for path in leaving:
         api.json("DELETE", path)
+    # What our controllers make of them: the recorder had waited for it, too.
+    cluster.wait_for(lambda: cluster.endpoints_follow(api))
