@@ -158,7 +158,7 @@ def node_object(name):
                               f"fd00:10:244:{number}::/64"]}}
 
 
-def node_status(name):
+def node_status(name, ready_now):
     at = now()
 
     def condition(kind, status, reason, message):
@@ -167,7 +167,7 @@ def node_status(name):
                 "lastTransitionTime": at}
     ready = condition("Ready", "True", "KubeletReady",
                       "kubelet is posting ready status")
-    if name in NOT_READY:
+    if not ready_now:
         ready = condition(
             "Ready", "False", "KubeletNotReady",
             "container runtime network not ready: NetworkReady=false "
@@ -268,6 +268,13 @@ class NodeScript:
         self.stop = threading.Event()
         for name in NODES:
             self._join(name)
+        # Their first taint, which every new node has, had gone before one of
+        # them failed: the recorded ones have the time of a later taint.
+        wait_for(lambda: not any(
+            node["spec"].get("taints") for node in self.api.items(
+                "/api/v1/nodes")))
+        for name in NOT_READY:
+            self._write_status(name, False)
         self.leases = Leases(port)
         self.thread = threading.Thread(target=self._run, daemon=True)
         self.thread.start()
@@ -279,8 +286,11 @@ class NodeScript:
 
     def _join(self, name):
         self.api.json("POST", "/api/v1/nodes", node_object(name))
+        self._write_status(name, True)
+
+    def _write_status(self, name, ready):
         self.api.json("PATCH", f"/api/v1/nodes/{name}/status",
-                      {"status": node_status(name)}, STRATEGIC)
+                      {"status": node_status(name, ready)}, STRATEGIC)
 
     def _run(self):
         while not self.stop.wait(0.15):
@@ -316,9 +326,7 @@ class NodeScript:
         self.addresses[node] = self.addresses.get(node, 2) + 1
         self.api.json("PATCH", path + "/status",
                       {"status": self._pod_status(pod, node)}, STRATEGIC)
-        mode = meta.get("annotations", {}).get("rec/mode")
-        if mode != "imagepull":
-            self._events(pod, node)
+        self._events(pod, node)
 
     def _created_status(self, pod, node):
         at = now()
@@ -433,29 +441,39 @@ def _named(addresses):
     return {each.get("targetRef", {}).get("name") for each in addresses or []}
 
 
+def _by_service(api, path, key):
+    out = {}
+    for item in api.items(path):
+        meta = item["metadata"]
+        out.setdefault((meta["namespace"], key(meta)), []).append(item)
+    return out
+
+
 def endpoints_follow(api):
     """Whether each Service's Endpoints and EndpointSlices have the ready pods
     that its selector picks, and no others: our controllers made them of all
     that was written before."""
     pods = api.items("/api/v1/pods")
-    services = [service for service in api.items("/api/v1/services")
-                if service["spec"].get("selector") and
-                "deletionTimestamp" not in service["metadata"]]
-    for service in services:
-        meta, wanted = service["metadata"], _selected(service, pods)
-        endpoints = api.json("GET", f"/api/v1/namespaces/{meta['namespace']}"
-                             f"/endpoints/{meta['name']}")
-        if endpoints is None or wanted != {
-                name for subset in endpoints.get("subsets") or []
+    endpoints = _by_service(api, "/api/v1/endpoints", lambda m: m["name"])
+    slices = _by_service(
+        api, "/apis/discovery.k8s.io/v1/endpointslices?labelSelector="
+        "endpointslice.kubernetes.io/managed-by="
+        "endpointslice-controller.k8s.io", lambda m: m["labels"].get(
+            "kubernetes.io/service-name"))
+    for service in api.items("/api/v1/services"):
+        meta, spec = service["metadata"], service["spec"]
+        if not spec.get("selector") or spec["type"] == "ExternalName" or \
+                "deletionTimestamp" in meta:
+            continue
+        key, wanted = (meta["namespace"], meta["name"]), _selected(service,
+                                                                   pods)
+        made = endpoints.get(key)
+        if not made or wanted != {
+                name for subset in made[0].get("subsets") or []
                 for name in _named(subset.get("addresses"))}:
             return False
-        slices = api.items(
-            f"/apis/discovery.k8s.io/v1/namespaces/{meta['namespace']}/"
-            "endpointslices?labelSelector=kubernetes.io/service-name="
-            f"{meta['name']},endpointslice.kubernetes.io/managed-by="
-            "endpointslice-controller.k8s.io")
-        for family in service["spec"].get("ipFamilies") or []:
-            if wanted != {name for each in slices
+        for family in spec.get("ipFamilies") or []:
+            if wanted != {name for each in slices.get(key, [])
                           if each["addressType"] == family
                           for name in _named(
                               e for e in each.get("endpoints") or []
@@ -464,16 +482,23 @@ def endpoints_follow(api):
     return True
 
 
-def settle(api, seconds=8.0):
+def _gave_up(deployment):
+    """Its time is over: it stays as it is."""
+    return any(c.get("reason") == "ProgressDeadlineExceeded"
+               for c in deployment.get("status", {}).get("conditions") or [])
+
+
+def settle(api, seconds=30.0):
     """Until nothing is on its way any more, or that long: every Deployment
-    observed and complete, every pod that has a node started, none leaving."""
+    observed and complete, every pod that has a node started, none leaving,
+    every Service's endpoints written."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         moving = False
         for deployment in api.items("/apis/apps/v1/deployments"):
             spec, status = deployment["spec"], deployment.get("status", {})
             wanted = spec.get("replicas", 1)
-            if spec.get("paused"):
+            if spec.get("paused") or _gave_up(deployment):
                 continue
             moving |= (status.get("observedGeneration") !=
                        deployment["metadata"]["generation"] or
@@ -486,7 +511,7 @@ def settle(api, seconds=8.0):
                        pod.get("status", {}).get("phase") == "Pending" and
                        "imagepull" not in pod["metadata"].get(
                            "annotations", {}).values())
-        if not moving:
+        if not moving and endpoints_follow(api):
             return True
         time.sleep(0.1)
     return False

@@ -18,7 +18,7 @@ COMMANDS = """version get-raw-healthz diff-new apply-new apply-unchanged
 diff-changed apply-changed-image rollout-status diff-unchanged
 apply-server-side-new apply-server-side-unchanged apply-server-side-conflict
 apply-server-side-force apply-server-side-over-client-side
-apply-dry-run-server apply-dry-run-client apply-view-last-applied
+apply-dry-run-server apply-dry-run-client apply-view-last-applied apply-prune
 create-namespace create-namespace-again create-configmap
 create-secret-generic create-secret-docker-registry create-serviceaccount
 create-deployment create-service-clusterip create-service-nodeport
@@ -32,8 +32,8 @@ get-namespaces-o-json get-configmaps-o-yaml get-two-kinds get-not-found
 get-unknown-kind get-ignore-not-found get-subresource-scale
 describe-service-dual-stack describe-service-externalname
 describe-configmap describe-secret describe-not-found label-add
-label-exists-error label-overwrite label-remove label-invalid annotate-add
-annotate-remove scale scale-current-replicas scale-back set-image
+label-exists-error label-overwrite label-remove label-node label-invalid
+annotate-add annotate-remove scale scale-current-replicas scale-back set-image
 rollout-status-after-set-image annotate-change-cause rollout-history
 rollout-history-revision rollout-undo rollout-undo-to-revision
 rollout-restart rollout-pause rollout-pause-again rollout-restart-paused
