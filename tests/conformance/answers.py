@@ -241,9 +241,9 @@ def body(recorded, ours, pairs, path=""):
         # arrive isn't, nor what an event looks like.
         def types(events):
             return sorted({event.get("type") for event in events})
+        deleted = "DELETED" in types(one)  # and ours is gone, or about to go
         if types(one) != types(other) and not (
-                "DELETED" in types(one) and
-                set(types(other)) <= {"BOOKMARK"}):  # gone already
+                deleted and set(types(other)) <= {"BOOKMARK", *types(one)}):
             return [f"event types: {types(one)} | {types(other)}"]
         return []
     one, other = volatile.blank_text(one), volatile.blank_text(other)

@@ -157,7 +157,8 @@ def _without_trigger(meta, owners):
     for key, entry in owners.items():
         fields = json.loads(_first(entry, "7", "1") or "{}")
         progress.disown_trigger(fields)
-        owners[key] = dict(entry, **{"7": [fields]})
+        text = json.dumps(fields, sort_keys=True, separators=(",", ":"))
+        owners[key] = dict(entry, **{"7": [{"1": [text]}]})
 
 
 def _normal(kind, item, moving):
