@@ -129,6 +129,9 @@ def _object(kind, one, other, limit=12):
     if "cells" in one:
         return _row(one, other)
     one, other = progress.align(kind, one, other)
+    if any(side.get(key) for side in (one, other)
+           for key in ("subsets", "endpoints")):
+        one, other = map(progress.without_trigger, (one, other))
     return volatile.differences(volatile.blank(one), volatile.blank(other),
                                 limit=limit)
 
@@ -147,6 +150,8 @@ def _row(one, other):
                              for c in side["cells"]]
     if one.get("object") and other.get("object"):
         a, b = progress.align("", one["object"], other["object"])
+        if "PODIP" in str(one["cells"]):  # endpoints
+            a, b = map(progress.without_trigger, (a, b))
         one, other = dict(one, object=a), dict(other, object=b)
     return volatile.differences(volatile.blank(one), volatile.blank(other))
 
@@ -170,10 +175,23 @@ def _list(one, other, key, pairs):
     return out[:12]
 
 
+def is_deleted(parsed):
+    """Whether a parsed body is an object that was deleted and is still there."""
+    kind, value = parsed
+    if kind == "protobuf":
+        return protobuf_tree.is_deleted(value)
+    return kind == "json" and isinstance(value, dict) and _is_leaving(value)
+
+
 def _is_leaving(item):
     """How long an object that was deleted stays is a matter of time."""
     meta = item.get("metadata") or (item.get("object") or {}).get("metadata")
     return "deletionTimestamp" in (meta or {})
+
+
+def _unserved_event(reason, kind, name):
+    return printed.UNSERVED_ROW.search(
+        f"{reason} {str(kind).lower()}/{name}")
 
 
 def _events(value):
@@ -181,14 +199,27 @@ def _events(value):
     out = []
     for item in value.get("items") or []:
         about = item["involvedObject"]
+        if _unserved_event(item.get("reason"), about.get("kind"),
+                           about.get("name")):
+            continue
         out.append((item.get("type"), item.get("reason"), volatile.blank_text(
             f"{about.get('kind')}/{about.get('name')}"),
             volatile.blank_text(item.get("message", ""))))
     for row in value.get("rows") or []:
         cells = [volatile.blank_text(str(c)) for c in row["cells"]]
+        if _unserved_event(cells[2], *cells[3].split("/", 1)):
+            continue
         out.append((cells[1], cells[2], cells[3], cells[4]
                     if len(cells) < 9 else cells[6]))
     return progress.event_sets(out)
+
+
+def event_lines(one, other):
+    """Which of two event sets only one has."""
+    return [f"event {event}: recorded | absent" for event in one
+            if event not in other] + [
+                f"event {event}: absent | ours" for event in other
+                if event not in one]
 
 
 def body(recorded, ours, pairs, path=""):
@@ -210,9 +241,9 @@ def body(recorded, ours, pairs, path=""):
         # arrive isn't, nor what an event looks like.
         def types(events):
             return sorted({event.get("type") for event in events})
+        deleted = "DELETED" in types(one)  # and ours is gone, or about to go
         if types(one) != types(other) and not (
-                "DELETED" in types(one) and
-                set(types(other)) <= {"BOOKMARK"}):  # gone already
+                deleted and set(types(other)) <= {"BOOKMARK", *types(one)}):
             return [f"event types: {types(one)} | {types(other)}"]
         return []
     one, other = volatile.blank_text(one), volatile.blank_text(other)
@@ -223,7 +254,7 @@ def _json(one, other, pairs, path):
     if one.get("kind") == other.get("kind") and re.search(
             r"/events(\?|$)", path):
         if "items" in one or "rows" in one:
-            return volatile.differences(_events(one), _events(other))
+            return event_lines(_events(one), _events(other))
     for key in ("items", "rows"):
         if isinstance(one.get(key), list) and isinstance(other.get(key),
                                                          list):

@@ -158,7 +158,7 @@ def node_object(name):
                               f"fd00:10:244:{number}::/64"]}}
 
 
-def node_status(name):
+def node_status(name, ready_now):
     at = now()
 
     def condition(kind, status, reason, message):
@@ -167,7 +167,7 @@ def node_status(name):
                 "lastTransitionTime": at}
     ready = condition("Ready", "True", "KubeletReady",
                       "kubelet is posting ready status")
-    if name in NOT_READY:
+    if not ready_now:
         ready = condition(
             "Ready", "False", "KubeletNotReady",
             "container runtime network not ready: NetworkReady=false "
@@ -215,6 +215,48 @@ def container_state(mode, at):
     return {"running": {"startedAt": at}}, True, "Running"
 
 
+class Leases:
+    """Makes the leases of nodes and renews them from a thread of its own until
+    close(): without them the controller takes the nodes for dead."""
+
+    EVERY = 10.0  # seconds
+
+    def __init__(self, port, names=tuple(NODES)):
+        self.api = Api(port, "kubelet/v1.36.2")
+        self.names = names
+        self.stop = threading.Event()
+        for name in names:
+            self.api.json("POST", self._folder(), {
+                "metadata": {"name": name}, "spec": {
+                    "holderIdentity": name, "leaseDurationSeconds": 40,
+                    "renewTime": self._now()}})
+        self.thread = threading.Thread(target=self._run, daemon=True)
+        self.thread.start()
+
+    def close(self):
+        self.stop.set()
+        self.thread.join()
+
+    @staticmethod
+    def _folder():
+        return ("/apis/coordination.k8s.io/v1/namespaces/kube-node-lease/"
+                "leases")
+
+    @staticmethod
+    def _now():
+        return now().replace("Z", ".000000Z")
+
+    def _run(self):
+        while not self.stop.wait(self.EVERY):
+            for name in self.names:
+                try:
+                    self.api.json("PATCH", f"{self._folder()}/{name}", {
+                        "spec": {"renewTime": self._now()}},
+                        "application/merge-patch+json")
+                except (OSError, http.client.HTTPException):
+                    continue  # the controller ends before we do
+
+
 class NodeScript:
     """Plays the kubelets of NODES from a thread of its own until close()."""
 
@@ -226,43 +268,38 @@ class NodeScript:
         self.stop = threading.Event()
         for name in NODES:
             self._join(name)
+        # Their first taint, which every new node has, had gone before one of
+        # them failed: the recorded ones have the time of a later taint.
+        wait_for(lambda: not any(
+            node["spec"].get("taints") for node in self.api.items(
+                "/api/v1/nodes")))
+        for name in NOT_READY:
+            self._write_status(name, False)
+        self.leases = Leases(port)
         self.thread = threading.Thread(target=self._run, daemon=True)
         self.thread.start()
 
     def close(self):
+        self.leases.close()
         self.stop.set()
         self.thread.join()
 
     def _join(self, name):
         self.api.json("POST", "/api/v1/nodes", node_object(name))
+        self._write_status(name, True)
+
+    def _write_status(self, name, ready):
         self.api.json("PATCH", f"/api/v1/nodes/{name}/status",
-                      {"status": node_status(name)}, STRATEGIC)
-        self.api.json(
-            "POST", "/apis/coordination.k8s.io/v1/namespaces/kube-node-lease/"
-            "leases", {"metadata": {"name": name}, "spec": {
-                "holderIdentity": name, "leaseDurationSeconds": 40,
-                "renewTime": now().replace("Z", ".000000Z")}})
-        return name
+                      {"status": node_status(name, ready)}, STRATEGIC)
 
     def _run(self):
-        renewed = 0.0
         while not self.stop.wait(0.15):
             try:
-                if time.monotonic() - renewed > 10:
-                    renewed = time.monotonic()
-                    for name in NODES:
-                        self._renew(name)
                 for pod in self.api.items("/api/v1/pods"):
                     if pod.get("spec", {}).get("nodeName") in NODES:
                         self._pod(pod)
             except (OSError, http.client.HTTPException):
                 continue  # the controller ends before we do
-
-    def _renew(self, name):
-        self.api.json("PATCH", "/apis/coordination.k8s.io/v1/namespaces/"
-                      f"kube-node-lease/leases/{name}", {"spec": {
-                          "renewTime": now().replace("Z", ".000000Z")}},
-                      "application/merge-patch+json")
 
     def _pod(self, pod):
         meta = pod["metadata"]
@@ -289,9 +326,7 @@ class NodeScript:
         self.addresses[node] = self.addresses.get(node, 2) + 1
         self.api.json("PATCH", path + "/status",
                       {"status": self._pod_status(pod, node)}, STRATEGIC)
-        mode = meta.get("annotations", {}).get("rec/mode")
-        if mode != "imagepull":
-            self._events(pod, node)
+        self._events(pod, node)
 
     def _created_status(self, pod, node):
         at = now()
@@ -377,16 +412,93 @@ class NodeScript:
                      "source": {"component": "kubelet", "host": node}})
 
 
-def settle(api, seconds=8.0):
+def wait_for(what, seconds=30.0):
+    """Whether what() came true before that time was over."""
+    deadline = time.monotonic() + seconds
+    while not what():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.05)
+    return True
+
+
+def _ready(pod):
+    return "deletionTimestamp" not in pod["metadata"] and any(
+        c["type"] == "Ready" and c["status"] == "True"
+        for c in pod.get("status", {}).get("conditions") or [])
+
+
+def _selected(service, pods):
+    """Names of the ready pods that it picks."""
+    picked = service["spec"]["selector"].items()
+    return {pod["metadata"]["name"] for pod in pods
+            if pod["metadata"]["namespace"] ==
+            service["metadata"]["namespace"] and _ready(pod) and
+            picked <= (pod["metadata"].get("labels") or {}).items()}
+
+
+def _named(addresses):
+    return {each.get("targetRef", {}).get("name") for each in addresses or []}
+
+
+def _by_service(api, path, key):
+    out = {}
+    for item in api.items(path):
+        meta = item["metadata"]
+        out.setdefault((meta["namespace"], key(meta)), []).append(item)
+    return out
+
+
+def endpoints_follow(api):
+    """Whether each Service's Endpoints and EndpointSlices have the ready pods
+    that its selector picks, and no others: our controllers made them of all
+    that was written before."""
+    pods = api.items("/api/v1/pods")
+    endpoints = _by_service(api, "/api/v1/endpoints", lambda m: m["name"])
+    slices = _by_service(
+        api, "/apis/discovery.k8s.io/v1/endpointslices?labelSelector="
+        "endpointslice.kubernetes.io/managed-by="
+        "endpointslice-controller.k8s.io", lambda m: m["labels"].get(
+            "kubernetes.io/service-name"))
+    for service in api.items("/api/v1/services"):
+        meta, spec = service["metadata"], service["spec"]
+        if not spec.get("selector") or spec["type"] == "ExternalName" or \
+                "deletionTimestamp" in meta:
+            continue
+        key, wanted = (meta["namespace"], meta["name"]), _selected(service,
+                                                                   pods)
+        made = endpoints.get(key)
+        if not made or wanted != {
+                name for subset in made[0].get("subsets") or []
+                for name in _named(subset.get("addresses"))}:
+            return False
+        for family in spec.get("ipFamilies") or []:
+            if wanted != {name for each in slices.get(key, [])
+                          if each["addressType"] == family
+                          for name in _named(
+                              e for e in each.get("endpoints") or []
+                              if e["conditions"].get("ready"))}:
+                return False
+    return True
+
+
+def _gave_up(deployment):
+    """Its time is over: it stays as it is."""
+    return any(c.get("reason") == "ProgressDeadlineExceeded"
+               for c in deployment.get("status", {}).get("conditions") or [])
+
+
+def settle(api, seconds=30.0):
     """Until nothing is on its way any more, or that long: every Deployment
-    observed and complete, every pod that has a node started, none leaving."""
+    observed and complete, every pod that has a node started, none leaving,
+    every Service's endpoints written."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         moving = False
         for deployment in api.items("/apis/apps/v1/deployments"):
             spec, status = deployment["spec"], deployment.get("status", {})
             wanted = spec.get("replicas", 1)
-            if spec.get("paused"):
+            if spec.get("paused") or _gave_up(deployment):
                 continue
             moving |= (status.get("observedGeneration") !=
                        deployment["metadata"]["generation"] or
@@ -399,7 +511,7 @@ def settle(api, seconds=8.0):
                        pod.get("status", {}).get("phase") == "Pending" and
                        "imagepull" not in pod["metadata"].get(
                            "annotations", {}).values())
-        if not moving:
+        if not moving and endpoints_follow(api):
             return True
         time.sleep(0.1)
     return False

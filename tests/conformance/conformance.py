@@ -72,14 +72,8 @@ def learn_kinds(options, results):
         path = options.recordings / "discovery" / name
         if not path.exists():
             continue
-        for item in json.loads(path.read_text())["items"]:
-            group = item["metadata"].get("name", "")
-            for version in item["versions"]:
-                at = version["version"]
-                for resource in version["resources"]:
-                    reasons.RECORDED_KINDS.add(
-                        (f"{group}/{at}" if group else at,
-                         resource["resource"]))
+        reasons.RECORDED_KINDS.update(
+            reasons.kinds_of(json.loads(path.read_text())))
     with tempfile.TemporaryDirectory() as temp:
         controller = cluster.Controller(options.controller, temp)
         try:

@@ -18,7 +18,7 @@ COMMANDS = """version get-raw-healthz diff-new apply-new apply-unchanged
 diff-changed apply-changed-image rollout-status diff-unchanged
 apply-server-side-new apply-server-side-unchanged apply-server-side-conflict
 apply-server-side-force apply-server-side-over-client-side
-apply-dry-run-server apply-dry-run-client apply-view-last-applied
+apply-dry-run-server apply-dry-run-client apply-view-last-applied apply-prune
 create-namespace create-namespace-again create-configmap
 create-secret-generic create-secret-docker-registry create-serviceaccount
 create-deployment create-service-clusterip create-service-nodeport
@@ -29,17 +29,20 @@ create-already-exists create-invalid-name run-pod get-namespaces get-nodes
 get-nodes-o-wide get-secrets get-deployments get-deployments-o-wide
 get-replicasets-o-wide get-services-o-yaml get-endpointslices-o-json
 get-namespaces-o-json get-configmaps-o-yaml get-two-kinds get-not-found
-get-unknown-kind get-ignore-not-found get-subresource-scale
+get-unknown-kind get-ignore-not-found get-subresource-scale get-pods-watch
+get-deployment-watch-wide
 describe-service-dual-stack describe-service-externalname
 describe-configmap describe-secret describe-not-found label-add
-label-exists-error label-overwrite label-remove label-invalid annotate-add
-annotate-remove scale scale-current-replicas scale-back set-image
+label-exists-error label-overwrite label-remove label-node label-invalid
+annotate-add annotate-remove scale scale-current-replicas scale-back set-image
 rollout-status-after-set-image annotate-change-cause rollout-history
 rollout-history-revision rollout-undo rollout-undo-to-revision
 rollout-restart rollout-pause rollout-pause-again rollout-restart-paused
-rollout-resume set-env set-resources set-selector expose edit
+rollout-resume rollout-status-bad-image rollout-undo-bad-image
+set-env set-resources set-selector set-serviceaccount expose edit
 edit-unchanged edit-invalid-then-cancel patch-strategic
-patch-strategic-delete-container patch-json patch-json-test-fails
+patch-strategic-delete-container patch-strategic-service-ports patch-merge
+patch-json patch-json-test-fails
 patch-status-subresource patch-scale-subresource
 get-service-loadbalancer-with-ip replace replace-force replace-not-found
 wait-available wait-pod-ready wait-create cordon cordon-again

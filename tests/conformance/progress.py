@@ -14,10 +14,7 @@ import re
 _WORKLOADS = {"Deployment", "ReplicaSet", "DaemonSet", "Job"}
 
 
-def _counts(status):
-    return {key: value for key, value in status.items()
-            if isinstance(value, int) and key not in (
-                "observedGeneration", "collisionCount")}
+_REVISION = "deployment.kubernetes.io/revision"
 
 
 def _workload_moves(value):
@@ -52,6 +49,10 @@ def _without_progress(value, deleted):
     value = copy.deepcopy(value)
     value.pop("status", None)
     meta = value["metadata"]
+    # The controller writes it when it makes the rollout's ReplicaSet.
+    annotations = meta.get("annotations")
+    if annotations and annotations.pop(_REVISION, None) and not annotations:
+        del meta["annotations"]
     meta["managedFields"] = [
         entry for entry in meta.get("managedFields") or []
         if entry.get("subresource") != "status"]
@@ -75,10 +76,37 @@ def align(kind, one, other):
     return _without_progress(one, deleted), _without_progress(other, deleted)
 
 
-def gone_already(exchange, status):
-    """A wait for a deletion: ours was through with it."""
+TRIGGER = "endpoints.kubernetes.io/last-change-trigger-time"
+
+
+def without_trigger(value):
+    """Endpoints that have some, without the time of what changed them. They
+    have it if the last change was a pod's readiness and that had another time
+    than the one before it, in whole seconds."""
+    value = copy.deepcopy(value)
+    meta = value.get("metadata") or {}
+    _drop(meta, "annotations", TRIGGER)
+    for entry in meta.get("managedFields") or []:
+        disown_trigger(entry.get("fieldsV1", {}))
+    return value
+
+
+def disown_trigger(fields):
+    """`fields`: of a managedFields entry; changed."""
+    _drop(fields.get("f:metadata", {}), "f:annotations", f"f:{TRIGGER}")
+
+
+def _drop(holder, field, key):
+    inner = holder.get(field)
+    if inner and inner.pop(key, None) is not None and set(inner) <= {"."}:
+        del holder[field]
+
+
+def gone_already(exchange, status, leaving):
+    """A wait for a deletion: ours was through with it. `leaving`: the recorded
+    object had been deleted."""
     return (exchange.method == "GET" and exchange.status == 200 and
-            status == 404 and b"deletionTimestamp" in exchange.body)
+            status == 404 and leaving)
 
 
 def event_sets(events):

@@ -6,6 +6,7 @@ parts becomes a dict, else a string or a number. Two encoders of the same
 objects give the same tree, which is all that is asked of it.
 """
 
+import json
 import re
 
 import answers
@@ -149,10 +150,23 @@ def _owners(meta):
     return out
 
 
+def _without_trigger(meta, owners):
+    """progress.without_trigger, of an EndpointSlice's tree."""
+    meta["12"] = [each for each in meta.get("12", [])
+                  if _first(each, "1") != progress.TRIGGER]
+    for key, entry in owners.items():
+        fields = json.loads(_first(entry, "7", "1") or "{}")
+        progress.disown_trigger(fields)
+        text = json.dumps(fields, sort_keys=True, separators=(",", ":"))
+        owners[key] = dict(entry, **{"7": [{"1": [text]}]})
+
+
 def _normal(kind, item, moving):
     item = dict(item)
     meta = dict(_first(item, "1") or {})
     owners = _owners(meta)
+    if kind == "EndpointSlice" and item.get("2"):
+        _without_trigger(meta, owners)
     if moving:
         item.pop("3", None)
         owners = {k: v for k, v in owners.items()
@@ -183,11 +197,42 @@ def _events(items):
     return progress.event_sets(out)
 
 
+def is_deleted(value):
+    """Of a tree()."""
+    return _first(value, "object", "1", "9") is not None
+
+
+def _unsettled_owners(items):
+    """Owners of several ReplicaSets that are to have pods: a rollout is on its
+    way, and how far is a matter of time."""
+    counts = {}
+    for item in items:
+        if isinstance(item, dict) and _first(item, "2", "1"):
+            owner = _first(item, "1", "13", "4")
+            counts[owner] = counts.get(owner, 0) + 1
+    return {owner for owner, count in counts.items() if count > 1}
+
+
+def _without_replicas(item):
+    spec = {k: v for k, v in (_first(item, "2") or {}).items() if k != "1"}
+    rest = {k: v for k, v in item.items() if k != "3"}  # its status
+    return dict(rest, **{"2": [spec]})
+
+
 def names(listed):
     """Of a list's objects."""
     items = (_first(listed, "object") or {}).get("2", [])
     return [_first(item, "1", "1") for item in items
             if isinstance(item, dict)]
+
+
+def _rules_in_order(review):
+    """Rules come in the order of a map of the recorded server, which was
+    another in each of its two sessions."""
+    status = dict(_first(review, "3") or {})
+    for number in ("1", "2"):
+        status[number] = sorted(status.get(number, []), key=str)
+    return dict(review, **{"3": [status]})
 
 
 def differences(one, other, pairs):
@@ -199,17 +244,25 @@ def differences(one, other, pairs):
         return volatile.differences(blank_tree(one, volatile.blank_text),
                                     blank_tree(other, volatile.blank_text))
     kind = kinds[0]
+    if kind == "SelfSubjectRulesReview":
+        a, b = _rules_in_order(a), _rules_in_order(b)
     if not kind.endswith("List"):
         return _item(kind, a, b)
     lists = [side.get("2", []) for side in (a, b)]
     if kind == "EventList":
-        return volatile.differences(*map(_events, lists))
+        return answers.event_lines(*map(_events, lists))
     named = [[{"metadata": {"namespace": _first(i, "1", "3") or "",
                             "name": _first(i, "1", "1")}, "tree": i}
               for i in items if isinstance(i, dict)] for items in lists]
     found, alone, more = answers.match(named[0], named[1], pairs)
+    unsettled = set().union(*map(_unsettled_owners, lists)) if \
+        kind == "ReplicaSetList" else set()
     out = []
     for x, y in found:
+        if any(_first(side["tree"], "1", "13", "4") in unsettled
+               for side in (x, y)):
+            x, y = (dict(side, tree=_without_replicas(side["tree"]))
+                    for side in (x, y))
         pairs.learn_values({
             _first(x["tree"], "1", n): _first(y["tree"], "1", n)
             for n in ("1", "5", "6")})

@@ -34,7 +34,7 @@ class Exchange:
     body: bytes
     pieces: bool = False  # the answer came piece by piece: a watch
     note: str = ""
-    seconds: float = 1.5  # that a watch is listened to
+    seconds: float = 1.5  # that a watch is listened to, at most
 
 
 @dataclasses.dataclass
@@ -76,10 +76,12 @@ def _from_jsonl(entry):
     request, answer = entry["request"], entry["response"]
     pieces = answer.get("pieces")
     body = b"".join(map(_bytes, pieces)) if pieces else _bytes(answer)
+    # As long as the recorded client did, and a little more.
+    seconds = max(1.5, min(answer.get("end_ms", 0) / 1000 + 2, 10))
     return Exchange(request["method"], request["path"],
                     _lower(request.get("headers", {})), _bytes(request),
                     answer["status"], _lower(answer.get("headers", {})), body,
-                    pieces is not None)
+                    pieces is not None, seconds=seconds)
 
 
 def commands(folder):

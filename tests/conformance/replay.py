@@ -63,7 +63,7 @@ def served_only(value, served, path):
     if "resources" in out and group_of:
         out["resources"] = sorted(
             (r for r in out["resources"]
-             if (group_of, r["name"].split("/")[0]) in served),
+             if (group_of, r["name"]) in served),
             key=lambda r: r["name"])
     for key in ("groups", "items"):
         if key in out and path.startswith("/api"):
@@ -84,11 +84,18 @@ def served_group(group, served):
         version = dict(version)
         if "resources" in version:
             version["resources"] = sorted(
-                (r for r in version["resources"]
-                 if (at, r["resource"]) in served),
-                key=lambda r: r["resource"])
+                (_with_subresources(r, at, served)
+                 for r in version["resources"] if (at, r["resource"]) in
+                 served), key=lambda r: r["resource"])
         versions.append(version)
     return dict(group, versions=versions) if versions else None
+
+
+def _with_subresources(resource, at, served):
+    subs = [s for s in resource.get("subresources", [])
+            if (at, f"{resource['resource']}/{s['subresource']}") in served]
+    rest = {k: v for k, v in resource.items() if k != "subresources"}
+    return dict(rest, subresources=subs) if subs else rest
 
 
 def hold(api, exchange, pairs, served=None, tables=False):
@@ -97,8 +104,6 @@ def hold(api, exchange, pairs, served=None, tables=False):
         status, headers, body = send(api, exchange, pairs)
     except (OSError, cluster.http.client.HTTPException) as error:
         return [f"no answer: {error!r}"]
-    if progress.gone_already(exchange, status):
-        return []
     out = []
     if status != exchange.status:
         out.append(f"status: {exchange.status} | {status}")
@@ -112,6 +117,8 @@ def hold(api, exchange, pairs, served=None, tables=False):
                              watch and exchange.status == 200)
     ours = answers.parse(body, headers.get("content-type", ""),
                          watch and status == 200)
+    if progress.gone_already(exchange, status, answers.is_deleted(recorded)):
+        return []
     if recorded[0] == ours[0]:
         pairs.learn(recorded[1], ours[1])
     if exchange.method == "HEAD":
@@ -149,12 +156,13 @@ def server_for(controller, name, exchange):
     return controller.api if who is _VIEWER else controller.tls_api
 
 
-def hold_soon(api, exchange, pairs):
+def hold_soon(api, exchange, pairs, **how):
     """As hold(). A read is repeated until it is alike, for some seconds: the
-    recorder waited for controllers here and there."""
+    recorder waited for controllers here and there, and kubectl asks again
+    until it sees what it waits for."""
     deadline = time.monotonic() + (7 if "later" in exchange.note else 1)
     while True:
-        found = hold(api, exchange, pairs)
+        found = hold(api, exchange, pairs, **how)
         if not found or exchange.method != "GET" or "watch=" in \
                 exchange.path or time.monotonic() > deadline:
             return found
@@ -205,14 +213,14 @@ def replay_commands(options, results, version):
                                 controller.kubeconfig, temp, options.kubectl)
         try:
             for command in recordings.commands(folder):
-                if not any(word in command.line for word in steps.UNSETTLED):
-                    cluster.settle(controller.api, 4)
                 lines = []
                 exchanges = command.exchanges()
                 if not exchanges:
                     continue  # only what it printed was recorded
                 for line in steps.before(version, command.name):
                     shell.run(line)
+                if not any(word in command.line for word in steps.UNSETTLED):
+                    cluster.settle(controller.api)
                 during = [line for _, line in steps.DURING.get(command.name,
                                                                [])]
                 for exchange in exchanges:
@@ -230,12 +238,11 @@ def replay_commands(options, results, version):
                         # Left out of the recordings with the credentials.
                         exchange.request_headers["impersonate-user"] = user[1]
                     if during and "watch=" in exchange.path:
-                        exchange.seconds = 5
                         threading.Thread(target=_run_all,
                                          args=(shell, during)).start()
                         during = []
                     learn_pods_of_nodes(controller.api, exchange, pairs)
-                    found = hold(controller.api, exchange, pairs)
+                    found = hold_soon(controller.api, exchange, pairs)
                     if found:
                         lines.append(f"{exchange.method} {exchange.path}")
                         lines += ["  " + line for line in found]
@@ -261,7 +268,7 @@ def replay_cases(options, results):
                     _namespace(controller.api, exchange.path, made)
                 for number, exchange in enumerate(exchanges, 1):
                     if exchange.method == "GET" and "pods" in exchange.path:
-                        cluster.settle(controller.api, 3)
+                        cluster.settle(controller.api)
                     found = hold_soon(server_for(
                         controller, f"{name}/{number}", exchange), exchange,
                         pairs)
@@ -307,26 +314,34 @@ def replay_index(options, results, part):
     with tempfile.TemporaryDirectory() as temp:
         controller = cluster.Controller(options.controller, temp)
         pairs = Pairs()
+        leases = None
         try:
             if part == "tables":
+                leases = cluster.Leases(controller.port)
                 _create_table_objects(options, controller.api)
             for name, exchange in recordings.indexed(
                     options.recordings / part):
                 if name.endswith("-objects.json"):
                     continue  # what the Tables were made of
-                found = hold(controller.api, exchange, pairs,
-                             results.served & reasons.RECORDED_KINDS
-                             if part == "discovery" else None,
-                             part == "tables")
+                if name == "deployment-scale-as-table.json":
+                    _create_scaled(options, controller.api)
+                found = hold_soon(
+                    controller.api, exchange, pairs,
+                    served=results.served & reasons.RECORDED_KINDS
+                    if part == "discovery" else None,
+                    tables=part == "tables")
                 results.add(part, name,
                             f"{exchange.method} {exchange.path}", found)
         finally:
+            if leases:
+                leases.close()
             controller.close()
 
 
 # Plural -> where the objects behind its recorded Table are, and their status.
 # Not Deployments and ReplicaSets: our controllers would act on them; the part
-# kubectl compares what they make of their own.
+# kubectl compares what they make of their own. The one that is asked for its
+# Scale is made when all other Tables have been asked for (_create_scaled).
 TABLE_OBJECTS = {"nodes": "nodes-objects.json", "pods": "pods-objects.json",
                  "services": "services-includeObject-Object.json",
                  "endpointslices": "endpointslices-objects.json"}
@@ -336,6 +351,19 @@ def _table_objects(path):
     answer = json.loads(path.read_text())
     return answer.get("items") or [
         row["object"] for row in answer.get("rows") or []]
+
+
+def _create_scaled(options, api):
+    """The Deployment behind a recorded Scale, with its pods counted."""
+    base = "/apis/apps/v1/namespaces/tab/deployments"
+    for item in _table_objects(options.recordings / "tables" /
+                               "deployments-objects.json"):
+        if item["metadata"]["name"] == "ok":
+            meta = {k: item["metadata"][k] for k in ("name", "labels")
+                    if k in item["metadata"]}
+            api.json("POST", base, {"metadata": meta, "spec": item["spec"]})
+            cluster.wait_for(lambda: api.json("GET", f"{base}/ok").get(
+                "status", {}).get("replicas") == item["spec"]["replicas"])
 
 
 def _create_table_objects(options, api):
@@ -364,3 +392,5 @@ def _create_table_objects(options, api):
                          "application/merge-patch+json")
     for path in leaving:
         api.json("DELETE", path)
+    # What our controllers make of them: the recorder had waited for it, too.
+    cluster.wait_for(lambda: cluster.endpoints_follow(api))

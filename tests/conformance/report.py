@@ -5,7 +5,7 @@ import collections
 import re
 import sys
 
-from reasons import RECORDING, is_unserved, reason_of
+from reasons import RECORDED_KINDS, RECORDING, is_unserved, reason_of
 
 ALIKE, DIFFERS, KIND, RECORDED = ("alike", "differs", "kind not served",
                                   "about the recorded machine")
@@ -20,8 +20,9 @@ class Results:
         verdict, reason = ALIKE, ""
         if lines:
             verdict, reason = DIFFERS, reason_of(name, lines)
-            if name in RECORDING:
-                verdict, reason = RECORDED, RECORDING[name]
+            recorded = RECORDING.get(f"{part}/{name}", RECORDING.get(name))
+            if recorded:
+                verdict, reason = RECORDED, recorded
             elif is_unserved(self.served, name, what):
                 verdict = KIND
         self.rows.append((part, name, what, verdict, reason, lines))
@@ -66,6 +67,17 @@ class Results:
                       file=sys.stderr)
         return bad
 
+    def _unserved(self):
+        """What the recorded server had and ours hasn't."""
+        missing = RECORDED_KINDS - self.served
+        kinds = sorted(f"{plural} ({at})" for at, plural in missing
+                       if "/" not in plural)
+        subs = sorted(plural for at, plural in missing if "/" in plural and
+                      (at, plural.split("/")[0]) in self.served)
+        return (f"\nNot served, and cut from the recorded discovery before it "
+                f"is compared: the sub-resources {', '.join(subs)}; the kinds "
+                f"{', '.join(kinds)}.")
+
     def table(self):
         out = [_HEAD]
         out.append("| part | alike | differ | kind not served | about the "
@@ -77,6 +89,7 @@ class Results:
             out.append(f"| {part} | {counts[ALIKE]} | {counts[DIFFERS]} | "
                        f"{counts[KIND]} | {counts[RECORDED]} | "
                        f"{share:.1f} % |")
+        out.append(self._unserved())
         for part in self.totals():
             out.append(f"\n## {part}\n\n| name | what | |\n|---|---|---|")
             for row_part, name, what, verdict, reason, lines in self.rows:

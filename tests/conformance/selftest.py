@@ -5,6 +5,7 @@
 import unittest
 
 import printed
+import progress
 import protobuf_tree
 import answers
 import volatile
@@ -119,6 +120,40 @@ class AnswersTest(unittest.TestCase):
         self.assertTrue(_differ(events("from 1 to 2"), events("to 2"), path))
         self.assertTrue(_differ(events("from 1 to 2"), events(), path))
 
+    def test_what_is_about_to_come(self):
+        def of(ready, revision):
+            out = _deployment("w", ready)
+            out["metadata"]["annotations"] = {
+                "deployment.kubernetes.io/revision": revision}
+            return out
+        self.assertFalse(_differ(of(1, "1"), of(2, "2")))
+        self.assertTrue(_differ(of(2, "1"), of(2, "2")))
+
+    def test_the_time_of_a_change(self):
+        def of(subsets, trigger):
+            return {"kind": "Endpoints", "subsets": subsets, "metadata": {
+                "name": "e", "annotations": {progress.TRIGGER: "TIME"}
+                if trigger else {"a": "b"}}}
+        some = [{"addresses": [{"ip": "10.244.1.2"}]}]
+        one, other = of(some, True), of(some, False)
+        del other["metadata"]["annotations"]
+        self.assertFalse(_differ(one, other))
+        self.assertTrue(_differ(one, of(some, False)))
+        one, other = of(None, True), of(None, False)
+        del other["metadata"]["annotations"]
+        self.assertTrue(_differ(one, other))
+
+    def test_gone(self):
+        left = {"kind": "Pod", "metadata": {"name": "p"}}
+        leaving = {"kind": "Pod", "metadata": {
+            "name": "p", "deletionTimestamp": "TIME"}}
+        tree = {"object": [{"1": [{"1": ["p"], "9": ["TIME"]}]}]}
+        self.assertTrue(answers.is_deleted(("json", leaving)))
+        self.assertFalse(answers.is_deleted(("json", left)))
+        self.assertTrue(answers.is_deleted(("protobuf", tree)))
+        self.assertFalse(answers.is_deleted(
+            ("protobuf", {"object": [{"1": [{"1": ["p"]}]}]})))
+
     def test_managers_and_conditions_in_any_order(self):
         def of(managers, types):
             return {"metadata": {"managedFields": [
@@ -149,6 +184,19 @@ class ProtobufTest(unittest.TestCase):
             self.assertTrue(protobuf_tree.differences(one, other,
                                                       answers.Pairs()))
 
+
+    def test_rollout_on_its_way(self):
+        def sets(*counts):
+            return {"type": [{"1": ["apps/v1"], "2": ["ReplicaSetList"]}],
+                    "object": [{"1": [{}], "2": [
+                        {"1": [{"1": [f"w-{i}"], "5": ["uid"], "13": [
+                            {"4": ["owner"]}]}],
+                         "2": [{"1": [count], "4": [7]}]}
+                        for i, count in enumerate(counts)]}]}
+        self.assertFalse(protobuf_tree.differences(
+            sets(2, 2), sets(0, 3), answers.Pairs()))
+        self.assertTrue(protobuf_tree.differences(
+            sets(0, 2), sets(0, 3), answers.Pairs()))
 
     def test_tree(self):
         # Unknown {1: TypeMeta {1: "v1"}, 2: {1: {1: "n"}, 2: 7}}

@@ -38,8 +38,7 @@ BEFORE = {
 # once more, and the cases of errors/ had run before it.
 BEFORE_1_36 = {
     "create-unknown-field-warn": [],
-    "describe-service": [],
-    "get-namespaces": ["kubectl create namespace err"],
+    "get-namespaces": ["kubectl create namespace err --field-manager=recorder"],
 }
 
 

@@ -97,6 +97,10 @@ TEXT = [
     (r"SERVERIP:\d+", "SERVERIP:PORT", "where the server listens"),
     (r"(?:PODIP:\d+,){2}PODIP:\d+(?= \+ \d+ more)", "PODIP:PORTS",
      "ports of one address are ordered by a hash of the Go server's own print"),
+    (r"\bX{40,}|\beyJ[\w-]+\.[\w-]+\.[\w-]+", "TOKEN",
+     "signed with this server's key"),
+    (r"https://kubernetes\.default\.svc(\.cluster\.local)?(?=[\"\s]|$)",
+     "https://ISSUER", "what the server was told to call itself in tokens"),
     (r"(\"minor\": \"\d+)\+?(?=\")", r"\1", "the build of kubectl"),
     (r"(Client Version: )v\S+|(Server Version: )v\S+", r"\1\2VERSION",
      "the build"),
@@ -126,6 +130,7 @@ def blank(value, name=""):
         value = {blank_text(" ".join(str(entry.get(k, "")) for k in (
             "manager", "operation", "subresource")).strip()): entry
             for entry in value if isinstance(entry, dict)}
+        value = {key: value[key] for key in sorted(value)}
     if name == "conditions" and isinstance(value, list) and all(
             isinstance(v, dict) and "type" in v for v in value):
         # By type: the one that changed last is the last.
