@@ -48,16 +48,39 @@ typedef __u64 __attribute__((may_alias)) fl_flow_word;
 typedef __u32 __attribute__((may_alias)) fl_flow_half;
 typedef __u16 __attribute__((may_alias)) fl_flow_quarter;
 #if __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
+#define FL_FLOW_LOW_PART 0
 #define FL_FLOW_TAG_PART 1
 #define FL_FLOW_RANK_PART 1
+#define FL_FLOW_PAIR(first, second) ((__u32)(first) | (__u32)(second) << 16)
 #else
+#define FL_FLOW_LOW_PART 1
 #define FL_FLOW_TAG_PART 0
 #define FL_FLOW_RANK_PART 2
+#define FL_FLOW_PAIR(first, second) ((__u32)(first) << 16 | (__u32)(second))
 #endif
 #define FL_FLOW_LOAD_TAG(mark) \
 	(((const volatile fl_flow_half *)&(mark))[FL_FLOW_TAG_PART])
 #define FL_FLOW_LOAD_RANK(mark) \
 	(((const volatile fl_flow_quarter *)&(mark))[FL_FLOW_RANK_PART])
+
+/* A key's ports, and its protocol and hook, each pair in one store: the hash
+ * reads them together. */
+static FL_FLOW_INLINE void fl_flow_key_ports(struct fl_flow_key *key,
+					     __be16 sport, __be16 dport)
+{
+	*(fl_flow_half *)&key->sport = FL_FLOW_PAIR(sport, dport);
+}
+
+static FL_FLOW_INLINE void fl_flow_key_kind(struct fl_flow_key *key,
+					    __u8 proto, __u8 hook)
+{
+	union {
+		__u8 bytes[4];
+		__u32 word;
+	} kind = { { proto, hook, 0, 0 } };
+
+	*(fl_flow_half *)&key->proto = kind.word;
+}
 
 /* Sums of products of secret sums of the key's halves (NH of UMAC): who does
  * not know the secret can't choose keys that meet. */
@@ -65,14 +88,17 @@ static FL_FLOW_INLINE __u64
 fl_flow_hash(const struct fl_flow_key *key,
 	     const volatile struct fl_flow_hashing *hashing)
 {
-	const fl_flow_word *word = (const fl_flow_word *)key;
+	/* By halves, as keys are written: a load of two stores waits for
+	 * both. */
+	const fl_flow_half *half = (const fl_flow_half *)key;
 	__u64 hash = 0;
 	unsigned int i;
 
 #pragma GCC unroll 8
 	for (i = 0; i < FL_FLOW_KEY_WORDS; i++) {
-		__u32 low = (__u32)word[i] + hashing->secret[2 * i];
-		__u32 high = (__u32)(word[i] >> 32) +
+		__u32 low = half[2 * i + FL_FLOW_LOW_PART] +
+			    hashing->secret[2 * i];
+		__u32 high = half[2 * i + 1 - FL_FLOW_LOW_PART] +
 			     hashing->secret[2 * i + 1];
 
 		hash += (__u64)low * high;

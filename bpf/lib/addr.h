@@ -15,6 +15,20 @@ static __always_inline struct fl_addr fl_addr_from_v4(__be32 v4)
 	return addr;
 }
 
+/* Between packets, map entries and what is aligned to 8 bytes: two loads in
+ * place of four. */
+static __always_inline void fl_addr_copy(struct fl_addr *to, const void *from)
+{
+#ifdef __bpf__
+	typedef __u64 __attribute__((may_alias)) word;
+
+	((word *)to)[0] = ((const word *)from)[0];
+	((word *)to)[1] = ((const word *)from)[1];
+#else
+	__builtin_memcpy(to, from, sizeof(*to));
+#endif
+}
+
 static __always_inline __u32 fl_addr_is_v4(const struct fl_addr *addr)
 {
 	return !addr->w[0] && !addr->w[1] && addr->w[2] == FL_ADDR_V4_WORD;

@@ -15,4 +15,13 @@ extern "C" struct fl_config fl_config;
 extern struct fl_config fl_config;
 #endif
 
+/* May translated sources have this port? */
+static __always_inline __u32 fl_is_source_port(__be16 port)
+{
+	__u16 host = bpf_ntohs(port);
+
+	return host >= fl_config.source_port_min &&
+	       host <= fl_config.source_port_max;
+}
+
 #endif /* FAIRLEAD_BPF_LIB_CONFIG_H_ */

@@ -11,8 +11,9 @@
 
 static __always_inline __u32 fl_csum_add(__u32 a, __u32 b)
 {
-	a += b;
-	return a + (a < b);
+	__u64 sum = (__u64)a + b; /* no branch */
+
+	return (__u32)sum + (__u32)(sum >> 32);
 }
 
 static __always_inline __u16 fl_csum_fold(__u32 sum)
@@ -27,14 +28,12 @@ static __always_inline __u16 fl_csum_fold(__u32 sum)
 static __always_inline __u32 fl_csum_addr_diff(const struct fl_addr *from,
 					       const struct fl_addr *to)
 {
-	__u32 sum = 0;
+	__u64 sum = 0; /* with its carries */
 	int i;
 
-	for (i = 0; i < 4; i++) {
-		sum = fl_csum_add(sum, to->w[i]);
-		sum = fl_csum_add(sum, ~from->w[i]);
-	}
-	return sum;
+	for (i = 0; i < 4; i++)
+		sum += (__u64)to->w[i] + (__u32)~from->w[i];
+	return fl_csum_add((__u32)sum, (__u32)(sum >> 32));
 }
 
 static __always_inline __u32 fl_csum_port_diff(__be16 from, __be16 to)

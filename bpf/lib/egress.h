@@ -9,6 +9,7 @@
 #include "bpf/lib/flow.h"
 #include "bpf/lib/fragment.h"
 #include "bpf/lib/frontend.h"
+#include "bpf/lib/glance.h"
 #include "bpf/lib/icmp.h"
 #include "bpf/lib/reject.h"
 
@@ -78,7 +79,7 @@ fl_egress_reply(struct __sk_buff *ctx, struct fl_packet *pkt)
 	fl_flow_follow(pkt, flow);
 	if (pkt->malformed)
 		return FL_COUNTER_DROP_MALFORMED;
-	fl_flow_track(flow, position, pkt);
+	fl_flow_track(flow, position, pkt, bpf_ktime_get_coarse_ns());
 	return fl_rewrite(ctx, pkt, FL_SIDE_SRC) ? FL_COUNTER_DROP_REWRITE :
 						   FL_COUNTER_REPLY_HIT;
 }
@@ -130,7 +131,8 @@ fl_egress_not_ours(struct __sk_buff *ctx, struct fl_packet *pkt)
 }
 
 static __always_inline enum fl_counter_id
-fl_egress_flow(struct __sk_buff *ctx, struct fl_packet *pkt)
+fl_egress_flow(struct __sk_buff *ctx, struct fl_packet *pkt,
+	       enum fl_glance glance)
 {
 	enum fl_counter_id verdict;
 
@@ -139,7 +141,8 @@ fl_egress_flow(struct __sk_buff *ctx, struct fl_packet *pkt)
 		ctx->mark &= ~fl_config.mark;
 		return fl_egress_masquerade(ctx, pkt);
 	}
-	if (fl_unlikely(fl_backend_possible(&pkt->tuple.src, pkt->tuple.sport,
+	if (glance == FL_GLANCE_POSSIBLE ||
+	    fl_unlikely(fl_backend_possible(&pkt->tuple.src, pkt->tuple.sport,
 					    pkt->tuple.proto))) {
 		verdict = fl_egress_reply(ctx, pkt);
 		if (verdict != FL_COUNTER_NOT_OURS)
@@ -180,12 +183,12 @@ fl_egress_icmp(struct __sk_buff *ctx, struct fl_packet *pkt)
 }
 
 static __always_inline enum fl_counter_id fl_egress(struct __sk_buff *ctx,
-						    struct fl_packet *pkt)
+						    struct fl_packet *pkt,
+						    enum fl_glance glance)
 {
-	pkt->tuple.hook = FL_HOOK_EGRESS;
 	switch (pkt->kind) {
 	case FL_PACKET_FLOW:
-		return fl_egress_flow(ctx, pkt);
+		return fl_egress_flow(ctx, pkt, glance);
 	case FL_PACKET_ICMP_ERROR:
 		return fl_egress_icmp(ctx, pkt);
 	case FL_PACKET_FRAGMENT:

@@ -96,11 +96,8 @@ static __always_inline void fl_flow_key_d(struct fl_flow_key *key,
 {
 	key->src = *backend;
 	key->dst = a->src;
-	key->sport = port;
-	key->dport = a->sport;
-	key->proto = a->proto;
-	key->hook = FL_HOOK_EGRESS;
-	key->pad = 0;
+	fl_flow_key_ports(key, port, a->sport);
+	fl_flow_key_kind(key, a->proto, FL_HOOK_EGRESS);
 }
 
 /* Turns D's key into A's. (In place: stack is scarce.) */
@@ -109,10 +106,9 @@ static __always_inline void fl_flow_key_a(struct fl_flow_key *key,
 					  __be16 port)
 {
 	key->src = key->dst;
-	key->sport = key->dport;
+	fl_flow_key_ports(key, key->dport, port);
 	key->dst = *frontend;
-	key->dport = port;
-	key->hook = FL_HOOK_INGRESS;
+	fl_flow_key_kind(key, key->proto, FL_HOOK_INGRESS);
 }
 
 /* From D's: the answer to this node's address and source port. */
@@ -120,8 +116,8 @@ static __always_inline void fl_flow_key_c(struct fl_flow_key *key, __u32 ipv6,
 					  __be16 port)
 {
 	key->dst = fl_masquerade_addr(ipv6);
-	key->dport = port;
-	key->hook = FL_HOOK_INGRESS;
+	fl_flow_key_ports(key, key->sport, port);
+	fl_flow_key_kind(key, key->proto, FL_HOOK_INGRESS);
 }
 
 /* Is this D the one that was made with A (its key)? Another flow may have taken
@@ -181,9 +177,9 @@ static __noinline int fl_flow_tell(const struct fl_flow_key *a,
  * one and have the other sent, and a flood of them would be worth what
  * connections are. The client's ACK makes all of its flow's entries dear. */
 static __always_inline void fl_flow_track(struct fl_flow *flow, int position,
-					  const struct fl_packet *pkt)
+					  const struct fl_packet *pkt,
+					  __u64 now_ns)
 {
-	__u64 now_ns = bpf_ktime_get_coarse_ns();
 	__u32 changed = 0, keep = !(pkt->tcp_flags & FL_TCP_SYN);
 	__u8 state = flow->state;
 
@@ -254,7 +250,8 @@ static __always_inline __u32 fl_flow_doubtful(const struct fl_flow *flow,
  * endpoint's connections end by themselves. A SYN or a datagram only if a new
  * one could go there. */
 static __always_inline __u32 fl_flow_serves(const struct fl_flow *a,
-					    const struct fl_packet *pkt)
+					    const struct fl_packet *pkt,
+					    __u64 now_ns)
 {
 	__u32 udp = pkt->tuple.proto == FL_IPPROTO_UDP;
 	struct fl_backend *backend;
@@ -268,8 +265,7 @@ static __always_inline __u32 fl_flow_serves(const struct fl_flow *a,
 	state = backend->state;
 	if (state != FL_BACKEND_ON && !(udp && state == FL_BACKEND_DRAIN))
 		return 0;
-	if (udp && !fl_flow_idle(a, bpf_ktime_get_coarse_ns(),
-				 FL_FLOW_IDLE_UDP))
+	if (udp && !fl_flow_idle(a, now_ns, FL_FLOW_IDLE_UDP))
 		return 1;
 	return fl_flow_serves_by_reply(a, pkt);
 }
@@ -279,7 +275,7 @@ static __always_inline __u32 fl_flow_serves(const struct fl_flow *a,
 static __always_inline void fl_flow_follow(struct fl_packet *pkt,
 					   const struct fl_flow *flow)
 {
-	pkt->to = flow->addr;
+	fl_addr_copy(&pkt->to, &flow->addr);
 	pkt->to_port = flow->port;
 	pkt->service_id = flow->service_id;
 	pkt->backend_id = flow->backend_id;

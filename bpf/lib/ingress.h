@@ -11,6 +11,7 @@
 #include "bpf/lib/foreign.h"
 #include "bpf/lib/fragment.h"
 #include "bpf/lib/frontend.h"
+#include "bpf/lib/glance.h"
 #include "bpf/lib/icmp.h"
 #include "bpf/lib/lookup.h"
 #include "bpf/lib/reject.h"
@@ -21,12 +22,8 @@
 /* An answer to a masqueraded packet, if anything: a flow knows. */
 static __always_inline __u32 fl_is_masquerade(const struct fl_packet *pkt)
 {
-	__u16 port = bpf_ntohs(pkt->tuple.dport);
-
-	if (port < fl_config.source_port_min ||
-	    port > fl_config.source_port_max)
-		return 0;
-	return fl_is_masquerade_addr(&pkt->tuple.dst, pkt->ipv6);
+	return fl_is_source_port(pkt->tuple.dport) &&
+	       fl_is_masquerade_addr(&pkt->tuple.dst, pkt->ipv6);
 }
 
 /* ---- opening a flow ---- */
@@ -146,7 +143,7 @@ static __always_inline int fl_masquerade_claim(struct fl_flow_key *c, __u32 now,
 	__u32 i;
 
 	for (i = 0; i < FL_PORT_TRIES && i < ports.count; i++) {
-		c->dport = bpf_htons(ports.first + at);
+		fl_flow_key_ports(c, c->sport, bpf_htons(ports.first + at));
 		if (!fl_foreign_has_port(c)) {
 			position = fl_flow_claim_absent(c, FL_FLOW_NEW, now);
 			if (position >= 0)
@@ -464,10 +461,13 @@ fl_ingress_not_ours(const struct fl_packet *pkt)
 
 /* FORWARD_*, REPLY_HIT: follow pkt->to. */
 static __always_inline enum fl_counter_id
-fl_ingress_route(struct __sk_buff *ctx, struct fl_packet *pkt)
+fl_ingress_route(struct __sk_buff *ctx, struct fl_packet *pkt,
+		 enum fl_glance glance)
 {
-	__u32 frontend = fl_frontend_possible(pkt);
+	__u32 frontend = glance == FL_GLANCE_POSSIBLE ||
+			 fl_frontend_possible(pkt);
 	struct fl_flow *flow;
+	__u64 now_ns = 0;
 	int position;
 
 	if (fl_likely(!frontend && !fl_is_masquerade(pkt)))
@@ -479,13 +479,15 @@ fl_ingress_route(struct __sk_buff *ctx, struct fl_packet *pkt)
 		return FL_COUNTER_DROP_MALFORMED;
 	if (flow && fl_flow_awaited(pkt) && fl_flow_doubtful(flow, pkt))
 		return FL_COUNTER_DROP_NO_FLOW;
+	if (flow)
+		now_ns = bpf_ktime_get_coarse_ns();
 	if (flow && (flow->flags & FL_FLOW_REPLY)) {
-		fl_flow_track(flow, position, pkt);
+		fl_flow_track(flow, position, pkt, now_ns);
 		fl_flow_follow(pkt, flow);
 		return FL_COUNTER_REPLY_HIT;
 	}
-	if (flow && fl_flow_serves(flow, pkt)) {
-		fl_flow_track(flow, position, pkt);
+	if (flow && fl_flow_serves(flow, pkt, now_ns)) {
+		fl_flow_track(flow, position, pkt, now_ns);
 		fl_flow_follow(pkt, flow);
 		return FL_COUNTER_FORWARD_HIT;
 	}
@@ -501,9 +503,10 @@ fl_ingress_route(struct __sk_buff *ctx, struct fl_packet *pkt)
 }
 
 static __always_inline enum fl_counter_id
-fl_ingress_flow(struct __sk_buff *ctx, struct fl_packet *pkt)
+fl_ingress_flow(struct __sk_buff *ctx, struct fl_packet *pkt,
+		enum fl_glance glance)
 {
-	enum fl_counter_id verdict = fl_ingress_route(ctx, pkt);
+	enum fl_counter_id verdict = fl_ingress_route(ctx, pkt, glance);
 
 	switch (verdict) {
 	case FL_COUNTER_FORWARD_NEW:
@@ -561,12 +564,12 @@ fl_ingress_icmp(struct __sk_buff *ctx, struct fl_packet *pkt)
 }
 
 static __always_inline enum fl_counter_id fl_ingress(struct __sk_buff *ctx,
-						     struct fl_packet *pkt)
+						     struct fl_packet *pkt,
+						     enum fl_glance glance)
 {
-	pkt->tuple.hook = FL_HOOK_INGRESS;
 	switch (pkt->kind) {
 	case FL_PACKET_FLOW:
-		return fl_ingress_flow(ctx, pkt);
+		return fl_ingress_flow(ctx, pkt, glance);
 	case FL_PACKET_ICMP_ERROR:
 		return fl_ingress_icmp(ctx, pkt);
 	case FL_PACKET_FRAGMENT:

@@ -173,24 +173,28 @@ __noinline int fl_in_service_range(const struct fl_addr *addr, __u32 ipv6)
 	return 0;
 }
 
-/* Is it of a range that only ClusterIPs are taken from? One compare says no to
- * nearly all that isn't, however many ranges there are. */
-static __always_inline __u32 fl_is_service_addr(const struct fl_addr *addr,
-						__u32 ipv6)
+/* One compare says no to nearly all that is in none of the ranges, however many
+ * there are. */
+static __always_inline __u32 fl_in_service_cover(const struct fl_addr *addr,
+						 __u32 ipv6)
 {
 	const struct fl_node *node = fl_node_read();
-	__u32 diff;
 
 	if (!node)
 		return 0;
 	if (ipv6)
-		diff = ((addr->w[0] ^ node->cover6_addr[0]) &
-			node->cover6_mask[0]) |
-		       ((addr->w[1] ^ node->cover6_addr[1]) &
-			node->cover6_mask[1]);
-	else
-		diff = (addr->w[3] ^ node->cover4.addr) & node->cover4.mask;
-	if (fl_likely(diff))
+		return !(((addr->w[0] ^ node->cover6_addr[0]) &
+			  node->cover6_mask[0]) |
+			 ((addr->w[1] ^ node->cover6_addr[1]) &
+			  node->cover6_mask[1]));
+	return !((addr->w[3] ^ node->cover4.addr) & node->cover4.mask);
+}
+
+/* Is it of a range that only ClusterIPs are taken from? */
+static __always_inline __u32 fl_is_service_addr(const struct fl_addr *addr,
+						__u32 ipv6)
+{
+	if (fl_likely(!fl_in_service_cover(addr, ipv6)))
 		return 0;
 	return (__u32)fl_in_service_range(addr, ipv6);
 }

@@ -11,6 +11,7 @@
 #include <linux/tcp.h>
 #include <linux/udp.h>
 
+#include "bpf/abi/flow_table.h"
 #include "bpf/lib/addr.h"
 #include "bpf/lib/cursor.h"
 
@@ -25,6 +26,7 @@
 #define FL_TCP_SYN 0x02
 #define FL_TCP_RST 0x04
 #define FL_TCP_ACK 0x10
+#define FL_TCP_FLAGS_OFFSET 13
 
 /* Extension headers that are walked; a packet with more is nobody's. */
 #define FL_IPV6_EXT_MAX 6
@@ -59,9 +61,10 @@ struct fl_packet {
 	__u8 no_csum;	 /* UDP without a checksum */
 	__u32 fragment_id;
 	__u8 first_fragment; /* more of this datagram will come */
-	__u8 pad[3];
-	struct fl_addr to;
+	__u8 pad;
+	__sum16 ip_csum; /* IPv4: as it is in the header */
 	__u32 service_id;
+	struct fl_addr to; /* by words: fl_addr_copy() */
 	__u32 backend_id;
 	__u32 backend_generation;
 	__u32 ifindex; /* the device's */
@@ -69,11 +72,16 @@ struct fl_packet {
 	__u64 hash; /* ingress: the tuple's, in the flow table */
 };
 
+static __always_inline __u32 fl_flags_open(__u8 tcp_flags)
+{
+	return (tcp_flags & (FL_TCP_SYN | FL_TCP_ACK | FL_TCP_RST)) ==
+	       FL_TCP_SYN;
+}
+
 /* The first packet of a connection (a datagram is none). */
 static __always_inline __u32 fl_is_opening(const struct fl_packet *pkt)
 {
-	return (pkt->tcp_flags & (FL_TCP_SYN | FL_TCP_ACK | FL_TCP_RST)) ==
-	       FL_TCP_SYN;
+	return fl_flags_open(pkt->tcp_flags);
 }
 
 static __always_inline enum fl_packet_kind
@@ -90,6 +98,7 @@ fl_parse_ipv4(struct fl_cursor *cursor, struct fl_packet *pkt)
 	pkt->tuple.dst = fl_addr_from_v4(ip->daddr);
 	pkt->tuple.proto = ip->protocol;
 	pkt->l3_len = bpf_ntohs(ip->tot_len);
+	pkt->ip_csum = ip->check;
 	fl_cursor_skip(cursor, (ip->ihl - 5) * 4);
 	if (fl_likely(!(ip->frag_off & bpf_htons(0x3fff))))
 		return FL_PACKET_FLOW;
@@ -197,8 +206,16 @@ static __always_inline __u8 fl_sctp_flags(__u8 chunk)
 	}
 }
 
-/* The rest of the transport header. A datagram that is longer than its frame
- * is malformed; padding behind it is not. */
+/* A datagram that is longer than its frame is malformed; padding behind it is
+ * not. */
+static __always_inline __u32 fl_lengths_differ(const struct fl_cursor *cursor,
+					       __u32 l3_off, __u32 headers,
+					       __u32 l3_len)
+{
+	return l3_len < headers || l3_off + l3_len > cursor->len;
+}
+
+/* The rest of the transport header. */
 static __always_inline enum fl_packet_kind
 fl_parse_transport(struct fl_cursor *cursor, struct fl_packet *pkt)
 {
@@ -227,12 +244,10 @@ fl_parse_transport(struct fl_cursor *cursor, struct fl_packet *pkt)
 		header = 16;
 		pkt->tcp_flags = fl_sctp_flags(rest[4]);
 	}
-	if (pkt->l3_len) {
-		__u32 headers = pkt->l4_off - pkt->l3_off + header;
-
-		pkt->malformed |= pkt->l3_len < headers ||
-				  pkt->l3_off + pkt->l3_len > cursor->len;
-	}
+	if (pkt->l3_len)
+		pkt->malformed |= fl_lengths_differ(
+			cursor, pkt->l3_off,
+			pkt->l4_off - pkt->l3_off + header, pkt->l3_len);
 	return FL_PACKET_FLOW;
 }
 
@@ -310,6 +325,91 @@ static __always_inline __be16 fl_skip_vlan(struct fl_cursor *cursor,
 		ethertype = tag[1];
 	}
 	return ethertype;
+}
+
+/* ---- what nearly every packet is ---- */
+
+/* What is asked to be there behind the IP header: TCP's, more than UDP's. */
+#define FL_PLAIN_L4 20u
+
+/* Behind an IP header of `l3_size` bytes, all that there is of it in *pkt. */
+static __always_inline __u32 fl_parse_plain_l4(const struct fl_cursor *cursor,
+					       const __u8 *l4, __u32 l3_size,
+					       __u8 proto, __u8 hook,
+					       __u32 l3_len,
+					       struct fl_packet *pkt)
+{
+	__u32 header = 8;
+
+	*(fl_flow_half *)&pkt->tuple.sport = *(const fl_flow_half *)l4;
+	fl_flow_key_kind(&pkt->tuple, proto, hook);
+	pkt->l3_off = cursor->off;
+	pkt->l4_off = cursor->off + l3_size;
+	pkt->l3_len = l3_len;
+	pkt->kind = FL_PACKET_FLOW;
+	if (proto == FL_IPPROTO_TCP) {
+		header = (l4[12] >> 4) * 4;
+		pkt->tcp_flags = l4[FL_TCP_FLAGS_OFFSET];
+		pkt->malformed = header < sizeof(struct tcphdr);
+	} else {
+		pkt->no_csum = !*(const __be16 *)(l4 + 6);
+	}
+	if (fl_likely(l3_len))
+		pkt->malformed |= fl_lengths_differ(cursor, cursor->off,
+						    l3_size + header, l3_len);
+	return 1;
+}
+
+/* TCP or UDP right behind an IP header without options or extensions, whole and
+ * not a fragment: as fl_parse(), for half of it; with `hook` in the tuple.
+ * Returns 0 if it isn't that, with all zeros in *pkt. */
+static __always_inline __u32 fl_parse_plain(const struct fl_cursor *cursor,
+					    __be16 ethertype, __u8 hook,
+					    struct fl_packet *pkt)
+{
+	const __u8 *l3;
+	__u8 proto;
+
+	__builtin_memset(pkt, 0, sizeof(*pkt));
+	if (cursor->off > FL_CURSOR_MAX)
+		return 0;
+	l3 = cursor->start + cursor->off;
+	fl_pin_pointer(l3);
+	if (ethertype == bpf_htons(ETH_P_IP)) {
+		const struct iphdr *ip = (const struct iphdr *)l3;
+
+		if (l3 + sizeof(*ip) + FL_PLAIN_L4 > cursor->end ||
+		    l3[0] != 0x45 || ip->frag_off & bpf_htons(0x3fff))
+			return 0;
+		proto = ip->protocol;
+		if (proto != FL_IPPROTO_TCP && proto != FL_IPPROTO_UDP)
+			return 0;
+		pkt->tuple.src = fl_addr_from_v4(ip->saddr);
+		pkt->tuple.dst = fl_addr_from_v4(ip->daddr);
+		pkt->ip_csum = ip->check;
+		return fl_parse_plain_l4(cursor, l3 + sizeof(*ip), sizeof(*ip),
+					 proto, hook, bpf_ntohs(ip->tot_len),
+					 pkt);
+	}
+	if (ethertype == bpf_htons(ETH_P_IPV6)) {
+		const struct ipv6hdr *ip = (const struct ipv6hdr *)l3;
+
+		if (l3 + sizeof(*ip) + FL_PLAIN_L4 > cursor->end ||
+		    (l3[0] & 0xf0) != 0x60)
+			return 0;
+		proto = ip->nexthdr;
+		if (proto != FL_IPPROTO_TCP && proto != FL_IPPROTO_UDP)
+			return 0;
+		pkt->ipv6 = 1;
+		fl_addr_copy(&pkt->tuple.src, &ip->saddr);
+		fl_addr_copy(&pkt->tuple.dst, &ip->daddr);
+		return fl_parse_plain_l4(
+			cursor, l3 + sizeof(*ip), sizeof(*ip), proto, hook,
+			ip->payload_len ?
+				bpf_ntohs(ip->payload_len) + sizeof(*ip) : 0,
+			pkt);
+	}
+	return 0;
 }
 
 /* `cursor` is at the network header, whose EtherType is `ethertype`. All of

@@ -20,7 +20,7 @@ char LICENSE[] SEC("license") = "GPL";
 
 /* A function of its own for the verifier, which checks it once and not in
  * combination with what follows. */
-__noinline int fl_read(struct __sk_buff *ctx, __u32 l3_off,
+__noinline int fl_read(struct __sk_buff *ctx, __u32 l3_off, enum fl_hook hook,
 		       struct fl_packet *pkt)
 {
 	struct fl_cursor cursor = {
@@ -35,20 +35,24 @@ __noinline int fl_read(struct __sk_buff *ctx, __u32 l3_off,
 		return 0;
 	ethertype = l3_off ? fl_skip_vlan(&cursor, ctx->protocol) :
 			     ctx->protocol;
-	fl_parse(&cursor, ethertype, pkt);
+	if (!fl_parse_plain(&cursor, ethertype, hook, pkt)) {
+		fl_parse(&cursor, ethertype, pkt);
+		pkt->tuple.hook = hook;
+	}
 	pkt->ifindex = ctx->ifindex;
 	return 0;
 }
 
 /* Headers may be in pages that can't be read by pointer. */
 static __always_inline void fl_read_again(struct __sk_buff *ctx, __u32 l3_off,
+					  enum fl_hook hook,
 					  struct fl_packet *pkt)
 {
 	__u32 linear = ctx->data_end - ctx->data;
 	__u32 wanted = ctx->len < FL_PULL_BYTES ? ctx->len : FL_PULL_BYTES;
 
 	if (linear < wanted && !bpf_skb_pull_data(ctx, wanted))
-		fl_read(ctx, l3_off, pkt);
+		fl_read(ctx, l3_off, hook, pkt);
 	/* Cut short behind its ports: it can be told whose it is. */
 	if (pkt->kind == FL_PACKET_TRUNCATED && pkt->malformed)
 		pkt->kind = FL_PACKET_FLOW;
@@ -94,14 +98,20 @@ static __always_inline int fl_tc(struct __sk_buff *ctx, enum fl_hook hook,
 				 __u32 l3_off)
 {
 	enum fl_counter_id verdict;
+	enum fl_glance glance;
 	struct fl_packet pkt;
 	__u32 len = ctx->len;
 
-	fl_read(ctx, l3_off, &pkt);
+	glance = fl_glance(ctx, hook, l3_off);
+	if (fl_likely(glance == FL_GLANCE_NOT_OURS)) {
+		fl_count(FL_COUNTER_NOT_OURS, len);
+		return TC_ACT_UNSPEC;
+	}
+	fl_read(ctx, l3_off, hook, &pkt);
 	if (fl_unlikely(pkt.kind == FL_PACKET_TRUNCATED))
-		fl_read_again(ctx, l3_off, &pkt);
-	verdict = hook == FL_HOOK_INGRESS ? fl_ingress(ctx, &pkt) :
-					    fl_egress(ctx, &pkt);
+		fl_read_again(ctx, l3_off, hook, &pkt);
+	verdict = hook == FL_HOOK_INGRESS ? fl_ingress(ctx, &pkt, glance) :
+					    fl_egress(ctx, &pkt, glance);
 	if (fl_unlikely(pkt.first_fragment && fl_is_translated(verdict)))
 		fl_fragment_note(&pkt, verdict == FL_COUNTER_REPLY_HIT);
 	return fl_act(ctx, hook, &pkt, len, verdict);

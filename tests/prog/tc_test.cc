@@ -462,7 +462,8 @@ class TcFragments : public TcRows {
                                   .id = id,
                                   .fragment = uint16_t(0x2000 | offset / 8),
                                   .protocol = proto()};
-    return offset ? std::move(net) / Payload{"the rest of it"}
+    // Long enough to be taken for a header with ports.
+    return offset ? std::move(net) / Payload{std::string(40, 'r')}
                   : WithTransport(std::move(net), sport, dport);
   }
 };

@@ -22,10 +22,10 @@ namespace {
 // become, with the reason in the commit.
 const std::map<std::string, uint32_t>& Recorded() {
   static const auto* recorded = new std::map<std::string, uint32_t>{
-      {"fl_tc_ingress", 45211},
-      {"fl_tc_egress", 29914},
-      {"fl_tc_ingress_l3", 45208},
-      {"fl_tc_egress_l3", 30093},
+      {"fl_tc_ingress", 47747},
+      {"fl_tc_egress", 30573},
+      {"fl_tc_ingress_l3", 47747},
+      {"fl_tc_egress_l3", 30570},
       {"fl_connect4", 14340},
       {"fl_connect6", 22502},
       {"fl_sendmsg4", 20775},
