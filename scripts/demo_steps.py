@@ -17,8 +17,9 @@ MANIFEST = ROOT / "docs/examples/web.yaml"
 CLUSTER = "demo"
 KEEP = "--keep" in sys.argv
 # Real clusters wait 40 s and 5 min before they give a silent node up.
+GRACE_SECONDS = 5
 IMPATIENT = ("--kubelet-flag=--lease-interval=1",
-             "--controller-flag=--node-monitor-grace-period=8s",
+             f"--controller-flag=--node-monitor-grace-period={GRACE_SECONDS}s",
              "--controller-flag=--pod-eviction-timeout=2s")
 NODE_IP = {4: "172.30.0.11", 6: "fd00:172:30::11"}
 OTHER_NODE_IP = "172.30.0.12"
@@ -162,8 +163,10 @@ class ConstantLoad:
 
     def __init__(self, **places):
         """name -> (where, target, flags...)"""
+        # So many workers that none is sent late, even if many wait.
         self.loads = {
-            name: start_load(*place, "--rate", "200", "--duration", "180s")
+            name: start_load(*place, "--rate", "200", "--duration", "180s",
+                             "--workers", "300", "--timeout", "1s")
             for name, place in places.items()}
 
     def __enter__(self):
@@ -175,9 +178,25 @@ class ConstantLoad:
         for name, process in self.loads.items():
             process.terminate()
             result = json.loads(process.communicate()[0])
-            expect(result["failed"] == 0 and result["ok"] > 0,
-                   f"{name.replace('_', ' ')}: {result['ok']} requests, "
-                   f"{result['failed']} failed {result['errors'] or ''}")
+            self.judge(f"{name.replace('_', ' ')}: {result['ok']} answered, "
+                       f"{result['failed']} failed {result['errors'] or ''}",
+                       result)
+
+    def judge(self, what, result):
+        expect(result["failed"] == 0 and result["ok"] > 0, what)
+
+
+class LoadThroughADeath(ConstantLoad):
+    """The same, but requests may fail that were begun before `known`."""
+
+    known = 0.0  # time.time(), set within the block
+
+    def judge(self, what, result):
+        last = (result["started_unix_ms"] + result["last_failure_ms"]) / 1000
+        expect(0 < result["failed"] and last < self.known
+               and result["ok"] > 0,
+               f"{what}, the last {self.known - last:.2f} s before the node "
+               "was known to be dead")
 
 
 def describe(result):
@@ -339,30 +358,80 @@ def daemons(node):
             if c["component"].endswith(node)}
 
 
-def show_node_death(client_tool):
-    step("A node falls silent under constant load: kubelet and agent killed")
-    client_tool.apply(manifest(replicas=6, release=3))
+def spread_over_nodes(client_tool, release):
+    client_tool.apply(manifest(replicas=6, release=release))
     client_tool.rollout()
     wait_until("pods on both nodes",
                lambda: nodes_of_pods() == ["node-1", "node-2"])
-    address = service_addresses()[0]
+    return service_addresses()[0]
+
+
+def node_returns():
+    run("fairleadctl", "cluster", "up", "--name", CLUSTER, "--quiet",
+        *IMPATIENT)
+    wait_until("what was left on node-2 is gone",
+               lambda: len(get("pods", "-l", "app=web")["items"]) == 6)
+    wait_until("node-2 takes pods again",
+               lambda: "taints" not in get("nodes", "node-2")["spec"])
+    expect(nodes_of_pods() == ["node-1"], "node-2 is back, and tidied up")
+
+
+def all_on_node_1():
+    return (nodes_of_pods() == ["node-1"]
+            and len(ready_addresses(8080)) == 12)
+
+
+def show_silent_node(client_tool):
+    step("A node falls silent under constant load: kubelet and agent killed, "
+         "its pods go on")
+    address = spread_over_nodes(client_tool, release=3)
     with ConstantLoad(
             outside_NodePort=("outside", f"{NODE_IP[4]}:30080"),
             node_1_ClusterIP=("node-1", f"{address}:80")):
         started = time.monotonic()
         for pid in daemons("node-2").values():
             os.kill(pid, signal.SIGKILL)
-        wait_until("six pods on the other node",
-                   lambda: nodes_of_pods() == ["node-1"]
-                   and len(ready_addresses(8080)) == 12)
+        wait_until("six pods on the other node", all_on_node_1)
         client_tool.rollout()
         print(f"   replaced on node-1 after {time.monotonic() - started:.1f} s"
-              " (silent for 8 s, tolerated for 2 s)")
-    run("fairleadctl", "cluster", "up", "--name", CLUSTER, "--quiet",
-        *IMPATIENT)
-    wait_until("what was left on node-2 is gone",
-               lambda: len(get("pods", "-l", "app=web")["items"]) == 6)
-    expect(nodes_of_pods() == ["node-1"], "node-2 is back, and tidied up")
+              f" (silent for {GRACE_SECONDS} s, tolerated for 2 s)")
+    node_returns()
+
+
+def cut_power(node):
+    """Its link first, so that nobody hears of the rest."""
+    run("ip", "netns", "exec", f"fl-{CLUSTER}-fabric", "ip", "link", "set",
+        node, "down")
+    for pid in daemons(node).values():
+        os.kill(pid, signal.SIGKILL)
+    mounts = pathlib.Path("/proc/mounts").read_text().splitlines()
+    cgroups = next(fields[1] for fields in map(str.split, mounts)
+                   if fields[2] == "cgroup2")
+    pathlib.Path(cgroups, f"fairlead-{CLUSTER}", node,
+                 "cgroup.kill").write_text("1")
+
+
+def show_dead_node(client_tool):
+    step("A node dies under constant load: link cut, all its processes killed")
+    print("   (what is sent to it meanwhile is lost, until it has been silent "
+          f"for {GRACE_SECONDS} s)")
+    address = spread_over_nodes(client_tool, release=4)
+    load = LoadThroughADeath(
+        outside_NodePort=("outside", f"{NODE_IP[4]}:30080"),
+        node_1_ClusterIP=("node-1", f"{address}:80"))
+    with load:
+        died = time.time()
+        cut_power("node-2")
+        wait_until("its endpoints are out of node-1's kernel",
+                   lambda: len(ready_addresses(8080)) < 12
+                   and usable_backends(":8080/TCP") == ready_addresses(8080))
+        load.known = time.time()
+        print(f"   known, and out of node-1's kernel, after "
+              f"{load.known - died:.2f} s")
+        wait_until("six pods on the other node", all_on_node_1)
+        client_tool.rollout()
+        print(f"   replaced on node-1 after {time.time() - died:.1f} s")
+    node_returns()
 
 
 def show_label_change(client_tool):
@@ -407,7 +476,8 @@ def tour(client_tool):
     show_rolling_update(client_tool)
     show_label_change(client_tool)
     show_drain(client_tool)
-    show_node_death(client_tool)
+    show_silent_node(client_tool)
+    show_dead_node(client_tool)
     show_tables()
 
 

@@ -249,7 +249,8 @@ Kind DaemonSetRow(const Schemas& schemas) {
 
 Kind JobRow(const Schemas& schemas) {
   Kind kind = Row(schemas, kube::Jobs(), "io.k8s.api.batch.v1.Job",
-                  {JobPrinter(), PrepareJob, DefaultJob, ValidateJob});
+                  {JobPrinter(), PrepareJob, DefaultJob, ValidateJob,
+                   WorkloadWarnings});
   kind.categories = {"all"};
   kind.has_status = kind.has_generation = true;
   kind.selectable_fields = {"status.successful"};

@@ -64,6 +64,62 @@ void ValidateJobTemplate(const Json& spec, FieldErrorList* errors) {
                 Get(pod, "restartPolicy"), {"OnFailure", "Never"});
 }
 
+// What follows for a Job from pods that failed, or from those that didn't.
+void ValidateFailureRules(const Json& spec, FieldErrorList* errors) {
+  const Json& policy = Get(spec, "podFailurePolicy");
+  if (!policy.is_object()) return;
+  const std::string list = "spec.podFailurePolicy.rules";
+  const Json& rules = List(policy, "rules");
+  for (size_t i = 0; i < rules.size(); ++i) {
+    std::string_view action = Text(rules[i], "action");
+    std::string field = Child(At(list, i), "action");
+    errors->OneOf(field, Get(rules[i], "action"),
+                  {"Count", "FailIndex", "FailJob", "Ignore"});
+    if (action == "FailIndex" &&
+        Get(spec, "backoffLimitPerIndex").is_null()) {
+      errors->Invalid(field, action, "requires the backoffLimitPerIndex to be "
+                                     "set");
+    }
+    bool codes = Get(rules[i], "onExitCodes").is_object();
+    bool conditions = !List(rules[i], "onPodConditions").empty();
+    if (codes == conditions) {
+      errors->Invalid(At(list, i), rules[i],
+                      codes ? "specifying both OnExitCodes and "
+                              "OnPodConditions is not supported"
+                            : "specifying one of OnExitCodes and "
+                              "OnPodConditions is required");
+    }
+  }
+  std::string_view restart = Text(spec, {"template", "spec", "restartPolicy"});
+  if (restart != "Never") {
+    errors->Invalid("spec.template.spec.restartPolicy", restart,
+                    "only \"Never\" is supported when podFailurePolicy is "
+                    "specified");
+  }
+  const Json& replacement = Get(spec, "podReplacementPolicy");
+  if (!replacement.is_null() && Text(replacement) != "Failed") {
+    errors->NotSupported("spec.podReplacementPolicy", Text(replacement),
+                         {"Failed"});
+  }
+}
+
+void ValidateIndexed(const Json& spec, FieldErrorList* errors) {
+  if (!Get(spec, "maxFailedIndexes").is_null() &&
+      Get(spec, "backoffLimitPerIndex").is_null()) {
+    errors->Required("spec.backoffLimitPerIndex",
+                     "when maxFailedIndexes is specified");
+  }
+  if (Text(spec, "completionMode") == "Indexed") return;
+  for (const char* field :
+       {"backoffLimitPerIndex", "maxFailedIndexes", "successPolicy"}) {
+    const Json& value = Get(spec, field);
+    if (!value.is_null()) {
+      errors->Invalid(Child("spec", field), value,
+                      "requires indexed completion mode");
+    }
+  }
+}
+
 void ValidateJobSpec(const Json& spec, FieldErrorList* errors) {
   for (const char* field :
        {"parallelism", "completions", "activeDeadlineSeconds", "backoffLimit",
@@ -84,6 +140,8 @@ void ValidateJobSpec(const Json& spec, FieldErrorList* errors) {
                              " when completion mode is Indexed"));
     }
   }
+  ValidateIndexed(spec, errors);
+  ValidateFailureRules(spec, errors);
   ValidateJobTemplate(spec, errors);
 }
 

@@ -181,6 +181,23 @@ void WarnAboutContainers(const Json& containers, const std::string& field,
   }
 }
 
+// What is kept but nobody here acts on.
+void WarnAboutPlacement(const Json& spec, const std::string& field,
+                        std::vector<std::string>* warnings) {
+  constexpr std::string_view kUnheeded =
+      ": this scheduler does not act on it; it spreads the pods of one owner "
+      "over the nodes";
+  for (const char* affinity : {"podAffinity", "podAntiAffinity"}) {
+    if (Map(Get(spec, {"affinity", affinity})).empty()) continue;
+    warnings->push_back(
+        StrCat(Child(Child(field, "affinity"), affinity), kUnheeded));
+  }
+  if (!List(spec, "topologySpreadConstraints").empty()) {
+    warnings->push_back(
+        StrCat(Child(field, "topologySpreadConstraints"), kUnheeded));
+  }
+}
+
 }  // namespace
 
 void ValidatePodSpec(const Json& spec, const std::string& field,
@@ -239,6 +256,7 @@ std::vector<std::string> PodSpecWarnings(const Json& spec,
                                   : "17",
                               "; use \"", now, "\" instead"));
   }
+  WarnAboutPlacement(spec, field, &warnings);
   WarnAboutContainers(List(spec, "initContainers"),
                       Child(field, "initContainers"), &warnings);
   WarnAboutContainers(List(spec, "containers"), Child(field, "containers"),

@@ -2,12 +2,15 @@
 #include "control/controllers/job.h"
 
 #include <algorithm>
+#include <map>
 #include <nlohmann/json.hpp>
+#include <optional>
 #include <set>
 #include <utility>
 
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_split.h"
+#include "control/controllers/job_policy.h"
 #include "userspace/base/strings.h"
 #include "userspace/kube/control_resources.h"
 
@@ -16,6 +19,9 @@ namespace {
 
 constexpr char kFinalizer[] = "batch.kubernetes.io/job-tracking";
 constexpr char kIndex[] = "batch.kubernetes.io/job-completion-index";
+constexpr char kIndexFailures[] = "batch.kubernetes.io/job-index-failure-count";
+// spec.managedBy of Jobs that are ours, as are those without one.
+constexpr char kOurs[] = "kubernetes.io/job-controller";
 constexpr absl::Duration kFirstBackoff = absl::Seconds(10);
 constexpr absl::Duration kMaxBackoff = absl::Minutes(10);
 constexpr int kBurst = 500;  // pods made or removed by one plan
@@ -43,6 +49,21 @@ int IndexOf(const Json& pod) {
   return absl::SimpleAtoi(Absl(Annotation(pod, kIndex)), &index) ? index : -1;
 }
 
+// How often pods of its index had failed when it was made.
+int FailuresBefore(const Json& pod) {
+  int count = 0;
+  return absl::SimpleAtoi(Absl(Annotation(pod, kIndexFailures)), &count)
+             ? count
+             : 0;
+}
+
+// How long to wait after so many failures: 10 s, 20 s, 40 s, ...
+absl::Duration WaitAfter(int failures) {
+  if (failures == 0) return absl::ZeroDuration();
+  return std::min(kFirstBackoff * (1 << std::min(failures - 1, 10)),
+                  kMaxBackoff);
+}
+
 int64_t RestartsOf(const Json& pod) {
   int64_t total = 0;
   const Json& statuses = Get(pod, {"status", "containerStatuses"});
@@ -65,6 +86,16 @@ absl::Time FinishedAt(const Json& pod) {
   return last;
 }
 
+struct Failure {
+  std::string reason, message;
+};
+
+// Of one index.
+struct IndexFailures {
+  int count = 0;
+  absl::Time last = absl::InfinitePast();
+};
+
 // Everything that one plan works with.
 class Run {
  public:
@@ -74,9 +105,13 @@ class Run {
     if (!status_.is_object()) status_ = Json::object();
     indexed_ = Text(job_, {"spec", "completionMode"}) == "Indexed";
     suspended_ = Flag(job_, {"spec", "suspend"});
+    limit_per_index_ = Get(job_, {"spec", "backoffLimitPerIndex"});
+    waits_for_end_ = Text(job_, {"spec", "podReplacementPolicy"}) == "Failed";
   }
 
   Plan Make() {
+    std::string_view manager = Text(job_, {"spec", "managedBy"});
+    if (!manager.empty() && manager != kOurs) return {};
     if (IsTerminating(job_)) {
       for (const Object& pod : facts_.pods) {
         if (HasFinalizer(*pod)) {
@@ -140,27 +175,46 @@ class Run {
     std::set<std::string> held;  // still with a finalizer
     std::vector<int> done =
         ParseIndexes(Text(status_, {"completedIndexes"}));
+    for (int i : ParseIndexes(Text(status_, {"failedIndexes"}))) {
+      failed_indexes_.insert(i);
+    }
     for (const Object& pod : facts_.pods) {
-      std::string uid(Uid(*pod));
-      bool ended = IsPodTerminated(*pod) || IsTerminating(*pod);
-      bool good = Text(*pod, {"status", "phase"}) == "Succeeded";
-      if (!ended) {
+      bool leaving = IsTerminating(*pod) && !IsPodTerminated(*pod);
+      if (leaving) leaving_.push_back(pod);
+      if (leaving && !HasEnded(*pod)) {
+        plan_.again = std::min(plan_.again, GoneBy(*pod) - now_);
+        continue;
+      }
+      if (!HasEnded(*pod)) {
         active_.push_back(pod);
         continue;
       }
-      if (IsTerminating(*pod) && !IsPodTerminated(*pod)) ++terminating_;
-      if (!good && IsPodTerminated(*pod)) failed_pods_.push_back(pod);
+      // One that was too many is no failure.
+      bool dismissed = IsTerminating(*pod) && !HasFinalizer(*pod);
+      bool good = Text(*pod, {"status", "phase"}) == "Succeeded";
+      if (!good && !leaving && !dismissed) failed_pods_.push_back(pod);
       if (good) last_success_ = std::max(last_success_, FinishedAt(*pod));
+      PodVerdict verdict;
+      if (!good) verdict = Judge(*pod, dismissed);
       if (!HasFinalizer(*pod)) continue;
+      std::string uid(Uid(*pod));
       held.insert(uid);
-      bool listed = succeeded.contains(uid) || failed.contains(uid);
-      if (!listed) (good ? succeeded : failed).insert(uid);
       if (good && indexed_) done.push_back(IndexOf(*pod));
-      plan_.writes.push_back(WithoutFinalizer(*pod, 1));
+      if (succeeded.contains(uid) || failed.contains(uid)) continue;
+      if (good) {
+        succeeded.insert(uid);
+      } else if (verdict.counts) {
+        failed.insert(uid);
+      }
     }
     CountUp("succeeded", held, &succeeded);
     CountUp("failed", held, &failed);
     SetIndexes(std::move(done));
+    for (const Object& pod : facts_.pods) {
+      if (held.contains(std::string(Uid(*pod))) && !IsNeeded(*pod)) {
+        plan_.writes.push_back(WithoutFinalizer(*pod, 1));
+      }
+    }
     Json lists = Json::object();
     if (!succeeded.empty()) lists["succeeded"] = succeeded;
     if (!failed.empty()) lists["failed"] = failed;
@@ -169,6 +223,55 @@ class Run {
                                   static_cast<int64_t>(succeeded.size()));
     failed_ = static_cast<int>(Number(status_, {"failed"}) +
                                static_cast<int64_t>(failed.size()));
+  }
+
+  // A pod that is being deleted has, unless another may only take its place
+  // when it is gone; but not for longer than its grace.
+  bool HasEnded(const Json& pod) const {
+    if (IsPodTerminated(pod)) return true;
+    if (!IsTerminating(pod)) return false;
+    return !waits_for_end_ || GoneBy(pod) <= now_;
+  }
+
+  // When the kubelet of a pod that is being deleted should have ended it.
+  absl::Time GoneBy(const Json& pod) const {
+    return TimeOf(Text(pod, {"metadata", "deletionTimestamp"})).value_or(now_);
+  }
+
+  // What follows from a pod that has failed, for the Job and for its index.
+  PodVerdict Judge(const Json& pod, bool dismissed) {
+    PodVerdict verdict{.counts = !dismissed};
+    if (IsPodTerminated(pod) && !dismissed) {
+      verdict = JudgeFailedPod(Get(job_, {"spec", "podFailurePolicy"}), pod);
+    }
+    if (!verdict.fails_job.empty() && !failure_) {
+      failure_ = {"PodFailurePolicy", verdict.fails_job};
+    }
+    if (!limit_per_index_.is_number()) return verdict;
+    IndexFailures& failures = index_failures_[IndexOf(pod)];
+    failures.count = std::max(failures.count,
+                              FailuresBefore(pod) + (verdict.counts ? 1 : 0));
+    failures.last = std::max(failures.last, FinishedAt(pod));
+    if (verdict.fails_index ||
+        failures.count > limit_per_index_.get<int64_t>()) {
+      failed_indexes_.insert(IndexOf(pod));
+    }
+    return verdict;
+  }
+
+  // The last failed pod of an index knows how often it has failed, until the
+  // next one is there.
+  bool IsNeeded(const Json& pod) const {
+    if (!limit_per_index_.is_number() || IsFinished() ||
+        Text(pod, {"status", "phase"}) == "Succeeded") {
+      return false;
+    }
+    int index = IndexOf(pod);
+    return !completed_.contains(index) && !failed_indexes_.contains(index) &&
+           std::none_of(active_.begin(), active_.end(),
+                        [&](const Object& other) {
+                          return IndexOf(*other) == index;
+                        });
   }
 
   std::set<std::string> Uncounted(const char* list) const {
@@ -198,14 +301,27 @@ class Run {
     });
     completed_.insert(done.begin(), done.end());
     if (!done.empty()) status_["completedIndexes"] = FormatIndexes(done);
+    if (!limit_per_index_.is_number()) return;
+    std::erase_if(failed_indexes_,
+                  [&](int i) { return i < 0 || completed_.contains(i); });
+    status_["failedIndexes"] = FormatIndexes(
+        std::vector<int>(failed_indexes_.begin(), failed_indexes_.end()));
   }
 
   // --- deciding
 
   void Decide() {
-    if (const char* reason = FailureReason()) return Fail(reason);
-    if (HasCondition("FailureTarget")) return Fail(nullptr);
-    if (IsSuccess()) return Succeed();
+    if (HasCondition("SuccessCriteriaMet")) return Succeed({});
+    if (HasCondition("FailureTarget")) return Fail({});
+    if (auto failure = FindFailure()) return Fail(*failure);
+    if (auto rule = FulfilledRule(Get(job_, {"spec", "successPolicy"}),
+                                  completed_)) {
+      return Succeed({"SuccessPolicy", *rule});
+    }
+    if (IsSuccess()) {
+      return Succeed({"CompletionsReached",
+                      "Reached expected number of succeeded pods"});
+    }
     if (suspended_) return Suspend();
     if (Condition(job_, "Suspended") != nullptr &&
         IsConditionTrue(job_, "Suspended")) {
@@ -228,8 +344,8 @@ class Run {
     return succeeded_ > 0 && active_.empty();
   }
 
-  const char* FailureReason() {
-    if (HasCondition("FailureTarget")) return nullptr;
+  std::optional<Failure> FindFailure() {
+    if (failure_) return failure_;
     int64_t limit = Number(job_, {"spec", "backoffLimit"}, 6);
     bool on_failure = Text(job_, {"spec", "template", "spec",
                                   "restartPolicy"}) == "OnFailure";
@@ -237,58 +353,85 @@ class Run {
     for (const Object& pod : active_) restarts += RestartsOf(*pod);
     if (failed_ > limit ||
         (on_failure && restarts > 0 && restarts >= limit)) {
-      return "BackoffLimitExceeded";
+      return Failure{"BackoffLimitExceeded",
+                     "Job has reached the specified backoff limit"};
     }
     const Json& deadline = Get(job_, {"spec", "activeDeadlineSeconds"});
     auto start = TimeOf(Text(status_, {"startTime"}));
     if (deadline.is_number() && start && !suspended_) {
       absl::Time due = *start + absl::Seconds(deadline.get<int64_t>());
-      if (due <= now_) return "DeadlineExceeded";
+      if (due <= now_) {
+        return Failure{"DeadlineExceeded",
+                       "Job was active longer than specified deadline"};
+      }
       plan_.again = std::min(plan_.again, due - now_);
     }
-    return nullptr;
+    return TooManyFailedIndexes();
   }
 
-  // First the target, with the pods told to end; the verdict when they have.
-  void Fail(const char* reason) {
-    if (reason != nullptr) {
-      bool deadline = std::string_view(reason) == "DeadlineExceeded";
-      SetCondition("FailureTarget", "True", reason,
-                   deadline ? "Job was active longer than specified deadline"
-                            : "Job has reached the specified backoff limit");
+  std::optional<Failure> TooManyFailedIndexes() const {
+    int64_t failed = static_cast<int64_t>(failed_indexes_.size());
+    const Json& most = Get(job_, {"spec", "maxFailedIndexes"});
+    if (most.is_number() && failed > most.get<int64_t>()) {
+      return Failure{
+          "MaxFailedIndexesExceeded",
+          "Job has exceeded the specified maximal number of failed indexes"};
     }
-    for (const Object& pod : active_) Remove(*pod);
-    if (!active_.empty() || terminating_ > 0) return;
-    for (const Json& c : status_["conditions"]) {
-      if (Text(c, {"type"}) != "FailureTarget") continue;
-      std::string why(Text(c, {"reason"})), text(Text(c, {"message"}));
-      SetCondition("Failed", "True", why.c_str(), text);
-      plan_.announcements.push_back(Announce(
-          kube::Jobs(), job_, kube::EventType::kWarning, why, text));
-      break;
+    if (failed > 0 &&
+        failed + Succeeded() >= Number(job_, {"spec", "completions"})) {
+      return Failure{"FailedIndexes", "Job has failed indexes"};
     }
+    return std::nullopt;
   }
 
-  void Succeed() {
-    SetCondition("SuccessCriteriaMet", "True", "CompletionsReached",
-                 "Reached expected number of succeeded pods");
+  // First the target (unless it is set already) with the pods told to end;
+  // the verdict when they have.
+  void Fail(const Failure& failure) {
+    if (!failure.reason.empty()) {
+      SetCondition("FailureTarget", "True", failure.reason.c_str(),
+                   failure.message);
+    }
     for (const Object& pod : active_) Remove(*pod);
-    if (!active_.empty() || terminating_ > 0) return;
-    SetCondition("Complete", "True", "CompletionsReached",
-                 "Reached expected number of succeeded pods");
+    if (!active_.empty() || !leaving_.empty()) return;
+    const auto [reason, message] = CopyCondition("FailureTarget", "Failed");
+    plan_.announcements.push_back(Announce(
+        kube::Jobs(), job_, kube::EventType::kWarning, reason, message));
+  }
+
+  void Succeed(const Failure& criteria) {
+    if (!criteria.reason.empty()) {
+      SetCondition("SuccessCriteriaMet", "True", criteria.reason.c_str(),
+                   criteria.message);
+    }
+    for (const Object& pod : active_) RemoveUncounted(*pod);
+    if (!active_.empty() || !leaving_.empty()) return;
+    CopyCondition("SuccessCriteriaMet", "Complete");
     status_["completionTime"] = Timestamp(now_);
     plan_.announcements.push_back(
         Announce(kube::Jobs(), job_, kube::EventType::kNormal, "Completed",
                  "Job completed"));
   }
 
+  // Sets `to` for the reason that `from` has, which is returned.
+  Failure CopyCondition(const char* from, const char* to) {
+    Failure why;
+    for (const Json& c : status_["conditions"]) {
+      if (Text(c, {"type"}) == from) {
+        why = {std::string(Text(c, {"reason"})),
+               std::string(Text(c, {"message"}))};
+      }
+    }
+    SetCondition(to, "True", why.reason.c_str(), why.message);
+    return why;
+  }
+
   void Suspend() {
     SetCondition("Suspended", "True", "JobSuspended", "Job suspended");
     status_.erase("startTime");
-    for (const Object& pod : active_) Remove(*pod);
+    for (const Object& pod : active_) RemoveUncounted(*pod);
   }
 
-  // How long to wait after failures in a row: 10 s, 20 s, 40 s, ...
+  // How long still to wait after failures in a row.
   absl::Duration Backoff() const {
     absl::Time last = absl::InfinitePast();
     int row = 0;
@@ -298,11 +441,24 @@ class Run {
       ++row;
       last = std::max(last, ended);
     }
-    if (row == 0) return absl::ZeroDuration();
-    absl::Duration wait = kFirstBackoff * (1 << std::min(row - 1, 10));
-    wait = std::min(wait, kMaxBackoff);
-    // Not longer, should the clock have been put back since.
-    return std::min(last + wait - now_, wait);
+    return LeftOf(WaitAfter(row), last);
+  }
+
+  // Not longer than all of it, should the clock have been put back since.
+  absl::Duration LeftOf(absl::Duration wait, absl::Time since) const {
+    if (wait == absl::ZeroDuration()) return wait;
+    return std::min(since + wait - now_, wait);
+  }
+
+  // Whether a pod of this index may be made now.
+  bool IsDue(int index) {
+    auto it = index_failures_.find(index);
+    if (it == index_failures_.end()) return true;
+    absl::Duration wait =
+        LeftOf(WaitAfter(it->second.count), it->second.last);
+    if (wait <= absl::ZeroDuration()) return true;
+    plan_.again = std::min(plan_.again, wait);
+    return false;
   }
 
   void KeepRunning() {
@@ -312,30 +468,41 @@ class Run {
     int wanted = parallelism;
     if (completions.is_number()) {
       wanted = static_cast<int>(std::min<int64_t>(
-          parallelism, completions.get<int64_t>() - Succeeded()));
+          parallelism, completions.get<int64_t>() - Succeeded() -
+                           static_cast<int64_t>(failed_indexes_.size())));
     } else if (succeeded_ > 0) {
       wanted = std::min<int>(wanted, static_cast<int>(active_.size()));
     }
     wanted = std::max(wanted, 0);
     int have = static_cast<int>(active_.size());
-    for (int i = wanted; i < have; ++i) Remove(*active_[static_cast<size_t>(i)]);
-    int missing = wanted - have;
-    if (Text(job_, {"spec", "podReplacementPolicy"}) == "Failed") {
-      missing -= terminating_;
+    for (int i = wanted; i < have; ++i) {
+      RemoveUncounted(*active_[static_cast<size_t>(i)]);
     }
+    int missing = wanted - have;
+    if (waits_for_end_) missing -= static_cast<int>(leaving_.size());
     if (missing <= 0) return;
-    absl::Duration wait = Backoff();
+    absl::Duration wait =
+        limit_per_index_.is_number() ? absl::ZeroDuration() : Backoff();
     if (wait > absl::ZeroDuration()) {
       plan_.again = std::min(plan_.again, wait);
       return;
     }
     missing = std::min(missing, kBurst);
     std::set<int> busy = completed_;
+    busy.insert(failed_indexes_.begin(), failed_indexes_.end());
     for (const Object& pod : active_) busy.insert(IndexOf(*pod));
+    if (waits_for_end_) {
+      for (const Object& pod : leaving_) busy.insert(IndexOf(*pod));
+    }
+    int64_t end = indexed_ ? completions.get<int64_t>() : missing;
     int index = 0, stage = 2;
     for (int batch = 1; missing > 0; batch *= 2, ++stage) {
       for (int i = 0; i < batch && missing > 0; ++i, --missing) {
-        while (indexed_ && busy.contains(index)) ++index;
+        while (indexed_ && index < end &&
+               (busy.contains(index) || !IsDue(index))) {
+          ++index;
+        }
+        if (index >= end) return;
         AddPod(index++, stage);
       }
     }
@@ -357,6 +524,10 @@ class Run {
       StrAppend(&prefix, number, "-");
       metadata["annotations"][kIndex] = number;
       metadata["labels"][kIndex] = number;
+      if (limit_per_index_.is_number()) {
+        metadata["annotations"][kIndexFailures] =
+            std::to_string(index_failures_[index].count);
+      }
       spec["hostname"] = StrCat(Name(job_), "-", number);
       for (const char* list : {"containers", "initContainers"}) {
         if (!spec.contains(list)) continue;
@@ -379,9 +550,17 @@ class Run {
     plan_.writes.push_back(std::move(write));
   }
 
+  // A pod that is too many is no failure: nobody counts it.
+  void RemoveUncounted(const Json& pod) {
+    if (HasFinalizer(pod) && removed_ < kBurst) {
+      plan_.writes.push_back(WithoutFinalizer(pod, 2));
+    }
+    Remove(pod);
+  }
+
   void Remove(const Json& pod) {
     if (++removed_ > kBurst) return;
-    Write write = DeleteOf(kube::Pods(), pod, 2);
+    Write write = DeleteOf(kube::Pods(), pod, 3);
     write.announce = Announce(kube::Jobs(), job_, kube::EventType::kNormal,
                               "SuccessfulDelete",
                               StrCat("Deleted pod: ", Name(pod)));
@@ -402,7 +581,7 @@ class Run {
     if (due > now_) {
       plan_.again = std::min(plan_.again, due - now_);
     } else {
-      plan_.writes.push_back(DeleteOf(kube::Jobs(), job_, 3));
+      plan_.writes.push_back(DeleteOf(kube::Jobs(), job_, 4));
     }
   }
 
@@ -411,7 +590,7 @@ class Run {
         active_.begin(), active_.end(),
         [](const Object& pod) { return IsPodReady(*pod); });
     status_["ready"] = ready;
-    status_["terminating"] = terminating_;
+    status_["terminating"] = leaving_.size();
     if (active_.empty()) {
       status_.erase("active");
     } else {
@@ -426,11 +605,14 @@ class Run {
   const JobFacts& facts_;
   const Json& job_;
   absl::Time now_;
-  bool indexed_ = false, suspended_ = false;
+  bool indexed_ = false, suspended_ = false, waits_for_end_ = false;
+  Json limit_per_index_;  // null: there is none
+  std::optional<Failure> failure_;  // by the policy for failed pods
   Json status_;
-  std::vector<Object> active_, failed_pods_;
-  std::set<int> completed_;
-  int succeeded_ = 0, failed_ = 0, terminating_ = 0, removed_ = 0;
+  std::vector<Object> active_, leaving_, failed_pods_;
+  std::set<int> completed_, failed_indexes_;
+  std::map<int, IndexFailures> index_failures_;
+  int succeeded_ = 0, failed_ = 0, removed_ = 0;
   absl::Time last_success_ = absl::InfinitePast();
   Plan plan_;
 };

@@ -143,8 +143,11 @@ bool ScaleProportionally(const RolloutSpec& spec, int status_replicas,
     return only != nullptr && set(only, spec.replicas);
   }
   bool changed = false;
+  // Complete, and for this size.
   if (current != nullptr && current->replicas == spec.replicas &&
-      current->available == spec.replicas) {
+      current->available == spec.replicas &&
+      AnnotatedNumber(*current->object, kDesiredReplicas, -1) ==
+          spec.replicas) {
     for (auto& rs : old) changed |= set(&rs, 0);
     return changed;
   }

@@ -33,7 +33,8 @@ constexpr char kUsage[] =
 
 Sends requests to a fairlead-echo at a constant rate, each over a new
 connection, and prints one JSON object with answers per pod, failures per
-reason and latency. SIGTERM or SIGINT end it early, with the same output.
+reason and latency. SIGTERM or SIGINT end it early, with the same output. Times
+are milliseconds since started_unix_ms; a failure's is when its request began.
 
   --target A:P       10.96.0.10:80, [fd00::10]:80
   --protocol P       http (default), tcp, udp
@@ -84,6 +85,7 @@ struct Load {
   std::vector<Failure> first_failures;
   std::vector<float> latency_ms;
   int64_t sent = 0, failed = 0, late = 0;
+  double last_failure_ms = 0;  // when it was begun
 };
 
 [[noreturn]] void Die(const std::string& what) {
@@ -209,6 +211,7 @@ void Record(Load* load, double began_ms, double ended_ms, double due_ms,
   if (answer.starts_with("!")) {
     ++load->failed;
     ++load->errors[answer.substr(1)];
+    load->last_failure_ms = std::max(load->last_failure_ms, began_ms);
     if (load->first_failures.size() < 20)
       load->first_failures.push_back({began_ms, answer.substr(1)});
     return;
@@ -285,7 +288,8 @@ void Print(Load* load, double elapsed_ms, int64_t started_unix_ms) {
            JsonQuote(f.reason).c_str());
     comma = ",";
   }
-  printf("],\"latency_ms\":{\"p50\":%.2f,\"p99\":%.2f,\"max\":%.2f}}\n",
+  printf("],\"last_failure_ms\":%.1f,", load->last_failure_ms);
+  printf("\"latency_ms\":{\"p50\":%.2f,\"p99\":%.2f,\"max\":%.2f}}\n",
          at(0.5), at(0.99), at(1));
   fflush(stdout);
 }

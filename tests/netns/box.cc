@@ -11,6 +11,7 @@
 #include <cstdlib>
 #include <fstream>
 #include <sstream>
+#include <utility>
 
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_replace.h"
@@ -205,6 +206,58 @@ void TestBox::Kill(const std::string& component) const {
 void TestBox::Up() const {
   Must(StrCat("fairleadctl cluster up -q --name ", name_, " --dir ", root_,
               " ", flags_));
+}
+
+void TestBox::SetLink(const std::string& node, bool up) const {
+  Must(StrCat("ip netns exec fl-", name_, "-fabric ip link set ", node,
+              up ? " up" : " down"));
+}
+
+void TestBox::KillNode(const std::string& node) const {
+  SetLink(node, false);
+  Kill("agent-" + node);
+  Kill("kubelet-" + node);
+  Must(StrCat("echo 1 >$(awk '$3 == \"cgroup2\" {print $2; exit}' "
+              "/proc/mounts)/fairlead-",
+              name_, "/", node, "/cgroup.kill"));
+}
+
+RunningLoad::RunningLoad(const TestBox& box, const std::string& where,
+                         const std::string& target, const std::string& flags)
+    : box_(&box), what_(StrCat(where, " -> ", target, " ", flags)) {
+  static int number = 0;
+  out_ = StrCat(box.dir(), "/load-", ++number);
+  box.Must(StrCat("(fairleadctl cluster exec --name ", box.name(), " --dir ",
+                  box.dir().substr(0, box.dir().rfind('/')), " ", where,
+                  " -- fairlead-load --duration 120s --target ", target, " ",
+                  flags, " >", out_, " 2>&1 & echo $! >", out_, ".pid)"));
+  std::ifstream(out_ + ".pid") >> pid_;
+}
+
+RunningLoad::RunningLoad(RunningLoad&& other) noexcept
+    : box_(other.box_),
+      what_(std::move(other.what_)),
+      pid_(std::exchange(other.pid_, "")),
+      out_(std::move(other.out_)) {}
+
+RunningLoad::~RunningLoad() {
+  if (!pid_.empty()) End();
+}
+
+json RunningLoad::End() {
+  const std::string pid = std::exchange(pid_, "");
+  box_->Must(StrCat("pid=", pid, "; kill -TERM $pid; while kill -0 $pid "
+                    "2>/dev/null; do sleep 0.02; done"));
+  const std::string text = ReadFile(out_);
+  json result = json::parse(text, nullptr, false);
+  EXPECT_TRUE(result.is_object()) << what_ << ": " << text;
+  return result.is_object() ? result : json::object();
+}
+
+void RunningLoad::ExpectNoneFailed() {
+  json result = End();
+  EXPECT_EQ(result.value("failed", -1), 0) << what_ << result.dump();
+  EXPECT_GT(result.value("ok", 0), 20) << what_ << result.dump();
 }
 
 std::string EchoManifest(const std::string& name, int replicas, int node_port,

@@ -68,12 +68,35 @@ class TestBox {
   void Kill(const std::string& component) const;
   void Up() const;
 
+  // A node's link to the others: what is sent to it is lost, unanswered.
+  void SetLink(const std::string& node, bool up) const;
+  // As by a power cut: its link, its daemons, all its pods' processes.
+  void KillNode(const std::string& node) const;
+
   const std::string& name() const { return name_; }
   std::string dir() const { return root_ + "/" + name_; }
 
  private:
   TestBox(std::string name, std::string root);
   std::string name_, root_, flags_, environment_;
+};
+
+// fairlead-load in `where`, from now until End(), for two minutes at most.
+class RunningLoad {
+ public:
+  // `box` has to outlive it. `flags` such as "--rate 100".
+  RunningLoad(const TestBox& box, const std::string& where,
+              const std::string& target, const std::string& flags = "");
+  ~RunningLoad();
+  RunningLoad(RunningLoad&& other) noexcept;
+
+  json End();  // its JSON
+  // Ends it; fails the test if it sent nothing or a request failed.
+  void ExpectNoneFailed();
+
+ private:
+  const TestBox* box_;
+  std::string what_, pid_, out_;
 };
 
 // A Deployment of fairlead-echo `name` and a Service of the same name with

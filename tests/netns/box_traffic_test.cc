@@ -144,29 +144,16 @@ TEST_F(BoxTrafficTest, AServiceWithoutEndpointsRefuses) {
 TEST_F(BoxTrafficTest, EstablishedConnectionsSurviveOtherEndpointsComingAndGoing) {
   box_->Apply(EchoManifest("stay", 1, 30082));
   box_->Eventually("rollout", [] { return box_->RolledOut("stay"); });
-  std::string first = box_->Pods("app=stay")[0];
-  std::string ip = ClusterIps("stay")[0];
-  std::string out = box_->dir() + "/stay.json";
-  // Persistent connections, on both paths, for as long as it all takes.
-  box_->Must(StrCat(
-      "(fairleadctl cluster exec --name ", box_->name(), " --dir ",
-      box_->dir().substr(0, box_->dir().rfind('/')),
-      " outside -- fairlead-load --target 172.30.0.11:30082 --protocol http",
-      " --persistent --workers 4 --rate 100 --duration 60s >", out,
-      " 2>&1 & echo $! >", out, ".pid)"));
+  // Persistent connections for as long as it all takes.
+  RunningLoad load(*box_, "outside", "172.30.0.11:30082",
+                   "--persistent --workers 4 --rate 100");
   box_->Apply(EchoManifest("stay", 4, 30082));
   box_->Eventually("rollout", [] { return box_->RolledOut("stay"); });
   box_->Apply(EchoManifest("stay", 2, 30082));
   box_->Eventually("scaled down", [] {
     return box_->Pods("app=stay").size() == 2 && box_->RolledOut("stay");
   });
-  box_->Must(StrCat("pid=$(cat ", out, ".pid); kill -TERM $pid; ",
-                    "while kill -0 $pid 2>/dev/null; do sleep 0.05; "
-                    "done"));
-  json result = json::parse(box_->Must("cat " + out), nullptr, false);
-  ASSERT_TRUE(result.is_object());
-  EXPECT_EQ(result["failed"], 0) << result.dump();
-  EXPECT_GT(result["ok"], 0);
+  load.ExpectNoneFailed();
 }
 
 TEST_F(BoxTrafficTest, ARollingUpdateLosesNoRequest) {
@@ -174,24 +161,11 @@ TEST_F(BoxTrafficTest, ARollingUpdateLosesNoRequest) {
   box_->Eventually("rollout", [] { return box_->RolledOut("roll"); });
   std::vector<std::string> before = box_->Pods("app=roll");
   std::string ip = ClusterIps("roll")[0];
-  struct Client {
-    const char* where;
-    std::string target, flags;
+  RunningLoad loads[] = {
+      {*box_, "outside", "172.30.0.11:30083", "--rate 100"},
+      {*box_, "node-2", ip + ":80", "--rate 100"},
+      {*box_, "node-1", ip + ":7", "--rate 100 --protocol udp"},
   };
-  std::vector<Client> clients = {
-      {"outside", "172.30.0.11:30083", ""},
-      {"node-2", ip + ":80", ""},
-      {"node-1", ip + ":7", "--protocol udp"},
-  };
-  std::string base = box_->dir() + "/roll";
-  for (size_t i = 0; i < clients.size(); ++i) {
-    box_->Must(StrCat("(fairleadctl cluster exec --name ", box_->name(),
-                      " --dir ", box_->dir().substr(0, box_->dir().rfind('/')),
-                      " ", clients[i].where, " -- fairlead-load --target ",
-                      clients[i].target, " ", clients[i].flags,
-                      " --rate 100 --duration 90s >", base, i, " 2>&1 & ",
-                      "echo $! >", base, i, ".pid)"));
-  }
   box_->Apply(EchoManifest("roll", 3, 30083, "2"));
   box_->Eventually("every pod is new", [&] {
     if (!box_->RolledOut("roll")) return false;
@@ -201,15 +175,7 @@ TEST_F(BoxTrafficTest, ARollingUpdateLosesNoRequest) {
       if (old.contains(pod)) return false;
     return now.size() == 3;
   });
-  for (size_t i = 0; i < clients.size(); ++i) {
-    box_->Must(StrCat("p=$(cat ", base, i, ".pid); kill -TERM $p; ",
-                      "while kill -0 $p 2>/dev/null; do sleep 0.05; done"));
-    json result =
-        json::parse(box_->Must(StrCat("cat ", base, i)), nullptr, false);
-    ASSERT_TRUE(result.is_object()) << clients[i].where;
-    EXPECT_EQ(result["failed"], 0) << clients[i].where << result.dump();
-    EXPECT_GT(result["ok"], 20) << clients[i].where;
-  }
+  for (RunningLoad& load : loads) load.ExpectNoneFailed();
 }
 
 TEST_F(BoxTrafficTest, AnUnreadyPodGetsNoNewConnections) {

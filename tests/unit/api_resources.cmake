@@ -1,5 +1,5 @@
 fl_test(api_kinds_test LABEL unit
-  SRCS api_quantity_test.cc api_schema_test.cc api_tables_test.cc
+  SRCS api_job_test.cc api_quantity_test.cc api_schema_test.cc api_tables_test.cc
        api_discovery_test.cc
   DEPS api)
 fl_test(api_recorded_writes_test LABEL unit

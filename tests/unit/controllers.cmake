@@ -5,6 +5,6 @@ fl_test(controllers_test LABEL unit
        node_plan_test.cc
   DEPS controllers)
 fl_test(workload_plan_test LABEL unit
-  SRCS workload_plan_test.cc DEPS controllers)
+  SRCS job_plan_test.cc workload_plan_test.cc DEPS controllers)
 fl_test(clock_jump_test LABEL unit
   SRCS clock_jump_test.cc DEPS controllers api store kube pki)

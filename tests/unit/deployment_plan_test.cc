@@ -121,25 +121,85 @@ INSTANTIATE_TEST_SUITE_P(
         OldRow{3, 1, 0, 3, 3, {{1, 1}}, {0}},
         OldRow{3, 1, 0, 3, 3, {{0, 0}}, {0}}));
 
-TEST(ScaleProportionally, SharesByTheSizes) {
-  // 10 -> 20 in mid-rollout, 3 surge then 5: 13 becomes 25.
-  RolloutSpec spec{.replicas = 20, .max_surge = 5};
-  auto make = [](const char* name, int replicas, int age) {
-    Json rs = {{"metadata",
-                {{"name", name},
-                 {"creationTimestamp",
-                  Timestamp(absl::FromUnixSeconds(1000 - age))},
-                 {"annotations", {{kMaxReplicas, "13"}}}}}};
-    return ReplicaSetState{std::make_shared<const Json>(rs), replicas,
-                           replicas};
+// A scaling while a rollout is under way.
+struct ShareRow {
+  const char* why;
+  int replicas, surge;        // wanted now
+  int max_before;             // the annotation; 0: there is none
+  int current;                // of the new ReplicaSet; -1: there is none
+  std::vector<int> old;       // the newest first
+  int want_current;
+  std::vector<int> want_old;
+  int available = 0;          // of the new one
+  int desired_before = 0;     // its annotation
+};
+void PrintTo(const ShareRow& row, std::ostream* os) { *os << row.why; }
+
+class ShareTest : public testing::TestWithParam<ShareRow> {};
+
+ReplicaSetState Share(int number, int replicas, const ShareRow& row) {
+  Json rs = {{"metadata",
+              {{"name", StrCat("rs-", number)},
+               {"creationTimestamp",
+                Timestamp(absl::FromUnixSeconds(1000 - number))}}}};
+  auto annotate = [&](const char* key, int value) {
+    if (value > 0) rs["metadata"]["annotations"][key] = std::to_string(value);
   };
-  std::vector<ReplicaSetState> old = {make("old", 8, 10)};
-  ReplicaSetState current = make("new", 5, 1);
-  EXPECT_TRUE(ScaleProportionally(spec, 13, old, &current));
-  EXPECT_EQ(old[0].replicas + current.replicas, 25);
-  EXPECT_EQ(old[0].replicas, 15);
-  EXPECT_EQ(current.replicas, 10);
+  annotate(kMaxReplicas, row.max_before);
+  if (number == 0) annotate(kDesiredReplicas, row.desired_before);
+  return {.object = std::make_shared<const Json>(rs),
+          .replicas = replicas,
+          .available = number == 0 ? row.available : replicas};
 }
+
+TEST_P(ShareTest, ByTheSizes) {
+  const ShareRow& row = GetParam();
+  RolloutSpec spec{.replicas = row.replicas, .max_surge = row.surge};
+  std::vector<ReplicaSetState> old;
+  int total = std::max(row.current, 0);
+  for (int size : row.old) {
+    total += size;
+    old.push_back(Share(static_cast<int>(old.size()) + 1, size, row));
+  }
+  ReplicaSetState current = Share(0, row.current, row);
+  bool changed = ScaleProportionally(spec, total, old,
+                                     row.current < 0 ? nullptr : &current);
+  EXPECT_EQ(current.replicas, row.want_current);
+  std::vector<int> sizes;
+  for (const auto& rs : old) sizes.push_back(rs.replicas);
+  EXPECT_EQ(sizes, row.want_old);
+  EXPECT_EQ(changed,
+            row.current != row.want_current || row.old != row.want_old);
+}
+
+INSTANTIATE_TEST_SUITE_P(
+    Rows, ShareTest,
+    testing::Values(
+        ShareRow{"one alone grows", 12, 0, 10, 10, {}, 12, {}},
+        ShareRow{"one alone shrinks", 5, 0, 10, 10, {0}, 5, {0}},
+        ShareRow{"an old one alone", 7, 2, 6, 0, {5, 0}, 0, {7, 0}},
+        ShareRow{"of none the newest", 3, 1, 6, -1, {0, 0}, -1, {3, 0}},
+        ShareRow{"twice as many", 10, 0, 5, 2, {3}, 4, {6}},
+        ShareRow{"fewer", 3, 0, 5, 2, {3}, 1, {2}},
+        ShareRow{"the small one goes", 4, 0, 9, 8, {1}, 4, {0}},
+        ShareRow{"three grow", 10, 0, 7, 2, {3, 2}, 3, {4, 3}},
+        ShareRow{"three shrink", 8, 0, 13, 2, {8, 3}, 1, {5, 2}},
+        ShareRow{"the rounding is the biggest's", 8, 0, 7, 2, {3, 2}, 2,
+                 {4, 2}},
+        ShareRow{"of equals the newer grows", 5, 0, 4, 2, {2}, 3, {2}},
+        ShareRow{"of equals the older shrinks", 3, 0, 4, 2, {2}, 2, {1}},
+        ShareRow{"with a surge", 20, 2, 12, 6, {6}, 11, {11}},
+        ShareRow{"by what there might be, not by what there is", 20, 0, 20, 4,
+                 {6}, 4, {16}},
+        ShareRow{"another surge, too", 50, 6, 13, 5, {8}, 22, {34}},
+        ShareRow{"without a new one", 14, 0, 10, -1, {7, 3}, -1, {10, 4}},
+        ShareRow{"without the annotation by the status", 20, 5, 0, 5, {8}, 10,
+                 {15}},
+        ShareRow{"to nothing", 0, 3, 13, 5, {8}, 0, {0}},
+        ShareRow{"all that may be is there", 2, 1, 3, 2, {1}, 2, {1}},
+        ShareRow{"the new ones are all there", 4, 1, 5, 4, {1}, 4, {0}, 4, 4},
+        ShareRow{"as many as are wanted now, by chance", 4, 1, 5, 4, {1}, 4,
+                 {1}, 4, 9}));
 
 TEST(TemplateHash, IsStableAndCollisionsChangeIt) {
   Json a = {{"spec", {{"x", 1}, {"y", 2}}}};

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Plans of DaemonSets, Jobs, disruption budgets, Endpoints, and of what every
+// Plans of DaemonSets, disruption budgets, Endpoints, and of what every
 // cluster has.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -10,7 +10,6 @@
 #include "control/controllers/disruption.h"
 #include "control/controllers/endpoints.h"
 #include "control/controllers/essentials.h"
-#include "control/controllers/job.h"
 #include "control/controllers/role_aggregation.h"
 #include "tests/unit/fake_cluster.h"
 #include "userspace/kube/control_resources.h"
@@ -159,6 +158,58 @@ TEST_F(DaemonSetTest, APodStaysForNoScheduleAndGoesForNoExecute) {
   EXPECT_EQ((*DaemonSet())["status"]["desiredNumberScheduled"], 0);
 }
 
+TEST_F(DaemonSetTest, NodesJoinAndLeave) {
+  AddNode("n1");
+  AddDaemonSet(kRolling);
+  Settle();
+  AddNode("n2");
+  Settle();
+  EXPECT_THAT(NodesWithPods(), ElementsAre("n1", "n2"));
+  EXPECT_EQ((*DaemonSet())["status"]["numberReady"], 2);
+  // Its pods are the pod collector's to remove; they count no more.
+  cluster_.Erase(kube::Nodes(), "n1");
+  Settle();
+  const Json& status = (*DaemonSet())["status"];
+  EXPECT_EQ(status["desiredNumberScheduled"], 1);
+  EXPECT_EQ(status["currentNumberScheduled"], 1);
+  EXPECT_EQ(status["numberReady"], 1);
+  EXPECT_EQ(status["numberMisscheduled"], 0);
+}
+
+TEST_F(DaemonSetTest, OnDeleteOnlyReplacesWhatIsDeleted) {
+  AddNode("n1");
+  AddNode("n2");
+  AddDaemonSet({{"type", "OnDelete"}});
+  Settle();
+  auto before = cluster_.List(kube::Pods());
+  SetImage("b");
+  Settle();
+  EXPECT_EQ(Number(*DaemonSet(), {"status", "updatedNumberScheduled"}), 0);
+  for (const Object& pod : before) {
+    EXPECT_NE(cluster_.Get(kube::Pods(), kube::KeyOf(*pod)), nullptr);
+  }
+  cluster_.Erase(kube::Pods(), kube::KeyOf(*before[0]));
+  Settle();
+  EXPECT_THAT(cluster_.List(kube::Pods()), SizeIs(2));
+  EXPECT_EQ((*DaemonSet())["status"]["updatedNumberScheduled"], 1);
+  EXPECT_EQ(Available(), 2);
+}
+
+TEST_F(DaemonSetTest, AFailedPodIsReplacedButNotAtOnce) {
+  AddNode("n1");
+  AddDaemonSet(kRolling);
+  Settle();
+  Json failed = *cluster_.List(kube::Pods())[0];
+  failed["status"] = {{"phase", "Failed"}};
+  cluster_.Put(kube::Pods(), failed);
+  EXPECT_EQ(MakePlan().again, absl::Seconds(1));
+  cluster_.now += absl::Seconds(1);
+  Settle();
+  EXPECT_THAT(cluster_.List(kube::Pods()), SizeIs(1));
+  EXPECT_NE(Name(*cluster_.List(kube::Pods())[0]), Name(failed));
+  EXPECT_EQ(Available(), 1);
+}
+
 TEST_F(DaemonSetTest, AnUpdateTakesAwayNoMoreThanItMay) {
   for (const char* node : {"n1", "n2", "n3", "n4"}) AddNode(node);
   Json strategy = kRolling;
@@ -234,172 +285,6 @@ TEST_F(DaemonSetTest, HistoryIsKeptAndGoingBackRenumbersIt) {
   }
   // The present one, and two that no pod is of.
   EXPECT_THAT(cluster_.List(kube::ControllerRevisions()), SizeIs(3));
-}
-
-// --- Jobs
-
-class JobTest : public testing::Test {
- protected:
-  void AddJob(Json spec) {
-    spec["template"] = Template("a");
-    spec["template"]["spec"]["restartPolicy"] = "Never";
-    cluster_.Put(kube::Jobs(),
-                 {{"metadata", {{"namespace", "default"}, {"name", "j"}}},
-                  {"spec", std::move(spec)}});
-  }
-  Object Job() { return cluster_.Get(kube::Jobs(), "default/j"); }
-  const Json Status() { return (*Job())["status"]; }
-
-  Plan MakePlan() {
-    return PlanJob({Job(), cluster_.List(kube::Pods())}, cluster_.now);
-  }
-
-  std::vector<Object> Active() {
-    std::vector<Object> active;
-    for (const Object& pod : cluster_.List(kube::Pods())) {
-      if (IsPodActive(*pod)) active.push_back(pod);
-    }
-    return active;
-  }
-
-  void End(const Json& pod, const char* phase) {
-    Json ended = pod;
-    ended["status"] = {
-        {"phase", phase},
-        {"containerStatuses",
-         Json::array({{{"state",
-                        {{"terminated",
-                          {{"finishedAt", Timestamp(cluster_.now)}}}}}}})}};
-    cluster_.Put(kube::Pods(), ended);
-  }
-
-  void Settle() {
-    for (int i = 0; i < 20 && cluster_.Apply(MakePlan()) > 0; ++i) {
-    }
-  }
-
-  FakeCluster cluster_;
-};
-
-TEST_F(JobTest, RunsUntilEnoughHaveSucceeded) {
-  AddJob({{"parallelism", 2}, {"completions", 3}, {"backoffLimit", 6}});
-  Settle();
-  EXPECT_THAT(Active(), SizeIs(2));
-  EXPECT_EQ(Status()["active"], 2);
-  for (const Object& pod : Active()) End(*pod, "Succeeded");
-  Settle();
-  EXPECT_THAT(Active(), SizeIs(1));
-  EXPECT_EQ(Status()["succeeded"], 2);
-  End(*Active()[0], "Succeeded");
-  Settle();
-  EXPECT_EQ(Status()["succeeded"], 3);
-  EXPECT_TRUE(IsConditionTrue(*Job(), "Complete"));
-  EXPECT_TRUE(Status().contains("completionTime"));
-  EXPECT_THAT(Active(), IsEmpty());
-  EXPECT_THAT(cluster_.announced, Contains("Created pod: %s"));
-  for (const Object& pod : cluster_.List(kube::Pods())) {
-    EXPECT_EQ(Get(*pod, {"metadata", "finalizers"}), Json::array());
-  }
-}
-
-// Whatever part of a plan is carried out before the process dies, every pod
-// is counted once.
-TEST_F(JobTest, CountsEachPodOnceThroughCrashes) {
-  for (size_t survive = 0; survive < 6; ++survive) {
-    cluster_ = FakeCluster();
-    AddJob({{"parallelism", 3}, {"completions", 3}, {"backoffLimit", 6}});
-    Settle();
-    for (const Object& pod : Active()) End(*pod, "Succeeded");
-    for (int i = 0; i < 3; ++i) {
-      Plan plan = MakePlan();
-      std::stable_sort(
-          plan.writes.begin(), plan.writes.end(),
-          [](const Write& a, const Write& b) { return a.stage < b.stage; });
-      plan.writes.resize(std::min(plan.writes.size(), survive));
-      cluster_.Apply(std::move(plan));
-      // Finished pods may go as soon as nothing holds them.
-      for (const Object& pod : cluster_.List(kube::Pods())) {
-        if (Get(*pod, {"metadata", "finalizers"}).empty()) {
-          cluster_.Erase(kube::Pods(), kube::KeyOf(*pod));
-        }
-      }
-    }
-    Settle();
-    EXPECT_EQ(Status()["succeeded"], 3) << survive;
-    EXPECT_TRUE(IsConditionTrue(*Job(), "Complete")) << survive;
-    EXPECT_EQ(Status()["uncountedTerminatedPods"], Json::object());
-  }
-}
-
-TEST_F(JobTest, FailuresAreTriedAgainLaterAndAtLastGivenUp) {
-  AddJob({{"parallelism", 1}, {"completions", 1}, {"backoffLimit", 2}});
-  for (int i = 0; i < 3; ++i) {
-    Settle();
-    ASSERT_THAT(Active(), SizeIs(1)) << i;
-    End(*Active()[0], "Failed");
-    cluster_.Apply(MakePlan());
-    if (i == 2) break;
-    cluster_.Apply(MakePlan());
-    EXPECT_THAT(Active(), IsEmpty()) << "no pause";
-    EXPECT_EQ(MakePlan().again, absl::Seconds(10) * (1 << i));
-    cluster_.now += absl::Seconds(10) * (1 << i);
-  }
-  Settle();
-  EXPECT_EQ(Status()["failed"], 3);
-  EXPECT_TRUE(IsConditionTrue(*Job(), "Failed"));
-  EXPECT_EQ(Text(*Condition(*Job(), "Failed"), {"reason"}),
-            "BackoffLimitExceeded");
-  EXPECT_THAT(Active(), IsEmpty());
-}
-
-TEST_F(JobTest, AnIndexedJobRunsEachIndexOnce) {
-  AddJob({{"parallelism", 2},
-          {"completions", 4},
-          {"backoffLimit", 6},
-          {"completionMode", "Indexed"}});
-  std::multiset<std::string> indexes;
-  for (int i = 0; i < 4; ++i) {
-    Settle();
-    // One ends while another goes on.
-    ASSERT_FALSE(Active().empty());
-    Object pod = Active().back();
-    indexes.emplace(
-        Annotation(*pod, "batch.kubernetes.io/job-completion-index"));
-    End(*pod, "Succeeded");
-    Settle();
-  }
-  EXPECT_THAT(indexes, ElementsAre("0", "1", "2", "3"));
-  EXPECT_EQ(Status()["completedIndexes"], "0-3");
-  EXPECT_TRUE(IsConditionTrue(*Job(), "Complete"));
-}
-
-TEST_F(JobTest, SuspensionEndsItsPodsAndTheDeadlineEndsTheJob) {
-  AddJob({{"parallelism", 1},
-          {"completions", 1},
-          {"activeDeadlineSeconds", 30},
-          {"suspend", true}});
-  Settle();
-  EXPECT_THAT(Active(), IsEmpty());
-  EXPECT_TRUE(IsConditionTrue(*Job(), "Suspended"));
-  Json job = *Job();
-  job["spec"]["suspend"] = false;
-  cluster_.Put(kube::Jobs(), job);
-  Settle();
-  EXPECT_FALSE(IsConditionTrue(*Job(), "Suspended"));
-  EXPECT_THAT(Active(), SizeIs(1));
-  EXPECT_EQ(MakePlan().again, absl::Seconds(30));
-  cluster_.now += absl::Seconds(30);
-  Settle();
-  EXPECT_THAT(Active(), IsEmpty());
-  ASSERT_TRUE(IsConditionTrue(*Job(), "Failed"));
-  EXPECT_EQ(Text(*Condition(*Job(), "Failed"), {"reason"}),
-            "DeadlineExceeded");
-}
-
-TEST(JobIndexes, AreWrittenAsRanges) {
-  EXPECT_EQ(FormatIndexes({0, 1, 2, 5, 7, 8}), "0-2,5,7,8");
-  EXPECT_THAT(ParseIndexes("0-2,5,7,8,x"), ElementsAre(0, 1, 2, 5, 7, 8));
-  EXPECT_THAT(ParseIndexes("3-1"), IsEmpty());
 }
 
 // --- disruption budgets
