@@ -356,7 +356,10 @@ __noinline int fl_ingress_decide(struct fl_packet *pkt, __u32 again)
 	if (!pkt)
 		return FL_COUNTER_NOT_OURS;
 	if (!fl_service_copy(&pkt->tuple.dst, pkt->tuple.dport,
-			     pkt->tuple.proto, &service))
+			     pkt->tuple.proto,
+			     fl_filter_bit(&pkt->tuple.dst, pkt->tuple.dport,
+					   pkt->tuple.proto),
+			     &service))
 		return fl_stray(pkt);
 	pkt->service_id = service.id;
 	client = fl_client_kind(&service, &pkt->tuple.src, pkt->ifindex);

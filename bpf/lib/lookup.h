@@ -21,15 +21,19 @@ enum fl_client {
 	FL_CLIENT_REMOTE_POD = 3,
 };
 
-static __always_inline __u32 fl_filter_test(void *filter,
-					    const struct fl_addr *addr,
-					    __be16 port, __u8 proto)
+static __always_inline __u32 fl_filter_has(void *filter, __u32 bit)
 {
-	__u32 bit = fl_filter_bit(addr, port, proto);
 	__u32 word = bit >> 6;
 	__u64 *bits = (__u64 *)bpf_map_lookup_elem(filter, &word);
 
 	return bits && (*bits >> (bit & 63)) & 1;
+}
+
+static __always_inline __u32 fl_filter_test(void *filter,
+					    const struct fl_addr *addr,
+					    __be16 port, __u8 proto)
+{
+	return fl_filter_has(filter, fl_filter_bit(addr, port, proto));
 }
 
 /* Might addr:port be a backend's? 0 is certain. */
@@ -98,13 +102,12 @@ fl_service_lookup(const struct fl_addr *addr, __be16 port, __u8 proto)
 
 /* As fl_service_lookup(), but a copy, and without a hash look-up if the
  * frontend has its place in fl_frontend. 0: not ours. For who has passed the
- * filter already. */
+ * filter already. `bit`: the filter's. */
 static __always_inline __u32 fl_service_copy(const struct fl_addr *addr,
-					     __be16 port, __u8 proto,
+					     __be16 port, __u8 proto, __u32 bit,
 					     struct fl_service *service)
 {
-	__u32 place = fl_filter_bit(addr, port, proto) &
-		      (FL_FRONTEND_ENTRIES - 1);
+	__u32 place = bit & (FL_FRONTEND_ENTRIES - 1);
 	struct fl_frontend *entry;
 	struct fl_service *found;
 	__u32 sequence;
@@ -133,10 +136,12 @@ static __always_inline __u32 fl_service_read(const struct fl_addr *addr,
 					     __be16 port, __u8 proto,
 					     struct fl_service *service)
 {
-	if (fl_likely(!fl_filter_test(&fl_filter_fe, addr, port, proto) &&
+	__u32 bit = fl_filter_bit(addr, port, proto);
+
+	if (fl_likely(!fl_filter_has(&fl_filter_fe, bit) &&
 		      !fl_port_is_node_port(port)))
 		return 0;
-	return fl_service_copy(addr, port, proto, service);
+	return fl_service_copy(addr, port, proto, bit, service);
 }
 
 static __always_inline const struct fl_node *fl_node_read(void)

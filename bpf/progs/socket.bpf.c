@@ -84,9 +84,13 @@ fl_socket_endpoint6(struct bpf_sock_addr *ctx)
 static __always_inline struct fl_endpoint
 fl_socket_asked4(struct bpf_sock_addr *ctx)
 {
-	struct fl_endpoint asked = fl_socket_endpoint4(ctx);
+	__be32 v4 = ctx->user_ip4;
+	struct fl_endpoint asked = {
+		.addr = fl_addr_from_v4(v4 ? v4 : bpf_htonl(0x7f000001)),
+		.port = (__be16)ctx->user_port,
+		.proto = (__u8)ctx->protocol,
+	};
 
-	asked.addr = fl_addr_or_loopback(asked.addr);
 	return asked;
 }
 
