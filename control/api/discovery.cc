@@ -13,10 +13,13 @@
 #include "absl/strings/escaping.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_split.h"
+#include "control/api/event_versions.h"
 #include "control/api/json_access.h"
 #include "control/api/openapi.h"
+#include "control/api/protobuf_object.h"
 #include "control/api/usage_metrics.h"
 #include "userspace/base/strings.h"
+#include "userspace/kube/resource.h"
 
 namespace fairlead::api {
 namespace {
@@ -32,7 +35,7 @@ std::string_view HeaderOf(const kube::Request& request,
   return {};
 }
 
-kube::Response JsonResponse(int status, const Json& body, bool pretty) {
+kube::Response DocumentResponse(int status, const Json& body, bool pretty) {
   kube::Response response;
   response.status = status;
   response.headers = {{"Cache-Control", "no-cache, private"},
@@ -43,7 +46,7 @@ kube::Response JsonResponse(int status, const Json& body, bool pretty) {
 
 kube::Response StatusResponse(int code, const char* reason,
                               std::string_view message) {
-  return JsonResponse(code,
+  return DocumentResponse(code,
                       {{"kind", "Status"},
                        {"apiVersion", "v1"},
                        {"metadata", Json::object()},
@@ -76,7 +79,7 @@ kube::Response NotAcceptable() {
                   "application/vnd.kubernetes.protobuf"},
                  {"reason", "NotAcceptable"},
                  {"code", 406}};
-  return JsonResponse(406, status, true);
+  return DocumentResponse(406, status, true);
 }
 
 std::string EtagOf(std::string_view body) {
@@ -107,7 +110,7 @@ kube::Response Cacheable(const kube::Request& request, std::string body,
   return response;
 }
 
-enum class Form { kPlain, kAggregated, kNone };
+enum class Form { kPlain, kProtobuf, kAggregated, kNone };
 
 // The first form in Accept that we have.
 Form AcceptedForm(std::string_view accept) {
@@ -116,6 +119,7 @@ Form AcceptedForm(std::string_view accept) {
     std::vector<std::string> parts = absl::StrSplit(item, ';');
     for (std::string& part : parts) absl::StripAsciiWhitespace(&part);
     const std::string& type = parts[0];
+    if (type == kProtobufType && parts.size() == 1) return Form::kProtobuf;
     if (type != "application/json" && type != "*/*" &&
         type != "application/*") {
       continue;
@@ -191,8 +195,10 @@ std::vector<Subresource> AllSubresources(const Kind& kind) {
 }
 
 // How clients tell that a kind's stored version has changed: the first eight
-// bytes of the hash of its name.
-std::string StorageVersionHash(const kube::Resource& resource) {
+// bytes of the hash of the name that it is stored by.
+std::string StorageVersionHash(const Kind& kind) {
+  const kube::Resource& resource =
+      IsNewerEvent(kind) ? kube::Events() : kind.resource;
   std::string name =
       StrCat(resource.group, "/", resource.version, "/", resource.kind);
   unsigned char digest[EVP_MAX_MD_SIZE];
@@ -211,7 +217,7 @@ Json PlainResource(const Kind& kind) {
   if (!kind.short_names.empty()) out["shortNames"] = kind.short_names;
   if (!kind.categories.empty()) out["categories"] = kind.categories;
   if (!kind.review && !IsUsageMetrics(kind)) {
-    out["storageVersionHash"] = StorageVersionHash(kind.resource);
+    out["storageVersionHash"] = StorageVersionHash(kind);
   }
   return out;
 }
@@ -344,7 +350,14 @@ kube::Response ServeRoot(const kube::Request& request, const KindTable& kinds,
     case Form::kNone:
       return NotAcceptable();
     case Form::kPlain:
-      return JsonResponse(200, PlainRoot(kinds, core), pretty);
+      return DocumentResponse(200, PlainRoot(kinds, core), pretty);
+    case Form::kProtobuf: {
+      kube::Response response = DocumentResponse(200, Json(), false);
+      response.headers.back().second = std::string(kProtobufType);
+      response.body =
+          ProtobufObjects(&kinds).Encode(PlainRoot(kinds, core)).value();
+      return response;
+    }
     case Form::kAggregated:
       break;
   }
@@ -439,14 +452,14 @@ kube::Response ServeGroup(const KindTable& kinds, std::string_view group,
       Json body = PlainGroup(each);
       body["kind"] = "APIGroup";
       body["apiVersion"] = "v1";
-      return JsonResponse(200, body, pretty);
+      return DocumentResponse(200, body, pretty);
     }
     if (std::find(each.versions.begin(), each.versions.end(), version) ==
         each.versions.end()) {
       return StatusResponse(404, "NotFound",
                             "the server could not find the requested resource");
     }
-    return JsonResponse(200, ResourceList(kinds, group, version), pretty);
+    return DocumentResponse(200, ResourceList(kinds, group, version), pretty);
   }
   return PageNotFound();
 }
@@ -469,7 +482,7 @@ kube::Response ListPaths(const KindTable& kinds,
     paths.insert(StrCat(root, "/", resource.version));
     paths.insert(StrCat("/openapi/v3", root, "/", resource.version));
   }
-  return JsonResponse(200, {{"paths", Json(paths)}}, true);
+  return DocumentResponse(200, {{"paths", Json(paths)}}, true);
 }
 
 std::optional<kube::Response> ServeDiscovery(const kube::Request& request,
@@ -499,7 +512,7 @@ std::optional<kube::Response> ServeDiscovery(const kube::Request& request,
   bool pretty = HeaderOf(request, "User-Agent").starts_with("curl/") ||
                 query.find("pretty=1") != std::string_view::npos ||
                 query.find("pretty=true") != std::string_view::npos;
-  if (version) return JsonResponse(200, Version(), true);
+  if (version) return DocumentResponse(200, Version(), true);
   if (openapi) {
     if (parts.size() == 2 && parts[1] == "v2") return ServeOpenApi2(request);
     if (parts.size() < 2 || parts[1] != "v3") return PageNotFound();

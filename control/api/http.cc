@@ -164,6 +164,7 @@ bool ApplyForm(const Accepted& accepted, Representation* out) {
       return false;
     }
     out->form = Representation::Form::kTable;
+    out->table_version = StrCat("meta.k8s.io/", accepted.version);
     return true;
   }
   if (accepted.as == "PartialObjectMetadata" ||

@@ -60,6 +60,8 @@ struct Representation {
   bool pretty = false;
   // Of a Table: "Metadata", "Object" or "None".
   std::string include_object = "Metadata";
+  // Of a Table and of the metadata in it.
+  std::string table_version = "meta.k8s.io/v1";
 };
 
 // Chooses from the Accept header, the highest q first. 406 when nothing fits.

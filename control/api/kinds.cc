@@ -301,7 +301,7 @@ void AddClusterKinds(const Schemas& schemas, std::vector<Kind>* kinds) {
                        "io.k8s.api.networking.v1.ServiceCIDR",
                        {ServiceCidrPrinter(), PrepareSpecAndStatus, nullptr,
                         ValidateServiceCidr}));
-  kinds->back().has_status = kinds->back().has_generation = true;
+  kinds->back().has_status = true;
 }
 
 void AddMetricsKinds(const Schemas& schemas, std::vector<Kind>* kinds) {

@@ -121,12 +121,11 @@ Json ListObject(const ApiRequest& request, Json metadata,
   const Representation& how = request.representation;
   const Kind& kind = request.kind();
   if (how.form == Representation::Form::kTable) {
-    Json table = EmptyTable(kind, true);
+    Json table = EmptyTable(kind, how, true);
     table["metadata"] = std::move(metadata);
     for (const auto& object : objects) {
-      table["rows"].push_back(TableRow(kind,
-                                       ParseObject(*request.served, *object),
-                                       how.include_object, now));
+      table["rows"].push_back(TableRow(
+          kind, ParseObject(*request.served, *object), how, now));
     }
     return table;
   }
@@ -275,13 +274,13 @@ kube::Response RenderObject(const ApiRequest& request, int status,
     case Representation::Form::kObject:
       break;
     case Representation::Form::kTable: {
-      shown = EmptyTable(request.kind(), true);
+      shown = EmptyTable(request.kind(), how, true);
       auto version = object["metadata"].find("resourceVersion");
       if (version != object["metadata"].end()) {
         shown["metadata"]["resourceVersion"] = *version;
       }
       shown["rows"].push_back(
-          TableRow(request.kind(), object, how.include_object, now));
+          TableRow(request.kind(), object, how, now));
       out = &shown;
       break;
     }

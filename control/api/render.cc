@@ -100,7 +100,8 @@ void WriteYaml(const Json& json, int indent, std::string* out) {
 
 }  // namespace
 
-Json EmptyTable(const Kind& kind, bool with_columns) {
+Json EmptyTable(const Kind& kind, const Representation& how,
+                bool with_columns) {
   Json columns;
   if (with_columns) {
     columns = Json::array();
@@ -114,7 +115,7 @@ Json EmptyTable(const Kind& kind, bool with_columns) {
     }
   }
   return {{"kind", "Table"},
-          {"apiVersion", "meta.k8s.io/v1"},
+          {"apiVersion", how.table_version},
           {"metadata", Json::object()},
           {"columnDefinitions", std::move(columns)},
           {"rows", Json::array()}};
@@ -144,10 +145,23 @@ Json RowConditions(const Kind& kind, const Json& object) {
                         : "The pod has completed successfully."}}});
 }
 
+// A Table is made of an object without its version's own annotations.
+Json RowMetadata(const Json& object) {
+  Json partial = PartialMetadata(object);
+  Json& metadata = partial["metadata"];
+  auto it = metadata.find("annotations");
+  if (it != metadata.end() &&
+      it->erase("deprecated.daemonset.template.generation") > 0 &&
+      it->empty()) {
+    metadata.erase(it);
+  }
+  return partial;
+}
+
 }  // namespace
 
-Json TableRow(const Kind& kind, const Json& object,
-              std::string_view include_object, absl::Time now) {
+Json TableRow(const Kind& kind, const Json& object, const Representation& how,
+              absl::Time now) {
   Json cells = Json::array();
   if (kind.cells) {
     for (Json& cell : kind.cells(object, now)) cells.push_back(std::move(cell));
@@ -159,10 +173,11 @@ Json TableRow(const Kind& kind, const Json& object,
   if (Json conditions = RowConditions(kind, object); !conditions.empty()) {
     row["conditions"] = std::move(conditions);
   }
-  if (include_object == "Object") {
+  if (how.include_object == "Object") {
     row["object"] = object;
-  } else if (include_object != "None") {
-    row["object"] = PartialMetadata(object);
+  } else if (how.include_object != "None") {
+    row["object"] = RowMetadata(object);
+    row["object"]["apiVersion"] = how.table_version;
   }
   return row;
 }

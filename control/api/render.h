@@ -10,16 +10,19 @@
 #include <vector>
 
 #include "absl/time/time.h"
+#include "control/api/http.h"
 #include "control/api/kind.h"
 
 namespace fairlead::api {
 
-// A Table without rows; without column definitions (null) when `columns` is
-// false, as in the later events of a watch.
-nlohmann::json EmptyTable(const Kind& kind, bool columns);
-// One row. `include_object`: "Metadata", "Object" or "None".
+// A Table without rows, in the version that `how` says; without column
+// definitions (null) when `columns` is false, as in the later events of a
+// watch.
+nlohmann::json EmptyTable(const Kind& kind, const Representation& how,
+                          bool columns);
+// One row, with as much of the object as `how` says.
 nlohmann::json TableRow(const Kind& kind, const nlohmann::json& object,
-                        std::string_view include_object, absl::Time now);
+                        const Representation& how, absl::Time now);
 nlohmann::json PartialMetadata(const nlohmann::json& object);
 
 std::string YamlText(const nlohmann::json& json);

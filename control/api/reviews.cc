@@ -86,6 +86,9 @@ void AnswerRules(const Authorizer& authorizer, const User& user, absl::Time,
     if (!rule.names.empty()) out["resourceNames"] = rule.names;
     resources.push_back(std::move(out));
   }
+  // Nothing of what was asked is in the answer.
+  object.erase("spec");
+  Sub(object, "metadata").erase("managedFields");
   object["status"] = {{"resourceRules", std::move(resources)},
                       {"nonResourceRules", std::move(paths)},
                       {"incomplete", false}};

@@ -9,6 +9,8 @@
 #include "control/api/api_status.h"
 #include "control/api/authorization.h"
 #include "control/api/json_access.h"
+#include "control/api/managed_fields.h"
+#include "control/api/schema_set.h"
 #include "userspace/base/status.h"
 #include "userspace/base/strings.h"
 #include "userspace/pki/authority.h"
@@ -119,6 +121,19 @@ absl::StatusOr<Json> ServiceAccountTokens::BoundObject(
                            Text(ref, "kind")));
 }
 
+Json ServiceAccountTokens::ManagedFields(const ApiRequest& request,
+                                         const Json& body) const {
+  Kind kind;  // as much of it as owners of fields depend on
+  kind.resource = {"authentication.k8s.io", "v1", "", "TokenRequest", true};
+  kind.schema = registry_->kinds().schemas()->Find(
+      "io.k8s.api.authentication.v1.TokenRequest");
+  // A spec is always there, and so nobody's; the rest is the server's.
+  return TrackUpdate(kind, {{"spec", Json::object()}},
+                     {{"spec", Map(body, "spec")}},
+                     Get(body, {"metadata", "managedFields"}),
+                     ManagerOf(request), registry_->Now());
+}
+
 absl::StatusOr<Json> ServiceAccountTokens::Answer(
     const ApiRequest& request) const {
   if (!key_) return InternalError("no key to sign tokens with");
@@ -159,6 +174,7 @@ absl::StatusOr<Json> ServiceAccountTokens::Answer(
       {"jti", registry_->NewUid()},
       {kClaims, std::move(private_claims)}};
   FL_ASSIGN_OR_RETURN(std::string token, pki::SignJwt(claims, *key_));
+  Json managed = ManagedFields(request, body);
   Json spec = {{"audiences", std::move(audiences)},
                {"expirationSeconds", seconds},
                {"boundObjectRef", ref}};
@@ -168,7 +184,9 @@ absl::StatusOr<Json> ServiceAccountTokens::Answer(
       {"metadata",
        {{"name", request.name},
         {"namespace", request.ns},
-        {"creationTimestamp", registry_->Now()}}},
+        {"uid", registry_->NewUid()},
+        {"creationTimestamp", registry_->Now()},
+        {"managedFields", std::move(managed)}}},
       {"spec", std::move(spec)},
       {"status",
        {{"token", std::move(token)},

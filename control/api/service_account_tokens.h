@@ -41,6 +41,8 @@ class ServiceAccountTokens {
 
  private:
   [[nodiscard]] absl::StatusOr<Json> Answer(const ApiRequest& request) const;
+  // Who set what of the TokenRequest `body`, as of an object that is kept.
+  Json ManagedFields(const ApiRequest& request, const Json& body) const;
   // The pod, secret or node that `ref` names, or the API's error.
   [[nodiscard]] absl::StatusOr<Json> BoundObject(const ApiRequest& request,
                                                  const Json& ref) const;

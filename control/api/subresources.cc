@@ -77,7 +77,7 @@ kube::Response RenderScale(const ApiRequest& request, const Json& object,
                        {"description", ""},
                        {"priority", 0}});
   }
-  Json row = TableRow(request.kind(), ScaleOf(object), how.include_object, now);
+  Json row = TableRow(request.kind(), ScaleOf(object), how, now);
   row["cells"] = {Text(object, {"metadata", "name"}),
                   Int(Get(object, {"spec", "replicas"})),
                   Int(Get(object, {"status", "replicas"})),
@@ -85,7 +85,7 @@ kube::Response RenderScale(const ApiRequest& request, const Json& object,
   return JsonResponse(
       200,
       {{"kind", "Table"},
-       {"apiVersion", "meta.k8s.io/v1"},
+       {"apiVersion", how.table_version},
        {"metadata",
         {{"resourceVersion", Get(object, {"metadata", "resourceVersion"})}}},
        {"columnDefinitions", std::move(columns)},

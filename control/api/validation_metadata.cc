@@ -149,8 +149,12 @@ void ValidateMetadata(const Json& object, const Json* before, NameRule rule,
       errors->Invalid("metadata.uid", uid, "field is immutable");
     }
   }
-  ValidateLabels(Get(metadata, "labels"), "metadata.labels", errors);
-  ValidateAnnotations(Get(metadata, "annotations"), errors);
+  // So often the stock server checks them, and says so.
+  const int times = before == nullptr ? 1 : 3;
+  for (int i = 0; i < times; ++i) {
+    ValidateLabels(Get(metadata, "labels"), "metadata.labels", errors);
+    ValidateAnnotations(Get(metadata, "annotations"), errors);
+  }
   ValidateOwners(Get(metadata, "ownerReferences"), errors);
   ValidateFinalizers(metadata, before, errors);
 }

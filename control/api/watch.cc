@@ -200,12 +200,11 @@ class Watches::Watch {
     if (how.form == Representation::Form::kPartialMetadata) {
       return PartialMetadata(object);
     }
-    Json table = EmptyTable(kind(), !std::exchange(columns_sent_, true));
+    Json table = EmptyTable(kind(), how, !std::exchange(columns_sent_, true));
     table["metadata"]["resourceVersion"] =
         api::Get(object, {"metadata", "resourceVersion"});
     table["rows"].push_back(
-        TableRow(kind(), object, how.include_object,
-                 watches_->registry_->clock().Now()));
+        TableRow(kind(), object, how, watches_->registry_->clock().Now()));
     return table;
   }
 

@@ -8,6 +8,7 @@
 #include "control/api/go_format.h"
 #include "control/api/identity.h"
 #include "control/api/json_access.h"
+#include "control/api/managed_fields.h"
 #include "control/api/verbs.h"
 #include "userspace/base/status.h"
 #include "userspace/base/strings.h"
@@ -343,6 +344,14 @@ void Verbs::Review(ApiRequestRef request, ResponderRef responder) {
     return SendError(*request, *responder, decoded.status());
   }
   absl::Time now = registry_->clock().Now();
+  // As of all that is created, though nobody will ever see it again.
+  Json managed = TrackUpdate(
+      kind, request->served->empty, decoded->object,
+      api::Get(decoded->object, {"metadata", "managedFields"}),
+      ManagerOf(*request), registry_->Now());
+  if (!managed.empty()) {
+    Sub(decoded->object, "metadata")["managedFields"] = std::move(managed);
+  }
   kind.review(*authorization_, request->user, now, decoded->object);
   kind.set_defaults(decoded->object);
   kube::Response response = RenderObject(*request, 201, decoded->object, now);

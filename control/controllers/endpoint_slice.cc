@@ -317,6 +317,11 @@ class SlicePlanner {
              Json::array({ControllerReference(kube::Services(), service_)})}}},
           {"addressType", family}};
       Fit(slice, object);
+      if (placeholder) {
+        // Not even empty ones: nobody is the owner of these fields then.
+        object.erase("endpoints");
+        object.erase("ports");
+      }
       plan_.writes.push_back(
           CreateOf(kube::EndpointSlices(), std::move(object)));
       return;

@@ -104,10 +104,13 @@ Json WantedSubsets(const EndpointsFacts& facts, bool* truncated) {
   return result;
 }
 
-// When the change happened that brought this about: as the slices say, the
-// earliest of them.
+// When the change happened that brought this about: the Service's making, and
+// after that as the slices say, the earliest of them.
 void SetTrigger(const EndpointsFacts& facts, Json& object) {
   std::string first;
+  if (facts.endpoints == nullptr) {
+    first = Text(*facts.service, {"metadata", "creationTimestamp"});
+  }
   for (const Object& slice : facts.slices) {
     std::string_view at = Annotation(*slice, kTriggerTime);
     if (!at.empty() && (first.empty() || at < first)) first = at;

@@ -30,7 +30,6 @@ Json NewService(const EssentialsOptions& options) {
           {"spec",
            {{"type", "ClusterIP"},
             {"clusterIP", ip},
-            {"clusterIPs", Json::array({ip})},
             {"ipFamilyPolicy", "SingleStack"},
             {"ports", Json::array({{{"name", "https"},
                                     {"protocol", "TCP"},

@@ -12,18 +12,27 @@
 namespace fairlead::scheduler {
 namespace {
 
-Reasons Filter(const PodView& pod, const NodeView& node) {
+struct Refusals {
+  std::map<std::string, int> reasons;  // each with its number of nodes
+  size_t others_in_the_way = 0;        // of how many nodes
+};
+
+// Whether the node takes the pod; why not goes to `refusals`.
+bool Filter(const PodView& pod, const NodeView& node, Refusals* refusals) {
   for (const FilterPlugin& plugin : FilterPlugins()) {
     Reasons reasons = plugin.filter(pod, node);
-    if (!reasons.empty()) return reasons;
+    if (reasons.empty()) continue;
+    for (std::string& reason : reasons) ++refusals->reasons[std::move(reason)];
+    if (plugin.others_in_the_way) ++refusals->others_in_the_way;
+    return false;
   }
-  return {};
+  return true;
 }
 
-std::string Explain(size_t nodes, const std::map<std::string, int>& reasons) {
+std::string Explain(size_t nodes, const Refusals& refusals) {
   if (nodes == 0) return "no nodes available to schedule pods";
   std::vector<std::string> lines;
-  for (const auto& [reason, count] : reasons) {
+  for (const auto& [reason, count] : refusals.reasons) {
     lines.push_back(StrCat(count, " ", reason));
   }
   std::sort(lines.begin(), lines.end());
@@ -31,18 +40,24 @@ std::string Explain(size_t nodes, const std::map<std::string, int>& reasons) {
   for (size_t i = 0; i < lines.size(); ++i) {
     StrAppend(&text, i == 0 ? "" : ", ", lines[i]);
   }
-  return text + ".";
+  text += ".";
+  // Nobody is evicted for a pod here; where that could not help, the message
+  // says so in the stock scheduler's words.
+  if (refusals.others_in_the_way == 0) {
+    StrAppend(&text, " no new claims to deallocate, preemption: 0/", nodes,
+              " nodes are available: ", nodes,
+              " Preemption is not helpful for scheduling.");
+  }
+  return text;
 }
 
 }  // namespace
 
 Decision Decide(const PodView& pod, const Snapshot& snapshot) {
   Snapshot feasible;
-  std::map<std::string, int> refusals;
+  Refusals refusals;
   for (const auto& node : snapshot) {
-    Reasons reasons = Filter(pod, *node);
-    if (reasons.empty()) feasible.push_back(node);
-    for (std::string& reason : reasons) ++refusals[std::move(reason)];
+    if (Filter(pod, *node, &refusals)) feasible.push_back(node);
   }
   if (feasible.empty()) {
     return {.message = Explain(snapshot.size(), refusals)};

@@ -18,6 +18,8 @@ namespace fairlead::scheduler {
 using Reasons = std::vector<std::string>;
 struct FilterPlugin {
   const char* name;
+  // Whether the node could take the pod if others left it.
+  bool others_in_the_way;
   Reasons (*filter)(const PodView& pod, const NodeView& node);
 };
 

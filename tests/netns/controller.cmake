@@ -1,12 +1,12 @@
 fl_test(controller_test LABEL netns TIMEOUT 240
-  SRCS controller_test.cc fake_nodes.cc DEPS kube absl::strings)
+  SRCS controller_test.cc fake_nodes.cc DEPS harness kube absl::strings)
 fl_test(controller_store_test LABEL netns TIMEOUT 120
-  SRCS controller_store_test.cc fake_nodes.cc DEPS kube absl::strings)
+  SRCS controller_store_test.cc fake_nodes.cc DEPS harness kube absl::strings)
 fl_test(controller_connections_test LABEL netns TIMEOUT 120
-  SRCS controller_connections_test.cc DEPS base kube absl::strings)
+  SRCS controller_connections_test.cc DEPS base harness kube absl::strings)
 fl_test(controller_hostile_test LABEL netns TIMEOUT 240
   SRCS controller_hostile_test.cc
-  DEPS base kube nlohmann_json::nlohmann_json absl::strings)
+  DEPS base harness kube nlohmann_json::nlohmann_json absl::strings)
 foreach(test controller_test controller_store_test controller_connections_test
              controller_hostile_test)
   if(TARGET ${test})

@@ -527,7 +527,8 @@ TEST_F(ControllerTest, AnUnschedulablePodSaysWhyAndIsPlacedLater) {
     }
     return message ==
            "0/2 nodes are available: 2 node(s) didn't match Pod's node "
-           "affinity/selector.";
+           "affinity/selector. no new claims to deallocate, preemption: 0/2 "
+           "nodes are available: 2 Preemption is not helpful for scheduling.";
   })) << message;
   EXPECT_TRUE(Until([&] {
     for (const Json& event : cluster_->List(kube::Events())) {

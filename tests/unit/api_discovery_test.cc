@@ -4,7 +4,9 @@
 
 #include <algorithm>
 
+#include "control/api/http.h"
 #include "control/api/kinds.h"
+#include "control/api/protobuf_object.h"
 #include "gtest/gtest.h"
 #include "tests/unit/api_testdata.h"
 
@@ -134,6 +136,16 @@ TEST_F(DiscoveryTest, ClientThatKnowsTheAggregatedListGets304) {
   EXPECT_TRUE(second->body.empty());
 }
 
+// discovery/apis_events.k8s.io_v1.json: both are stored as core/v1's.
+TEST_F(DiscoveryTest, EventsOfEitherNameAreStoredAsOne) {
+  for (const char* path : {"/api/v1", "/apis/events.k8s.io/v1"}) {
+    for (const json& each : ServeJson(path)["resources"]) {
+      if (each["name"] != "events") continue;
+      EXPECT_EQ(each["storageVersionHash"], "r2yiGXH7wu8=") << path;
+    }
+  }
+}
+
 TEST_F(DiscoveryTest, AcceptDecidesOnTheForm) {
   std::string v2beta1(kAggregated);
   v2beta1.replace(v2beta1.find("v=v2"), 4, "v=v2beta1");
@@ -142,6 +154,16 @@ TEST_F(DiscoveryTest, AcceptDecidesOnTheForm) {
   json plain =
       ServeJson("/api", {{"Accept", v2beta1 + ", application/json"}});
   EXPECT_EQ(plain["kind"], "APIVersions");
+  for (const char* path : {"/api", "/apis"}) {
+    auto proto = Serve(path, {{"Accept", std::string(kProtobufType)}});
+    EXPECT_EQ(proto->Header("content-type"), kProtobufType);
+    json decoded =
+        ProtobufObjects(&kinds_).Decode(proto->body, "list").value();
+    const json plain = ServeJson(path);
+    for (const char* list : {"versions", "groups"}) {
+      EXPECT_EQ(decoded.value(list, json()), plain.value(list, json())) << path;
+    }
+  }
   json kubectl = ServeJson(
       "/apis?timeout=32s",
       {{"Accept", std::string(kAggregated) + "," + v2beta1 +

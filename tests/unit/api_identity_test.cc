@@ -271,6 +271,12 @@ TEST_F(IdentityTest, TokenRequestsSayWhatIsWrong) {
               R"({"spec":)" + spec + "}", kJson);
   };
   EXPECT_EQ(ask("nobody", "{}").status, 404);
+  // kubectl/create-token.
+  Json made = ask("robot", R"({"expirationSeconds":600})").json();
+  EXPECT_FALSE(made["metadata"].value("uid", "").empty()) << made;
+  EXPECT_EQ(made["metadata"]["managedFields"][0]["subresource"], "token");
+  EXPECT_EQ(made["metadata"]["managedFields"][0]["fieldsV1"],
+            Json::parse(R"({"f:spec":{"f:expirationSeconds":{}}})"));
   Answer brief = ask("robot", R"({"expirationSeconds":5})");
   EXPECT_EQ(brief.status, 422);
   EXPECT_THAT(brief.json()["message"].get<std::string>(),

@@ -86,6 +86,35 @@ TEST_F(RecordedAnswersTest, EveryAnswerAboutEndpointsSaysThatTheyAreOld) {
                    "Warning"), "");
 }
 
+// kubectl/label-invalid: an update's labels are checked three times.
+TEST_F(RecordedAnswersTest, CausesAreAsManyAsTheRecordedOnes) {
+  const std::string maps = "/api/v1/namespaces/default/configmaps";
+  auto causes = [](const Answer& answer) {
+    return answer.json()["details"].value("causes", Json::array()).size();
+  };
+  EXPECT_EQ(causes(Post(maps, R"({"metadata":{"name":"l",
+                                  "labels":{"bad key":"1"}}})")), 1u);
+  ASSERT_EQ(Post(maps, R"({"metadata":{"name":"l"}})").status, 201);
+  EXPECT_EQ(causes(Patch(maps + "/l", "merge-patch",
+                         R"({"metadata":{"labels":{"bad key":"1"}}})")), 3u);
+}
+
+// kubectl/get-daemonsets: a Table is made without this annotation.
+TEST_F(RecordedAnswersTest, ARowHasNoneOfItsVersionsAnnotations) {
+  const std::string sets = "/apis/apps/v1/namespaces/default/daemonsets";
+  Answer made = Post(sets, R"({"metadata":{"name":"d"},"spec":{
+      "selector":{"matchLabels":{"a":"b"}},"template":{
+      "metadata":{"labels":{"a":"b"}},"spec":{"containers":[
+      {"name":"c","image":"registry.example/c:1"}]}}}})");
+  ASSERT_EQ(made.status, 201) << made.body;
+  EXPECT_TRUE(made.json()["metadata"].contains("annotations"));
+  Json table = Do("GET", sets, "",
+                  {{"Accept", "application/json;as=Table;v=v1;"
+                              "g=meta.k8s.io"}})
+                   .json();
+  EXPECT_FALSE(table["rows"][0]["object"]["metadata"].contains("annotations"));
+}
+
 // errors/eviction and errors/resource-version-too-large.
 TEST_F(RecordedAnswersTest, RetryAfterIsWhatTheDetailsSay) {
   const std::string pods = "/api/v1/namespaces/default/pods";

@@ -89,6 +89,23 @@ TEST_F(ReviewsTest, SaysWhatOneMay) {
   }
 }
 
+// kubectl/auth-can-i: who asked is the manager of what was asked; a list of
+// rules has neither.
+TEST_F(ReviewsTest, HaveTheirManagers) {
+  Json one = Ask(kAccess, R"({"spec":{"nonResourceAttributes":
+                              {"verb":"get","path":"/version"}}})",
+                 {{"User-Agent", "kubectl/v1"}})
+                 .json();
+  const Json managed = one["metadata"].value("managedFields", Json::array());
+  ASSERT_EQ(managed.size(), 1u) << one;
+  EXPECT_EQ(managed[0]["manager"], "kubectl");
+  EXPECT_EQ(managed[0]["fieldsV1"]["f:spec"]["f:nonResourceAttributes"],
+            Json::parse(R"({".":{},"f:path":{},"f:verb":{}})"));
+  Json rules = Ask(kRules, R"({"spec":{"namespace":"default"}})").json();
+  EXPECT_FALSE(rules["metadata"].contains("managedFields"));
+  EXPECT_FALSE(rules["spec"].contains("namespace"));
+}
+
 TEST_F(ReviewsTest, ListsWhatOneMay) {
   Json all = Ask(kRules, R"({"spec":{"namespace":"default"}})").json();
   Json some = Ask(kRules, R"({"spec":{"namespace":"default"}})",

@@ -262,6 +262,13 @@ TEST(Decide, SaysWhyNoNodeFits) {
   EXPECT_EQ(decision.message,
             "0/4 nodes are available: 1 node(s) had untolerated taint(s), "
             "1 node(s) were unschedulable, 2 Insufficient cpu.");
+  snapshot.resize(2);
+  // Nobody is in its way, and so preemption would not help it.
+  EXPECT_EQ(Decide(PodOf(kCpu1), snapshot).message,
+            "0/2 nodes are available: 1 node(s) had untolerated taint(s), "
+            "1 node(s) were unschedulable. no new claims to deallocate, "
+            "preemption: 0/2 nodes are available: 2 Preemption is not helpful "
+            "for scheduling.");
 }
 
 // --- the cache

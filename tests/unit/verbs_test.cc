@@ -624,6 +624,13 @@ TEST_F(VerbsTest, TablesAndMetadataByAccept) {
   EXPECT_EQ(list["columnDefinitions"][1]["name"], "Size");
   EXPECT_EQ(list["rows"][0]["cells"], (Json{"a", 4}));
   EXPECT_EQ(list["rows"][0]["object"]["kind"], "PartialObjectMetadata");
+  EXPECT_EQ(list["apiVersion"], "meta.k8s.io/v1");
+  Json older =
+      Do("GET", kWidgets, "",
+         {{"Accept", "application/json;as=Table;v=v1beta1;g=meta.k8s.io"}})
+          .json();
+  EXPECT_EQ(older["apiVersion"], "meta.k8s.io/v1beta1");
+  EXPECT_EQ(older["rows"][0]["object"]["apiVersion"], "meta.k8s.io/v1beta1");
   Json whole = Do("GET", std::string(kWidgets) + "?includeObject=Object", "",
                   table)
                    .json();

@@ -382,6 +382,15 @@ TEST(Endpoints, AreTheSlicesInTheOtherForm) {
   six["addressType"] = "IPv6";
   std::vector<Object> slices = {std::make_shared<const Json>(slice),
                                 std::make_shared<const Json>(six)};
+  Json fresh = *service;
+  fresh["metadata"]["creationTimestamp"] = "2026-11-22T15:18:49Z";
+  // Recorded: new ones have the time of their Service.
+  EXPECT_EQ(Annotation(PlanEndpoints({std::make_shared<const Json>(fresh), {},
+                                      nullptr})
+                           .writes.at(0)
+                           .body,
+                       trigger.c_str()),
+            "2026-11-22T15:18:49Z");
   auto plan = [&](const Object& s) {
     return PlanEndpoints({s, slices, cluster.Get(kube::Endpoints(), "d/s")});
   };

@@ -5,12 +5,12 @@ namespace fairlead::scheduler {
 
 std::span<const FilterPlugin> FilterPlugins() {
   static constexpr FilterPlugin kPlugins[] = {
-      {"NodeUnschedulable", FilterUnschedulable},
-      {"NodeName", FilterNodeName},
-      {"TaintToleration", FilterTaints},
-      {"NodeAffinity", FilterNodeAffinity},
-      {"NodePorts", FilterNodePorts},
-      {"NodeResourcesFit", FilterResources},
+      {"NodeUnschedulable", false, FilterUnschedulable},
+      {"NodeName", false, FilterNodeName},
+      {"TaintToleration", false, FilterTaints},
+      {"NodeAffinity", false, FilterNodeAffinity},
+      {"NodePorts", true, FilterNodePorts},
+      {"NodeResourcesFit", true, FilterResources},
   };
   return kPlugins;
 }
