@@ -17,12 +17,21 @@ struct Rule {
   const char* verbs;
   const char* groups;
   const char* resources;  // or, without groups, paths
+  const char* names = "";  // empty: all
 };
 struct RoleRow {
   const char* name;
   std::vector<Rule> rules;
   const char* added_to = "";  // the aggregated role that takes the rules
   const char* takes = "";     // the aggregation's own label
+};
+// A Role, and the binding that gives it to somebody.
+struct LocalRow {
+  const char* ns;
+  const char* name;
+  std::vector<Rule> rules;
+  const char* binding;
+  std::vector<const char*> users, accounts;  // the latter of kube-system
 };
 struct BindingRow {
   const char* role;
@@ -124,6 +133,16 @@ std::vector<RoleRow> ComponentRoles() {
         {"create", "core", "serviceaccounts/token"},
         {"create", "authentication.k8s.io", "tokenreviews"},
         {"create", "authorization.k8s.io", "subjectaccessreviews"}}},
+      {"system:auth-delegator",
+       {{"create", "authentication.k8s.io", "tokenreviews"},
+        {"create", "authorization.k8s.io", "subjectaccessreviews"}}},
+      {"system:kube-dns",
+       {{"list watch", "core", "endpoints services"},
+        {"list watch", "discovery.k8s.io", "endpointslices"}}},
+      {"system:node-problem-detector",
+       {{"get", "core", "nodes"},
+        {"patch", "core", "nodes/status"},
+        {"create patch update", kEventGroups, "events"}}},
       {"system:kubelet-api-admin",
        {{kRead, "core", "nodes"},
         {"proxy", "core", "nodes"},
@@ -226,6 +245,69 @@ std::vector<RoleRow> ControllerRoles() {
   };
 }
 
+// Of single namespaces. Ours has nobody who acts by these; clients look for
+// the first one when they add an API server of their own.
+std::vector<LocalRow> LocalRoles() {
+  constexpr const char* kSystem = "kube-system";
+  constexpr const char* kPublic = "kube-public";
+  constexpr const char* kSigner = "system:controller:bootstrap-signer";
+  constexpr const char* kCloud = "system:controller:cloud-provider";
+  constexpr const char* kCleaner = "system:controller:token-cleaner";
+  constexpr const char* kManagerLock =
+      "system::leader-locking-kube-controller-manager";
+  constexpr const char* kSchedulerLock =
+      "system::leader-locking-kube-scheduler";
+  const Rule events = {"create patch update", kEventGroups, "events"};
+  const Rule leases = {"create get list update watch", "coordination.k8s.io",
+                       "leases"};
+  return {
+      {kSystem,
+       "extension-apiserver-authentication-reader",
+       {{kRead, "core", "configmaps", "extension-apiserver-authentication"}},
+       "system::extension-apiserver-authentication-reader",
+       {"system:kube-controller-manager", "system:kube-scheduler"},
+       {}},
+      {kSystem,
+       kManagerLock,
+       {leases},
+       kManagerLock,
+       {"system:kube-controller-manager"},
+       {"kube-controller-manager", "leader-election-controller"}},
+      {kSystem,
+       kSchedulerLock,
+       {leases},
+       kSchedulerLock,
+       {"system:kube-scheduler"},
+       {"kube-scheduler"}},
+      {kSystem,
+       kSigner,
+       {{kRead, "core", "secrets"}},
+       kSigner,
+       {},
+       {"bootstrap-signer"}},
+      {kPublic,
+       kSigner,
+       {{kRead, "core", "configmaps"},
+        {"update", "core", "configmaps", "cluster-info"},
+        events},
+       kSigner,
+       {},
+       {"bootstrap-signer"}},
+      {kSystem,
+       kCloud,
+       {{"create get list watch", "core", "configmaps"}},
+       kCloud,
+       {},
+       {"cloud-provider"}},
+      {kSystem,
+       kCleaner,
+       {{"delete get list watch", "core", "secrets"}, events},
+       kCleaner,
+       {},
+       {"token-cleaner"}},
+  };
+}
+
 // In this order, which SelfSubjectRulesReview keeps.
 std::vector<BindingRow> Bindings() {
   return {
@@ -263,21 +345,27 @@ Json MetadataOf(std::string_view name) {
            {{"rbac.authorization.kubernetes.io/autoupdate", "true"}}}};
 }
 
+Json RulesOf(const std::vector<Rule>& rows) {
+  Json rules = Json::array();
+  for (const Rule& rule : rows) {
+    rules.push_back({{"verbs", Words(rule.verbs)}});
+    Json& made = rules.back();
+    if (*rule.groups == '\0') {
+      made["nonResourceURLs"] = Words(rule.resources);
+      continue;
+    }
+    made["apiGroups"] = Words(rule.groups);
+    made["resources"] = Words(rule.resources);
+    if (*rule.names != '\0') made["resourceNames"] = Words(rule.names);
+  }
+  return rules;
+}
+
 Json RoleObject(const RoleRow& row, std::string_view prefix = "") {
   constexpr char kPrefix[] = "rbac.authorization.k8s.io/aggregate-to-";
-  Json rules = Json::array();
-  for (const Rule& rule : row.rules) {
-    rules.push_back({{"verbs", Words(rule.verbs)}});
-    if (*rule.groups == '\0') {
-      rules.back()["nonResourceURLs"] = Words(rule.resources);
-    } else {
-      rules.back()["apiGroups"] = Words(rule.groups);
-      rules.back()["resources"] = Words(rule.resources);
-    }
-  }
   Json object = {{"kind", "ClusterRole"},
                  {"metadata", MetadataOf(StrCat(prefix, row.name))},
-                 {"rules", std::move(rules)}};
+                 {"rules", RulesOf(row.rules)}};
   if (*row.added_to != '\0') {
     object["metadata"]["labels"][StrCat(kPrefix, row.added_to)] = "true";
   }
@@ -298,20 +386,41 @@ Json BindingObject(std::string_view role, Json subjects) {
             {"name", role}}}};
 }
 
-Json SubjectsOf(const BindingRow& row) {
+Json SubjectsOf(const char* kind, const std::vector<const char*>& names) {
   Json subjects = Json::array();
-  for (const char* name : row.subjects) {
-    subjects.push_back({{"kind", row.subject_kind},
-                        {"apiGroup", kRbacGroup},
-                        {"name", name}});
+  for (const char* name : names) {
+    subjects.push_back(
+        {{"kind", kind}, {"apiGroup", kRbacGroup}, {"name", name}});
   }
   return subjects;
 }
 
-Json SubjectsOfController(const char* name) {
-  return Json::array({{{"kind", "ServiceAccount"},
-                       {"name", name},
-                       {"namespace", "kube-system"}}});
+Json AccountOfSystem(const char* name) {
+  return {{"kind", "ServiceAccount"},
+          {"name", name},
+          {"namespace", "kube-system"}};
+}
+
+// The Role and its RoleBinding.
+void AddLocal(const LocalRow& row, std::vector<Json>* objects) {
+  Json role = {{"kind", "Role"},
+               {"metadata", MetadataOf(row.name)},
+               {"rules", RulesOf(row.rules)}};
+  Json subjects = SubjectsOf("User", row.users);
+  for (const char* name : row.accounts) {
+    subjects.push_back(AccountOfSystem(name));
+  }
+  Json binding = {{"kind", "RoleBinding"},
+                  {"metadata", MetadataOf(row.binding)},
+                  {"subjects", std::move(subjects)},
+                  {"roleRef",
+                   {{"apiGroup", kRbacGroup},
+                    {"kind", "Role"},
+                    {"name", row.name}}}};
+  for (Json* object : {&role, &binding}) {
+    (*object)["metadata"]["namespace"] = row.ns;
+    objects->push_back(std::move(*object));
+  }
 }
 
 }  // namespace
@@ -323,14 +432,18 @@ std::vector<Json> DefaultRoles() {
     objects.push_back(RoleObject(row));
   }
   for (const BindingRow& row : Bindings()) {
-    objects.push_back(BindingObject(row.role, SubjectsOf(row)));
+    objects.push_back(
+        BindingObject(row.role, SubjectsOf(row.subject_kind, row.subjects)));
   }
   constexpr char kController[] = "system:controller:";
   for (const RoleRow& row : ControllerRoles()) {
     objects.push_back(RoleObject(row, kController));
     objects.push_back(BindingObject(StrCat(kController, row.name),
-                                    SubjectsOfController(row.name)));
+                                    Json::array({AccountOfSystem(row.name)})));
   }
+  objects.push_back(BindingObject(
+      "system:kube-dns", Json::array({AccountOfSystem("kube-dns")})));
+  for (const LocalRow& row : LocalRoles()) AddLocal(row, &objects);
   return objects;
 }
 

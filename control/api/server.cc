@@ -6,6 +6,7 @@
 #include <nlohmann/json.hpp>
 #include <utility>
 
+#include "absl/strings/ascii.h"
 #include "control/api/api_status.h"
 #include "control/api/authentication.h"
 #include "control/api/authorization.h"
@@ -100,10 +101,9 @@ class ApiServer::Impl {
       }
     }
     for (Json& object : DefaultRoles()) {
-      const bool binding = object["kind"] == "ClusterRoleBinding";
-      Served* served =
-          registry_.Find(kRbacGroup, "v1",
-                         binding ? "clusterrolebindings" : "clusterroles");
+      std::string plural =
+          absl::AsciiStrToLower(object["kind"].get<std::string>()) + "s";
+      Served* served = registry_.Find(kRbacGroup, "v1", plural);
       if (served != nullptr) Ensure(served, std::move(object), &roles_);
     }
     return absl::OkStatus();
@@ -149,13 +149,16 @@ class ApiServer::Impl {
   };
   int bootstrapping() const { return namespaces_.open + roles_.open; }
 
-  // Makes a cluster-scoped object if there is none of its name.
+  // Makes an object if there is none of its name.
   void Ensure(Served* served, Json object, Bootstrap* part) {
+    std::string ns(Text(object, {"metadata", "namespace"}));
     std::string name(Text(object, {"metadata", "name"}));
-    if (served->cache.Find(name) != nullptr) return;
+    if (served->cache.Find(ObjectKey(*served->kind, ns, name)) != nullptr) {
+      return;
+    }
     ++part->open;
     registry_.Write(
-        served, "", name, false,
+        served, ns, name, false,
         [object = std::move(object)](const Json* before) -> absl::StatusOr<Registry::Plan> {
           if (before != nullptr) return Registry::Plan{};
           return Registry::Plan{Registry::Plan::Action::kPut, object, false,

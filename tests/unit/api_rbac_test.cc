@@ -280,7 +280,27 @@ TEST(DefaultRolesTest, DoWhatTheirNamesSay) {
            {"system:serviceaccount:kube-system:disruption-controller", "GET",
             "/apis/apps/v1/namespaces/a/deployments/d/scale", true},
            {"system:serviceaccount:kube-system:disruption-controller", "PUT",
-            "/apis/apps/v1/namespaces/a/deployments/d/scale", false}}) {
+            "/apis/apps/v1/namespaces/a/deployments/d/scale", false},
+           {"system:kube-scheduler", "GET",
+            "/api/v1/namespaces/kube-system/configmaps/"
+            "extension-apiserver-authentication", true},
+           {"system:kube-scheduler", "GET",
+            "/api/v1/namespaces/kube-system/configmaps/other", false},
+           {"system:kube-scheduler", "GET",
+            "/apis/coordination.k8s.io/v1/namespaces/kube-system/leases?watch=1",
+            true},
+           {"system:serviceaccount:kube-system:bootstrap-signer", "PUT",
+            "/api/v1/namespaces/kube-public/configmaps/cluster-info", true},
+           {"system:serviceaccount:kube-system:bootstrap-signer", "PUT",
+            "/api/v1/namespaces/kube-system/configmaps/cluster-info", false},
+           {"system:serviceaccount:kube-system:bootstrap-signer", "GET",
+            "/api/v1/namespaces/kube-system/secrets", true},
+           {"system:serviceaccount:kube-system:bootstrap-signer", "GET",
+            "/api/v1/namespaces/kube-public/secrets", false},
+           {"system:serviceaccount:kube-system:token-cleaner", "DELETE",
+            "/api/v1/namespaces/kube-system/secrets/s", true},
+           {"system:serviceaccount:kube-system:kube-dns", "GET",
+            "/api/v1/services?watch=1", true}}) {
     EXPECT_EQ(rbac.Authorize({row.user, "", {}, {}},
                              Asked(row.method, row.target))
                   .allowed,
