@@ -67,6 +67,8 @@ struct Row {
   // Ways of which an unconnected socket of a pod on the socket path may find
   // another endpoint (docs/design/socket-path.md, known gaps).
   const char* pod_moves = "";
+  // So may any unconnected socket on the socket path (docs/semantics.md).
+  bool sockets_move = false;
   // Where kube-proxy 1.36 does otherwise.
   const char* upstream = "";
 };
@@ -356,7 +358,9 @@ inline const std::vector<Row>& LastingRows() {
          w->service.port_names = "-other";
          w->service.slice_port_names = {"-other"};
        },
-       .act = Act::kKillAlone},
+       .act = Act::kKillAlone,
+       .sockets_move = true,
+       .upstream = "unconnected UDP sockets stay with their endpoint"},
   };
   return rows;
 }
