@@ -6,6 +6,7 @@
 #include <nlohmann/json.hpp>
 #include <utility>
 
+#include "control/api/disruption_target.h"
 #include "userspace/base/strings.h"
 
 namespace fairlead::controllers {
@@ -175,9 +176,18 @@ void PlanEvictions(const NodeFacts& facts, const Json& taints,
       continue;
     }
     if (IsPodTerminated(*pod)) continue;
+    // It is told to be not ready by this very plan.
+    if (lost && IsPodReady(*pod)) continue;
     absl::Time due = EvictionTime(taints, *pod, options, now);
     if (due <= now) {
-      Write write = DeleteOf(kube::Pods(), *pod);
+      if (!api::IsDisruptionTarget(*pod)) {
+        Json marked = *pod;
+        api::SetDisruptionTarget(
+            marked, "DeletionByTaintManager",
+            "Taint manager: deleting due to NoExecute taint", Timestamp(now));
+        plan->writes.push_back(StatusOf(kube::Pods(), std::move(marked)));
+      }
+      Write write = DeleteOf(kube::Pods(), *pod, 1);
       write.announce =
           Announce(kube::Pods(), *pod, kube::EventType::kNormal,
                    "TaintManagerEviction",

@@ -169,8 +169,17 @@ TEST_P(EvictTest, WhenItsTimeIsUp) {
       {.node = Share(node),
        .pods = {Share(PodOn("a", false, row.toleration_seconds))}},
       options, kNow);
-  EXPECT_EQ(!plan.writes.empty(), row.gone);
   EXPECT_EQ(plan.again, row.again);
+  if (!row.gone) {
+    EXPECT_THAT(Log(plan), ElementsAre());
+    return;
+  }
+  ASSERT_THAT(Log(plan), ElementsAre("update-status pods default/a",
+                                     "delete pods default/a"));
+  EXPECT_LT(plan.writes[0].stage, plan.writes[1].stage);
+  const Json* target = Condition(plan.writes[0].body, "DisruptionTarget");
+  ASSERT_NE(target, nullptr);
+  EXPECT_EQ(Text(*target, {"reason"}), "DeletionByTaintManager");
 }
 
 INSTANTIATE_TEST_SUITE_P(
@@ -464,6 +473,11 @@ TEST(Cleanup, PodsThatNobodyWillEnd) {
                                    "update-status pods default/lost",
                                    "delete pods default/lost"));
   EXPECT_EQ(plan.again, absl::Seconds(10));
+  for (const Write& write : plan.writes) {
+    if (write.verb == Verb::kUpdateStatus) {
+      EXPECT_TRUE(IsConditionTrue(write.body, "DisruptionTarget"));
+    }
+  }
 }
 
 TEST(Cleanup, FinishedPodsBeyondTheNumberOldestFirst) {
