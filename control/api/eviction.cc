@@ -6,6 +6,7 @@
 #include <nlohmann/json.hpp>
 
 #include "control/api/api_status.h"
+#include "control/api/disruption_target.h"
 #include "control/api/json_access.h"
 #include "control/api/subresources.h"
 #include "control/api/validation.h"
@@ -87,6 +88,20 @@ absl::StatusOr<Plan> TakeDisruption(const Json* budget,
   return plan;
 }
 
+// The pod with the condition that says why it goes.
+absl::StatusOr<Plan> MarkEvicted(const Json* pod, const std::string& uid,
+                                 const std::string& now) {
+  if (pod == nullptr || IsDisruptionTarget(*pod) ||
+      (!uid.empty() && uid != Text(*pod, {"metadata", "uid"})) ||
+      !Text(*pod, {"metadata", "deletionTimestamp"}).empty()) {
+    return Plan{};
+  }
+  Plan plan{.action = Plan::Action::kPut, .object = *pod, .final = true};
+  SetDisruptionTarget(plan.object, "EvictionByEvictionAPI",
+                      "Eviction API: evicting", now);
+  return plan;
+}
+
 // The names of the budgets that select the pod.
 std::vector<std::string> BudgetsOf(const Served& budgets, const Json& pod,
                                    std::string_view ns, Json* only) {
@@ -127,13 +142,24 @@ void Verbs::Evict(ApiRequestRef request, ResponderRef responder) {
     options.grace_period_seconds = Int(wanted, "gracePeriodSeconds");
   }
   options.uid = std::string(Text(wanted, {"preconditions", "uid"}));
-  auto remove = [this, request, responder, options, fail] {
+  auto remove_marked = [this, request, responder, options, fail] {
     registry_->Write(
         request->served, request->ns, request->name, options.dry_run,
         PlanDelete(registry_, &request->kind(), request->name, options),
         [request, responder, fail](absl::StatusOr<Registry::Outcome> outcome) {
           if (!outcome.ok()) return fail(outcome.status());
           responder->Send(SuccessStatus(request->representation.pretty));
+        });
+  };
+  auto remove = [this, request, options, fail, remove_marked] {
+    registry_->Write(
+        request->served, request->ns, request->name, options.dry_run,
+        [uid = options.uid, now = registry_->Now()](const Json* pod) {
+          return MarkEvicted(pod, uid, now);
+        },
+        [remove_marked, fail](absl::StatusOr<Registry::Outcome> outcome) {
+          if (!outcome.ok()) return fail(outcome.status());
+          remove_marked();
         });
   };
   store::ObjectRef found = request->served->cache.Find(

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <nlohmann/json.hpp>
 
+#include "control/api/disruption_target.h"
 #include "userspace/base/strings.h"
 
 namespace fairlead::controllers {
@@ -14,12 +15,14 @@ constexpr absl::Duration kEventPeriod = absl::Minutes(5);
 constexpr char kPods[] = "pods";
 constexpr char kEvents[] = "events";
 
-void PlanLostPod(const Json& pod, Plan* plan) {
+void PlanLostPod(const Json& pod, absl::Time now, Plan* plan) {
   if (!IsPodTerminated(pod)) {
     Json updated = pod;
     updated["status"]["phase"] = "Failed";
     updated["status"]["reason"] = "NodeLost";
     updated["status"]["message"] = "PodGC: node no longer exists";
+    api::SetDisruptionTarget(updated, "DeletionByPodGC",
+                             "PodGC: node no longer exists", Timestamp(now));
     plan->writes.push_back(StatusOf(kube::Pods(), updated, 0));
   }
   plan->writes.push_back(ForceDeleteOf(kube::Pods(), pod, 1));
@@ -48,7 +51,7 @@ Plan PlanPodCleanup(const PodCleanupFacts& facts,
       absl::Time due = (it == facts.missing_since.end() ? now : it->second) +
                        options.missing_node_grace;
       if (due <= now) {
-        PlanLostPod(*pod, &plan);
+        PlanLostPod(*pod, now, &plan);
       } else {
         plan.again = std::min(plan.again, due - now);
       }

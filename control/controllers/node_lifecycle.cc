@@ -6,6 +6,7 @@
 #include <nlohmann/json.hpp>
 #include <utility>
 
+#include "control/api/disruption_target.h"
 #include "userspace/base/strings.h"
 
 namespace fairlead::controllers {
@@ -14,6 +15,8 @@ namespace {
 constexpr char kNotReady[] = "node.kubernetes.io/not-ready";
 constexpr char kUnreachable[] = "node.kubernetes.io/unreachable";
 constexpr char kLeaseNamespace[] = "kube-node-lease";
+// The key by which the clock is looked at regularly; no node has such a name.
+constexpr char kBreath[] = "/";
 // What admission gives to every pod for these two taints.
 constexpr int64_t kDefaultTolerationSeconds = 300;
 
@@ -175,9 +178,18 @@ void PlanEvictions(const NodeFacts& facts, const Json& taints,
       continue;
     }
     if (IsPodTerminated(*pod)) continue;
+    // It is told to be not ready by this very plan.
+    if (lost && IsPodReady(*pod)) continue;
     absl::Time due = EvictionTime(taints, *pod, options, now);
     if (due <= now) {
-      Write write = DeleteOf(kube::Pods(), *pod);
+      if (!api::IsDisruptionTarget(*pod)) {
+        Json marked = *pod;
+        api::SetDisruptionTarget(
+            marked, "DeletionByTaintManager",
+            "Taint manager: deleting due to NoExecute taint", Timestamp(now));
+        plan->writes.push_back(StatusOf(kube::Pods(), std::move(marked)));
+      }
+      Write write = DeleteOf(kube::Pods(), *pod, 1);
       write.announce =
           Announce(kube::Pods(), *pod, kube::EventType::kNormal,
                    "TaintManagerEviction",
@@ -229,10 +241,49 @@ Plan PlanNodeLifecycle(const NodeFacts& facts,
   return plan;
 }
 
+void Heartbeats::Breathe(absl::Duration now) {
+  absl::Duration passed = now - breathed_.value_or(now);
+  breathed_ = now;
+  // One breath may be late without anything having been missed.
+  if (passed <= 2 * period_) return;
+  for (auto& [node, heartbeat] : nodes_) heartbeat.heard += passed;
+}
+
+void Heartbeats::Renewed(const std::string& node, std::string_view stamp,
+                         absl::Duration now) {
+  Hear(node, &Heartbeat::renewed, stamp, now);
+}
+
+void Heartbeats::Posted(const std::string& node, std::string_view stamp,
+                        absl::Duration now) {
+  Hear(node, &Heartbeat::posted, stamp, now);
+}
+
+void Heartbeats::Hear(const std::string& node, std::string Heartbeat::*which,
+                      std::string_view stamp, absl::Duration now) {
+  auto [it, added] = nodes_.try_emplace(node);
+  Heartbeat& heartbeat = it->second;
+  if (!added && heartbeat.*which == stamp) return;
+  heartbeat.*which = stamp;
+  heartbeat.heard = now;
+}
+
+std::optional<absl::Duration> Heartbeats::SilentFor(const std::string& node,
+                                                    absl::Duration now) const {
+  auto it = nodes_.find(node);
+  if (it == nodes_.end()) return std::nullopt;
+  return now - it->second.heard;
+}
+
+bool Heartbeats::IsNew(const std::string& node) {
+  return !std::exchange(nodes_[node].announced, true);
+}
+
 NodeLifecycleController::NodeLifecycleController(
     const Context& context, const NodeLifecycleOptions& options)
     : context_(context),
       options_(options),
+      heartbeats_(options.grace_period / 4),
       shell_(context, "node-controller",
              [this](const std::string& key, const Shell::Answers&) {
                return Make(key);
@@ -242,45 +293,45 @@ NodeLifecycleController::NodeLifecycleController(
       .Subscribe([this](const Object& before, const Object& after) {
         std::string name(Name(after != nullptr ? *after : *before));
         if (after == nullptr) {
-          heartbeats_.erase(name);
+          heartbeats_.Forget(name);
           return;
         }
         const Json* ready = Condition(*after, "Ready");
-        Hear(name, &Heartbeat::posted,
-             ready == nullptr ? "" : Text(*ready, {"lastHeartbeatTime"}));
+        heartbeats_.Posted(
+            name,
+            ready == nullptr ? "" : Text(*ready, {"lastHeartbeatTime"}), Now());
         shell_.Add(name);
       });
   informers.Of(kube::Leases())
       .Subscribe([this](const Object&, const Object& after) {
         if (after == nullptr || Namespace(*after) != kLeaseNamespace) return;
-        std::string name(Name(*after));
-        Hear(name, &Heartbeat::renewed, Text(*after, {"spec", "renewTime"}));
+        heartbeats_.Renewed(std::string(Name(*after)),
+                            Text(*after, {"spec", "renewTime"}), Now());
       });
   informers.Of(kube::Pods())
       .Subscribe([this](const Object& before, const Object& after) {
         PodChanged(before, after);
       });
+  shell_.Add(kBreath);
 }
 
-void NodeLifecycleController::Hear(const std::string& name,
-                                   std::string Heartbeat::*which,
-                                   std::string_view stamp) {
-  auto [it, added] = heartbeats_.try_emplace(name);
-  Heartbeat& heartbeat = it->second;
-  if (!added && heartbeat.*which == stamp) return;
-  heartbeat.*which = stamp;
-  heartbeat.heard = context_.clock->Monotonic();
+absl::Duration NodeLifecycleController::Now() {
+  absl::Duration now = context_.clock->Monotonic();
+  heartbeats_.Breathe(now);
+  return now;
 }
 
 Plan NodeLifecycleController::Make(const std::string& name) {
+  absl::Duration now = Now();
+  if (name == kBreath) return {.again = options_.grace_period / 4};
   Object node = context_.informers->Of(kube::Nodes()).Get(name);
-  auto heartbeat = heartbeats_.find(name);
-  if (node == nullptr || heartbeat == heartbeats_.end()) return {};
+  std::optional<absl::Duration> silent = heartbeats_.SilentFor(name, now);
+  if (node == nullptr || !silent) return {};
   NodeFacts facts{
       .node = node,
       .pods = context_.informers->Of(kube::Pods()).ByIndex("node", name),
-      .silent_for = context_.clock->Monotonic() - heartbeat->second.heard,
-      .is_new = !std::exchange(heartbeat->second.announced, true)};
+      .silent_for = *silent,
+      .is_new = heartbeats_.IsNew(name)};
   return PlanNodeLifecycle(facts, options_, context_.clock->Now());
 }
 

@@ -7,6 +7,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "absl/container/flat_hash_map.h"
@@ -34,11 +35,27 @@ struct NodeFacts {
 Plan PlanNodeLifecycle(const NodeFacts& facts,
                        const NodeLifecycleOptions& options, absl::Time now);
 
-class NodeLifecycleController {
+// When nodes were last heard of, by this process' own clock. Time in which the
+// process itself stood still (was stopped, or its machine was) is nobody's
+// silence: nobody could be heard.
+class Heartbeats {
  public:
-  NodeLifecycleController(const Context& context,
-                          const NodeLifecycleOptions& options);
-  Shell& shell() { return shell_; }
+  // `period`: how often Breathe() is called at least.
+  explicit Heartbeats(absl::Duration period) : period_(period) {}
+
+  // Every time before anybody is heard or judged.
+  void Breathe(absl::Duration now);
+  // A lease or a status with this stamp; only a new one is a sign of life.
+  void Renewed(const std::string& node, std::string_view stamp,
+               absl::Duration now);
+  void Posted(const std::string& node, std::string_view stamp,
+              absl::Duration now);
+  void Forget(const std::string& node) { nodes_.erase(node); }
+  // nullopt for one that was never heard.
+  std::optional<absl::Duration> SilentFor(const std::string& node,
+                                          absl::Duration now) const;
+  // True once for each node.
+  bool IsNew(const std::string& node);
 
  private:
   struct Heartbeat {
@@ -47,14 +64,29 @@ class NodeLifecycleController {
     absl::Duration heard;  // monotonic
     bool announced = false;
   };
+  void Hear(const std::string& node, std::string Heartbeat::*which,
+            std::string_view stamp, absl::Duration now);
+
+  absl::Duration period_;
+  std::optional<absl::Duration> breathed_;
+  absl::flat_hash_map<std::string, Heartbeat> nodes_;
+};
+
+class NodeLifecycleController {
+ public:
+  NodeLifecycleController(const Context& context,
+                          const NodeLifecycleOptions& options);
+  Shell& shell() { return shell_; }
+
+ private:
   Plan Make(const std::string& name);
-  void Hear(const std::string& name, std::string Heartbeat::*which,
-            std::string_view stamp);
+  // The present time, after a breath.
+  absl::Duration Now();
   void PodChanged(const Object& before, const Object& after);
 
   Context context_;
   NodeLifecycleOptions options_;
-  absl::flat_hash_map<std::string, Heartbeat> heartbeats_;
+  Heartbeats heartbeats_;
   Shell shell_;
 };
 

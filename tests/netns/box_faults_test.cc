@@ -17,7 +17,7 @@ class BoxFaultsTest : public testing::Test {
     auto box = TestBox::Start(
         "e2efaults",
         "--kubelet-flag=--lease-interval=1 "
-        "--controller-flag=--node-monitor-grace-period=8s "
+        "--controller-flag=--node-monitor-grace-period=5s "
         "--controller-flag=--pod-eviction-timeout=1s");
     ASSERT_TRUE(box.ok()) << box.status();
     box_ = std::move(*box);
@@ -132,6 +132,23 @@ TEST_F(BoxFaultsTest, AKilledControllerComesBackToTheSameState) {
     return box_->RolledOut("web") &&
            box_->KernelBackends("node-1", "web").size() == 24;
   });
+}
+
+// Its machine was suspended, say. When it goes on, it has heard of no node for
+// longer than the grace period, and must not take that for all nodes' silence.
+TEST_F(BoxFaultsTest, AControllerThatStoodStillBlamesNobody) {
+  LearnIp();
+  RunningLoad loads[] = {
+      {*box_, "outside", "172.30.0.11:30080", "--rate 100"},
+      {*box_, "node-1", box_ip_ + ":80", "--rate 100"},
+  };
+  int pid = box_->MustJson(
+      StrCat("cat ", box_->dir(), "/run/controller.json"))["pid"];
+  box_->Must(StrCat("kill -STOP ", pid, "; sleep 7; kill -CONT ", pid));
+  absl::SleepFor(absl::Seconds(1));
+  EXPECT_EQ(Ready("node-1"), "True");
+  EXPECT_EQ(Ready("node-2"), "True");
+  for (RunningLoad& load : loads) load.ExpectNoneFailed();
 }
 
 TEST_F(BoxFaultsTest, AKilledKubeletComesBackToItsRunningPods) {

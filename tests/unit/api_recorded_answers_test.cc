@@ -142,6 +142,33 @@ TEST_F(RecordedAnswersTest, RetryAfterIsWhatTheDetailsSay) {
   EXPECT_EQ(Header(later, "Retry-After"), "1");
 }
 
+// A Job's podFailurePolicy may go by it.
+TEST_F(RecordedAnswersTest, AnEvictedPodIsTheTargetOfADisruption) {
+  const std::string pods = "/api/v1/namespaces/default/pods";
+  Json made = Post(pods, R"({"metadata":{"name":"p"},"spec":{"nodeName":"n",
+      "containers":[{"name":"c","image":"registry.example/c:1"}]}})").json();
+  auto evict = [&](const std::string& uid) {
+    return Post(pods + "/p/eviction",
+                StrCat(R"({"apiVersion":"policy/v1","kind":"Eviction",
+                    "metadata":{"name":"p"},"deleteOptions":{
+                    "preconditions":{"uid":")", uid, "\"}}}")
+                    .c_str())
+        .status;
+  };
+  auto target = [&] {
+    Json pod = Do("GET", pods + "/p").json();
+    for (const Json& c : List(pod, {"status", "conditions"})) {
+      if (Text(c, "type") == "DisruptionTarget") return c;
+    }
+    return Json();
+  };
+  EXPECT_EQ(evict("another"), 409);
+  EXPECT_TRUE(target().is_null());
+  EXPECT_EQ(evict(std::string(Text(made, {"metadata", "uid"}))), 201);
+  EXPECT_EQ(Text(target(), "status"), "True") << target();
+  EXPECT_EQ(Text(target(), "reason"), "EvictionByEvictionAPI");
+}
+
 // errors/immutable-field: kept as null, owned as it was sent.
 TEST_F(RecordedAnswersTest, AnEmptyListIsOwned) {
   Json made = Post(kSlices, R"({"apiVersion":"discovery.k8s.io/v1",

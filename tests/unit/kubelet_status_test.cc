@@ -146,6 +146,17 @@ INSTANTIATE_TEST_SUITE_P(
         EndCase{RestartPolicy::kAlways, 0, true, "Succeeded"},
         EndCase{RestartPolicy::kAlways, 143, true, "Failed"}));
 
+TEST_F(StatusTest, AnEvictedPodIsTheTargetOfADisruption) {
+  Run(ContainerRun::State::kExited, 137);
+  view_.ended_reason = "DeadlineExceeded";
+  EXPECT_TRUE(Condition("DisruptionTarget").is_null());
+  view_.ended_reason = "Evicted";
+  view_.ended_message = "The node was low on resource: memory. ";
+  EXPECT_EQ(Condition("DisruptionTarget")["status"], "True");
+  EXPECT_EQ(Condition("DisruptionTarget")["reason"], "TerminationByKubelet");
+  EXPECT_EQ(Condition("DisruptionTarget")["message"], view_.ended_message);
+}
+
 TEST_F(StatusTest, TransitionTimesStayWhileTheStatusDoes) {
   Run(ContainerRun::State::kRunning);
   Web().ready = true;

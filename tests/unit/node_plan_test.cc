@@ -95,6 +95,35 @@ TEST(NodeLifecycle, ASilentNodeIsUnknownAndItsPodsNotReadyAtOnce) {
 }
 
 // In the recorded words; said once for each node.
+TEST(Heartbeats, OnlyNewStampsAreSignsOfLife) {
+  Heartbeats heartbeats(absl::Seconds(10));
+  auto at = [](int seconds) { return absl::Seconds(seconds); };
+  EXPECT_EQ(heartbeats.SilentFor("n", at(0)), std::nullopt);
+  heartbeats.Posted("n", "p1", at(0));
+  heartbeats.Renewed("n", "l1", at(5));
+  heartbeats.Renewed("n", "l1", at(9));
+  EXPECT_EQ(heartbeats.SilentFor("n", at(12)), at(7));
+  EXPECT_TRUE(heartbeats.IsNew("n"));
+  EXPECT_FALSE(heartbeats.IsNew("n"));
+  heartbeats.Forget("n");
+  EXPECT_EQ(heartbeats.SilentFor("n", at(12)), std::nullopt);
+}
+
+// Stopped, or on a machine that was: nobody could be heard meanwhile.
+TEST(Heartbeats, TimeThatThisProcessStoodStillIsNobodysSilence) {
+  Heartbeats heartbeats(absl::Seconds(10));
+  auto at = [](int seconds) { return absl::Seconds(seconds); };
+  heartbeats.Breathe(at(0));
+  heartbeats.Posted("n", "p1", at(0));
+  heartbeats.Breathe(at(10));
+  heartbeats.Breathe(at(30));  // late, but no more
+  EXPECT_EQ(heartbeats.SilentFor("n", at(30)), at(30));
+  heartbeats.Breathe(at(1000));
+  EXPECT_EQ(heartbeats.SilentFor("n", at(1000)), at(30));
+  heartbeats.Breathe(at(1010));
+  EXPECT_EQ(heartbeats.SilentFor("n", at(1010)), at(40));
+}
+
 TEST(NodeLifecycle, ANewNodeIsAnnounced) {
   NodeFacts facts{.node = Share(NodeOf("True")), .is_new = true};
   Plan plan = PlanNodeLifecycle(facts, {}, kNow);
@@ -169,8 +198,17 @@ TEST_P(EvictTest, WhenItsTimeIsUp) {
       {.node = Share(node),
        .pods = {Share(PodOn("a", false, row.toleration_seconds))}},
       options, kNow);
-  EXPECT_EQ(!plan.writes.empty(), row.gone);
   EXPECT_EQ(plan.again, row.again);
+  if (!row.gone) {
+    EXPECT_THAT(Log(plan), ElementsAre());
+    return;
+  }
+  ASSERT_THAT(Log(plan), ElementsAre("update-status pods default/a",
+                                     "delete pods default/a"));
+  EXPECT_LT(plan.writes[0].stage, plan.writes[1].stage);
+  const Json* target = Condition(plan.writes[0].body, "DisruptionTarget");
+  ASSERT_NE(target, nullptr);
+  EXPECT_EQ(Text(*target, {"reason"}), "DeletionByTaintManager");
 }
 
 INSTANTIATE_TEST_SUITE_P(
@@ -464,6 +502,11 @@ TEST(Cleanup, PodsThatNobodyWillEnd) {
                                    "update-status pods default/lost",
                                    "delete pods default/lost"));
   EXPECT_EQ(plan.again, absl::Seconds(10));
+  for (const Write& write : plan.writes) {
+    if (write.verb == Verb::kUpdateStatus) {
+      EXPECT_TRUE(IsConditionTrue(write.body, "DisruptionTarget"));
+    }
+  }
 }
 
 TEST(Cleanup, FinishedPodsBeyondTheNumberOldestFirst) {

@@ -211,11 +211,20 @@ std::vector<Condition> Conditions(const PodSpec& spec, const PodView& view,
     ready.message = StrCat("corresponding condition of pod readiness gate \"",
                            gate, "\" does not exist or is not True.");
   }
-  return {{.type = "PodReadyToStartContainers", .value = view.sandbox_ready},
-          initialized,
-          ready,
-          containers,
-          {.type = "PodScheduled", .value = true}};
+  std::vector<Condition> conditions = {
+      {.type = "PodReadyToStartContainers", .value = view.sandbox_ready},
+      initialized,
+      ready,
+      containers,
+      {.type = "PodScheduled", .value = true}};
+  // A Job may have been told to forgive that.
+  if (view.ended_reason == "Evicted") {
+    conditions.push_back({.type = "DisruptionTarget",
+                          .value = true,
+                          .reason = "TerminationByKubelet",
+                          .message = view.ended_message});
+  }
+  return conditions;
 }
 
 Json ConditionJson(const Condition& condition, const Json& current,
