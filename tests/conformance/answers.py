@@ -131,7 +131,7 @@ def _object(kind, one, other, limit=12):
     one, other = progress.align(kind, one, other)
     if any(side.get(key) for side in (one, other)
            for key in ("subsets", "endpoints")):
-        one, other = map(progress.without_trigger, (one, other))
+        one, other = map(progress.without_history, (one, other))
     return volatile.differences(volatile.blank(one), volatile.blank(other),
                                 limit=limit)
 
@@ -151,7 +151,7 @@ def _row(one, other):
     if one.get("object") and other.get("object"):
         a, b = progress.align("", one["object"], other["object"])
         if "PODIP" in str(one["cells"]):  # endpoints
-            a, b = map(progress.without_trigger, (a, b))
+            a, b = map(progress.without_history, (a, b))
         one, other = dict(one, object=a), dict(other, object=b)
     return volatile.differences(volatile.blank(one), volatile.blank(other))
 
@@ -222,7 +222,7 @@ def event_lines(one, other):
                 if event not in one]
 
 
-def body(recorded, ours, pairs, path=""):
+def body(recorded, ours, pairs, path="", served=None):
     """Lines that say how two parsed bodies differ."""
     kind, one = recorded
     other_kind, other = ours
@@ -235,7 +235,8 @@ def body(recorded, ours, pairs, path=""):
     if kind == "json":
         return volatile.differences(volatile.blank(one), volatile.blank(other))
     if kind == "protobuf":
-        return protobuf_tree.differences(one, other, pairs)
+        return protobuf_tree.differences(one, other, pairs,
+                                         {at for at, _ in served or ()})
     if kind == "events":
         # How many events a change takes is a matter of timing; which types
         # arrive isn't, nor what an event looks like.

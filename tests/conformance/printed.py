@@ -113,6 +113,8 @@ def normal(command, text):
         text = re.sub(r"\bnode-[123]\b", "NODE", text)
         text = re.sub(r"\bzone-[ab]\b", "ZONE", text)
     lines = _cells(text)
+    if "kubectl describe cm" in command:
+        return sorted(lines)  # kubectl goes through a map of its data
     if "kubectl describe" in command:
         return _events_sorted(lines)
     if " -w" in command or "--watch" in command or \
@@ -131,7 +133,8 @@ def normal(command, text):
         return lines
     if "drain" in command:
         # Which pods are on the node is drawn.
-        return sorted({re.sub(r"; deleting Pods that declare no .*", "",
+        return sorted({re.sub(r"; deleting Pods that declare no .*|"
+                              r"deleting Pods that declare no [^;]*; ", "",
                               re.sub(r"\bpod(/| default/)\S+", "pod POD",
                                      line)) for line in lines})
     if _is_table(lines):

@@ -79,12 +79,14 @@ def align(kind, one, other):
 TRIGGER = "endpoints.kubernetes.io/last-change-trigger-time"
 
 
-def without_trigger(value):
-    """Endpoints that have some, without the time of what changed them. They
-    have it if the last change was a pod's readiness and that had another time
-    than the one before it, in whole seconds."""
+def without_history(value):
+    """Endpoints that have some, without the time of what changed them, and how
+    often they were written. They have the time if the last change was a pod's
+    readiness and that had another time than the one before it, in whole
+    seconds."""
     value = copy.deepcopy(value)
     meta = value.get("metadata") or {}
+    meta.pop("generation", None)
     _drop(meta, "annotations", TRIGGER)
     for entry in meta.get("managedFields") or []:
         disown_trigger(entry.get("fieldsV1", {}))

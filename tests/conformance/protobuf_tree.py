@@ -150,8 +150,9 @@ def _owners(meta):
     return out
 
 
-def _without_trigger(meta, owners):
-    """progress.without_trigger, of an EndpointSlice's tree."""
+def _without_history(meta, owners):
+    """progress.without_history, of an EndpointSlice's tree."""
+    meta.pop("7", None)
     meta["12"] = [each for each in meta.get("12", [])
                   if _first(each, "1") != progress.TRIGGER]
     for key, entry in owners.items():
@@ -166,7 +167,7 @@ def _normal(kind, item, moving):
     meta = dict(_first(item, "1") or {})
     owners = _owners(meta)
     if kind == "EndpointSlice" and item.get("2"):
-        _without_trigger(meta, owners)
+        _without_history(meta, owners)
     if moving:
         item.pop("3", None)
         owners = {k: v for k, v in owners.items()
@@ -235,8 +236,22 @@ def _rules_in_order(review):
     return dict(review, **{"3": [status]})
 
 
-def differences(one, other, pairs):
-    """Lines that say how two trees differ, names of objects in front."""
+def _discovery(kind, value, served):
+    """The plain lists of versions and of groups, the latter cut to `served`
+    (versions of groups) and by name: they come in another order."""
+    if kind == "APIVersions":  # and where the server listens
+        return {key: each for key, each in value.items() if key != "2"}
+    groups = []
+    for group in value.get("1", []):
+        versions = [v for v in group.get("2", []) if _first(v, "1") in served]
+        if versions:
+            groups.append(dict(group, **{"2": versions}))
+    return dict(value, **{"1": sorted(groups, key=str)})
+
+
+def differences(one, other, pairs, served=frozenset()):
+    """Lines that say how two trees differ, names of objects in front.
+    `served`: the group versions to which a list of groups is cut."""
     kinds = [str(_first(side["type"][0], "2")) for side in (one, other)]
     a, b = _first(one, "object"), _first(other, "object")
     if kinds[0] != kinds[1] or not isinstance(a, dict) or not isinstance(
@@ -244,6 +259,9 @@ def differences(one, other, pairs):
         return volatile.differences(blank_tree(one, volatile.blank_text),
                                     blank_tree(other, volatile.blank_text))
     kind = kinds[0]
+    if kind in ("APIVersions", "APIGroupList"):
+        return volatile.differences(_discovery(kind, a, served),
+                                    _discovery(kind, b, served))
     if kind == "SelfSubjectRulesReview":
         a, b = _rules_in_order(a), _rules_in_order(b)
     if not kind.endswith("List"):

@@ -135,6 +135,8 @@ REASONS = {
     "top-nodes": METRICS,
     "top-pods": METRICS,
     "misc_apis_metrics.k8s.io.txt": METRICS,
+    "get-events": "the recorder did not wait: a pod that ours started was "
+                  "replaced before it began",
     "get-servicecidrs": CIDR_STATUS,
     "get-servicecidrs-o-wide": CIDR_STATUS,
     "get-pods-chunk-size": "the recorded cluster had a StatefulSet's pod more: "

@@ -135,7 +135,7 @@ def hold(api, exchange, pairs, served=None, tables=False):
         pairs.etags[etag.strip('"')] = ours_etag.strip('"')
     elif etag:
         out.append(f"etag: {etag} | absent")
-    return out + answers.body(recorded, ours, pairs, exchange.path)
+    return out + answers.body(recorded, ours, pairs, exchange.path, served)
 
 
 # Whose request it was, where the recordings leave that out: without

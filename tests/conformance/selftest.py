@@ -44,6 +44,16 @@ class PrintedTest(unittest.TestCase):
             self.assertTrue(alike("x", one, same), one)
             self.assertFalse(alike("x", one, different), one)
 
+    def test_pods_of_a_drained_node(self):
+        def warned(*parts):
+            return f"Warning: {'; '.join(parts)}\n"
+        managed = "ignoring DaemonSet-managed Pods: default/ds-bbbbb"
+        alone = "deleting Pods that declare no controller: default/two"
+        for text in (warned(alone, managed), warned(managed, alone)):
+            self.assertTrue(alike("kubectl drain node-3", warned(managed),
+                                  text))
+        self.assertFalse(alike("kubectl drain node-3", warned(managed), ""))
+
     def test_exit_and_stderr(self):
         self.assertTrue(printed.compare("x", Printed("", "", 0),
                                         Printed("", "", 1)))
@@ -184,6 +194,19 @@ class ProtobufTest(unittest.TestCase):
             self.assertTrue(protobuf_tree.differences(one, other,
                                                       answers.Pairs()))
 
+
+    def test_groups(self):
+        def groups(*names):
+            return {"type": [{"1": ["v1"], "2": ["APIGroupList"]}],
+                    "object": [{"1": [{"1": [name], "2": [
+                        {"1": [f"{name}/v1"], "2": ["v1"]}]}
+                        for name in names]}]}
+        served = {"apps/v1", "batch/v1"}
+        self.assertFalse(protobuf_tree.differences(
+            groups("a", "batch", "apps"), groups("apps", "batch"),
+            answers.Pairs(), served))
+        self.assertTrue(protobuf_tree.differences(
+            groups("apps", "batch"), groups("apps"), answers.Pairs(), served))
 
     def test_rollout_on_its_way(self):
         def sets(*counts):

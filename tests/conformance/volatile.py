@@ -88,7 +88,7 @@ TEXT = [
      "suffixes are drawn at random"),
     (r"(current: |in record \()\d+", r"\1RV", "counts this store's own writes"),
     (r"(LIVE|MERGED)-\d+/", r"\1/", "a temporary folder"),
-    (r"\"\S*kubectl-edit-\d+\.yaml\"", '"EDIT.yaml"', "a temporary file"),
+    (r"\"\S*kubectl-edit-(?:\d+|HASH)\.yaml\"", '"EDIT.yaml"', "a temporary file"),
     (r"http://127\.0\.0\.1:\d+", "http://SERVER", "where the server listens"),
     (r"\b198\.51\.100\.1\b", "SERVERIP", "where the server listens"),
     (r"\bkube-apiserver\.new\b", "kube-apiserver",
