@@ -16,8 +16,9 @@ MAPS = "/api/v1/namespaces/default/configmaps"
 PATHS = (SERVICES, MAPS)
 LIMIT = 60  # seconds, for whatever should not take one
 GONE = None
-# With some of this in every other ConfigMap the file is checkpointed often.
-FILLER = "x" * 24_000
+# With some of this in every other ConfigMap the file is checkpointed often. What
+# is larger than 64 KiB would not be kept in the history.
+FILLER = "x" * 60_000
 
 
 class Broken(Exception):

@@ -127,11 +127,11 @@ kube::Response DeleteResponse(const ApiRequest& request,
                               absl::Time now) {
   const Kind& kind = request.kind();
   if (!outcome.deleted || kind.delete_returns_object) {
-    return RenderObject(request, 200, outcome.object, now);
+    return RenderOutcome(request, 200, outcome, now);
   }
-  Json details = {{"name", Text(outcome.object, {"metadata", "name"})},
+  Json details = {{"name", Text(*outcome.object, {"metadata", "name"})},
                   {"kind", kind.resource.plural},
-                  {"uid", Text(outcome.object, {"metadata", "uid"})}};
+                  {"uid", Text(*outcome.object, {"metadata", "uid"})}};
   if (!kind.resource.group.empty()) details["group"] = kind.resource.group;
   Json status = {{"kind", "Status"},
                  {"apiVersion", "v1"},
@@ -261,11 +261,13 @@ void Verbs::DeleteCollection(ApiRequestRef request, ResponderRef responder) {
     registry_->Write(
         request->served, ns, name, options->dry_run,
         PlanDelete(registry_, &request->kind(), name, *options),
-        [collection, finish](absl::StatusOr<Registry::Outcome> outcome) {
+        [request, collection,
+         finish](absl::StatusOr<Registry::Outcome> outcome) {
           if (outcome.ok()) {
-            outcome->object.erase("kind");
-            outcome->object.erase("apiVersion");
-            collection->items.push_back(std::move(outcome->object));
+            Json object = outcome->Whole(*request->served);
+            object.erase("kind");
+            object.erase("apiVersion");
+            collection->items.push_back(std::move(object));
           } else if (!absl::IsNotFound(outcome.status())) {
             collection->error = outcome.status();
           }

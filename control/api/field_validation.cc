@@ -57,15 +57,14 @@ class Conformer {
   explicit Conformer(std::vector<std::string>* problems)
       : problems_(problems) {}
 
-  absl::Status Object(const Type& type, Json& value, const std::string& path) {
+  absl::Status Object(const Type& type, Json& value) {
     if (!value.is_object()) return Mismatch(value, type);
     const Type* outer = std::exchange(struct_, &type);
     for (auto it = value.begin(); it != value.end();) {
       const Field* field = type.Find(it.key());
-      std::string member =
-          path.empty() ? it.key() : StrCat(path, ".", it.key());
       if (field == nullptr) {
-        problems_->push_back(StrCat("unknown field ", Quote(member)));
+        Step step(this, ".", it.key());
+        problems_->push_back(StrCat("unknown field ", Quote(path_)));
         it = value.erase(it);
         continue;
       }
@@ -75,7 +74,8 @@ class Conformer {
       }
       plain_.push_back(it.key());
       if (field->type != nullptr) {
-        FL_RETURN_IF_ERROR(Value(*field->type, *it, member));
+        Step step(this, ".", it.key());
+        FL_RETURN_IF_ERROR(Value(*field->type, *it));
       }
       plain_.pop_back();
       ++it;
@@ -85,14 +85,30 @@ class Conformer {
   }
 
  private:
-  absl::Status Value(const Type& type, Json& value, const std::string& path) {
+  // One step further down in path_, as long as it lives.
+  class Step {
+   public:
+    Step(Conformer* conformer, std::string_view separator,
+         std::string_view name)
+        : path_(conformer->path_), before_(path_.size()) {
+      if (before_ > 0) path_ += separator;
+      path_ += name;
+    }
+    ~Step() { path_.resize(before_); }
+
+   private:
+    std::string& path_;
+    const size_t before_;
+  };
+
+  absl::Status Value(const Type& type, Json& value) {
     switch (type.shape) {
       case Shape::kObject:
-        return Object(type, value, path);
+        return Object(type, value);
       case Shape::kMap:
-        return Map(type, value, path);
+        return Map(type, value);
       case Shape::kList:
-        return List(type, value, path);
+        return List(type, value);
       case Shape::kAny:
         return absl::OkStatus();
       default:
@@ -100,24 +116,24 @@ class Conformer {
     }
   }
 
-  absl::Status Map(const Type& type, Json& value, const std::string& path) {
+  absl::Status Map(const Type& type, Json& value) {
     if (!value.is_object()) return Mismatch(value, type);
     if (type.element == nullptr) return absl::OkStatus();
     for (auto it = value.begin(); it != value.end(); ++it) {
       ZeroForNull(*type.element, *it);
-      FL_RETURN_IF_ERROR(
-          Value(*type.element, *it, StrCat(path, ".", it.key())));
+      Step step(this, ".", it.key());
+      FL_RETURN_IF_ERROR(Value(*type.element, *it));
     }
     return absl::OkStatus();
   }
 
-  absl::Status List(const Type& type, Json& value, const std::string& path) {
+  absl::Status List(const Type& type, Json& value) {
     if (!value.is_array()) return Mismatch(value, type);
     if (type.element == nullptr) return absl::OkStatus();
     for (size_t i = 0; i < value.size(); ++i) {
       ZeroForNull(*type.element, value[i]);
-      FL_RETURN_IF_ERROR(
-          Value(*type.element, value[i], StrCat(path, "[", i, "]")));
+      Step step(this, "", StrCat("[", i, "]"));
+      FL_RETURN_IF_ERROR(Value(*type.element, value[i]));
     }
     return absl::OkStatus();
   }
@@ -215,8 +231,11 @@ class Conformer {
   // "field ServicePort.spec.ports.port": the last struct, then the path
   // without indices.
   std::string Where() const {
-    return StrCat("field ", struct_ == nullptr ? "" : ShortName(*struct_), ".",
-                  absl::StrJoin(plain_, "."));
+    std::string out =
+        StrCat("field ", struct_ == nullptr ? "" : ShortName(*struct_));
+    for (std::string_view name : plain_) StrAppend(&out, ".", name);
+    if (plain_.empty()) out += '.';
+    return out;
   }
 
   absl::Status Mismatch(const Json& value, const Type& type) {
@@ -227,7 +246,8 @@ class Conformer {
   }
 
   std::vector<std::string>* problems_;
-  std::vector<std::string> plain_;
+  std::string path_;  // "spec.ports[0].port"
+  std::vector<std::string_view> plain_;  // its names, which are in the object
   const Type* struct_ = nullptr;
 };
 
@@ -396,7 +416,7 @@ absl::Status CheckKind(const Kind& kind, const KindTable& kinds,
 absl::Status ConformToSchema(const Type* type, Json& object,
                              std::vector<std::string>* problems) {
   if (type == nullptr) return absl::OkStatus();
-  return Conformer(problems).Object(*type, object, "");
+  return Conformer(problems).Object(*type, object);
 }
 
 std::vector<std::string> DuplicateFields(std::string_view text) {

@@ -16,6 +16,10 @@ class HeaderAdder : public ForwardingResponder {
     head.headers.push_back(header_);
     ForwardingResponder::Begin(std::move(head));
   }
+  bool TakesObjects() const override { return inner_->TakesObjects(); }
+  void WriteObject(std::shared_ptr<const kube::WatchedObject> object) override {
+    inner_->WriteObject(std::move(object));
+  }
 
  private:
   std::pair<std::string, std::string> header_;

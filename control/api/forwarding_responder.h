@@ -14,7 +14,7 @@
 
 namespace fairlead::api {
 
-// Passes everything on.
+// Passes everything on but for objects, which are lines to who changes lines.
 class ForwardingResponder : public Responder {
  public:
   explicit ForwardingResponder(ResponderRef inner)
@@ -39,7 +39,7 @@ class ForwardingResponder : public Responder {
     inner_->OnDrained(std::move(fn));
   }
 
- private:
+ protected:
   ResponderRef inner_;
 };
 

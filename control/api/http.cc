@@ -12,6 +12,7 @@
 #include "control/api/json_access.h"
 #include "userspace/base/status.h"
 #include "userspace/base/strings.h"
+#include "userspace/kube/json_text.h"
 
 namespace fairlead::api {
 namespace {
@@ -245,8 +246,9 @@ kube::Response RawJsonResponse(int status, std::string text) {
 }
 
 kube::Response JsonResponse(int status, const Json& json, bool pretty) {
-  std::string text = json.dump(pretty ? 2 : -1, ' ', false,
-                               Json::error_handler_t::replace);
+  std::string text =
+      pretty ? json.dump(2, ' ', false, Json::error_handler_t::replace)
+             : kube::TextFromJson(json);
   text += '\n';
   return RawJsonResponse(status, std::move(text));
 }

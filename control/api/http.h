@@ -101,6 +101,10 @@ class Responder {
 
   virtual void Begin(kube::Response head) = 0;
   virtual void Write(std::shared_ptr<const std::string> piece) = 0;
+  // An event of a watch as an object, in the place of its line in JSON. Only
+  // where somebody TakesObjects.
+  virtual bool TakesObjects() const { return false; }
+  virtual void WriteObject(std::shared_ptr<const kube::WatchedObject>) {}
   virtual void End() = 0;
   // What was written and not yet taken.
   virtual size_t queued_bytes() const = 0;

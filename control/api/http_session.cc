@@ -194,8 +194,19 @@ class Session : public HttpSession,
           if (self->closed_) return;
           if (error) return self->Close();
           self->buffer_.commit(n);
-          self->ReadHeader();
+          self->ParseRead();
         });
+  }
+
+  // Most requests come whole, and take no further steps.
+  void ParseRead() {
+    parser_->eager(true);
+    ErrorCode error;
+    buffer_.consume(parser_->put(buffer_.data(), error));
+    if (error == http::error::need_more) error = {};
+    if (error) return OnReadError(error);
+    if (!parser_->is_done()) return ReadHeader();
+    OnRequest();
   }
 
   void ReadHeader() {

@@ -18,7 +18,9 @@ class Exchange : public Responder,
            std::function<void(absl::StatusOr<kube::Response>)> done)
       : loop_(loop), done_(std::move(done)) {}
   Exchange(EventLoop* loop, kube::StreamCallbacks callbacks)
-      : loop_(loop), stream_(std::move(callbacks)) {}
+      : loop_(loop),
+        stream_(std::move(callbacks)),
+        takes_objects_(stream_.on_object != nullptr) {}
 
   void Send(kube::Response response) override {
     Push(Whole{std::move(response)});
@@ -28,6 +30,12 @@ class Exchange : public Responder,
     if (cancelled_) return;
     queued_ += piece->size();
     Push(Piece{std::move(piece)});
+  }
+  bool TakesObjects() const override { return takes_objects_; }
+  void WriteObject(std::shared_ptr<const kube::WatchedObject> object) override {
+    if (cancelled_) return;
+    queued_ += object->text.size();
+    Push(std::move(object));
   }
   void End() override {
     on_closed_ = nullptr;
@@ -64,7 +72,8 @@ class Exchange : public Responder,
   struct Ended {
     absl::Status status;
   };
-  using Item = std::variant<Whole, Head, Piece, Ended>;
+  using ObjectRef = std::shared_ptr<const kube::WatchedObject>;
+  using Item = std::variant<Whole, Head, Piece, ObjectRef, Ended>;
 
   // Posted: the canceller may be running inside one of our callbacks.
   void ScheduleClosed() {
@@ -122,6 +131,10 @@ class Exchange : public Responder,
       fn(*piece.text);
     }
   }
+  void Deliver(ObjectRef& object) {
+    queued_ -= object->text.size();
+    if (auto fn = stream_.on_object) fn(*object);
+  }
   void Deliver(Ended& ended) {
     if (done_) {
       auto done = std::exchange(done_, nullptr);
@@ -134,6 +147,7 @@ class Exchange : public Responder,
   EventLoop* loop_;
   std::function<void(absl::StatusOr<kube::Response>)> done_;
   kube::StreamCallbacks stream_;
+  const bool takes_objects_ = false;
   std::function<void()> on_closed_;
   kube::Response collected_;
   std::deque<Item> queue_;

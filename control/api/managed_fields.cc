@@ -79,11 +79,12 @@ Json EntriesJson(Entries entries) {
   Json out = Json::array();
   for (Entry& entry : entries) {
     if (entry.fields.empty()) continue;
-    Json json = {{"manager", std::move(entry.manager)},
-                 {"operation", std::move(entry.operation)},
-                 {"apiVersion", std::move(entry.api_version)},
-                 {"fieldsType", "FieldsV1"},
-                 {"fieldsV1", std::move(entry.fields)}};
+    Json json = Json::object();
+    json["manager"] = std::move(entry.manager);
+    json["operation"] = std::move(entry.operation);
+    json["apiVersion"] = std::move(entry.api_version);
+    json["fieldsType"] = "FieldsV1";
+    json["fieldsV1"] = std::move(entry.fields);
     if (!entry.time.empty()) json["time"] = std::move(entry.time);
     if (!entry.subresource.empty()) {
       json["subresource"] = std::move(entry.subresource);
@@ -102,25 +103,26 @@ Entry* FindEntry(Entries& entries, const Entry& like) {
 
 // Fields that are nobody's: the server's own, and those that the endpoint
 // doesn't write.
-FieldSet UntrackedFields(const Kind& kind, std::string_view subresource) {
-  static const FieldSet metadata = [] {
-    FieldSet out = {{kSelf, FieldSet::object()}};
+const FieldSet& UntrackedFields(const Kind& kind,
+                                std::string_view subresource) {
+  static const auto with = [](const char* part) {
+    FieldSet metadata = {{kSelf, FieldSet::object()}};
     for (const char* name :
          {"name", "namespace", "creationTimestamp", "selfLink", "uid",
           "generation", "managedFields", "resourceVersion"}) {
-      out[std::string("f:") + name] = FieldSet::object();
+      metadata[std::string("f:") + name] = FieldSet::object();
     }
+    FieldSet out = {{"f:apiVersion", FieldSet::object()},
+                    {"f:kind", FieldSet::object()},
+                    {"f:metadata", std::move(metadata)}};
+    if (part != nullptr) out[part] = FieldSet::object();
     return out;
-  }();
-  FieldSet out = {{"f:apiVersion", FieldSet::object()},
-                  {"f:kind", FieldSet::object()},
-                  {"f:metadata", metadata}};
-  if (subresource == "status") {
-    out["f:spec"] = FieldSet::object();
-  } else if (kind.has_status) {
-    out["f:status"] = FieldSet::object();
-  }
-  return out;
+  };
+  static const FieldSet in_status = with("f:spec");
+  static const FieldSet beside_status = with("f:status");
+  static const FieldSet whole = with(nullptr);
+  if (subresource == "status") return in_status;
+  return kind.has_status ? beside_status : whole;
 }
 
 void DropUntracked(const Kind& kind, std::string_view subresource,

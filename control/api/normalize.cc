@@ -64,36 +64,53 @@ void NormalizeTime(const char* format, size_t size, Json& value) {
   }
 }
 
+void NormalizeObject(const Type& type, Json& object);
+
+void MakeZero(const Field& field, Json& value) {
+  value = ZeroOf(field);
+  if (value.is_object()) NormalizeObject(*field.type, value);
+}
+
+// Of a field that is there. False: it isn't, to whoever reads it.
+bool NormalizeField(const Field& field, Json& value) {
+  if (!value.is_null()) Normalize(*field.type, value);
+  const Shape shape = field.type->shape;
+  switch (field.presence) {
+    case Presence::kOmitEmpty:
+      // An object is empty only by its own rules; raw JSON never is.
+      return !value.is_null() &&
+             (!IsEmptyValue(value) || shape == Shape::kAny ||
+              shape == Shape::kObject || shape == Shape::kQuantity ||
+              shape == Shape::kIntOrString);
+    case Presence::kPointer:
+      return !value.is_null();
+    case Presence::kAlways:
+      // An empty text where there is a default is a missing one.
+      if (value.is_null() ||
+          (!field.default_json.empty() && IsEmptyValue(value))) {
+        MakeZero(field, value);
+      } else if (value.is_array() && value.empty()) {
+        value = nullptr;
+      }
+      return true;
+  }
+  return true;
+}
+
 void NormalizeObject(const Type& type, Json& object) {
-  for (const Field& field : type.fields) {
-    auto it = object.find(field.name);
-    if (it != object.end() && !it->is_null()) Normalize(*field.type, *it);
-    bool absent = it == object.end() || it->is_null();
-    switch (field.presence) {
-      case Presence::kOmitEmpty:
-        if (it == object.end()) break;
-        // An object is empty only by its own rules; raw JSON never is.
-        if (it->is_null() ||
-            (IsEmptyValue(*it) && field.type->shape != Shape::kAny &&
-             field.type->shape != Shape::kObject &&
-             field.type->shape != Shape::kQuantity &&
-             field.type->shape != Shape::kIntOrString)) {
-          object.erase(it);
-        }
-        break;
-      case Presence::kPointer:
-        if (it != object.end() && it->is_null()) object.erase(it);
-        break;
-      case Presence::kAlways:
-        // An empty text where there is a default is a missing one.
-        if (absent || (!field.default_json.empty() && IsEmptyValue(*it))) {
-          Json& made = object[field.name] = ZeroOf(field);
-          if (made.is_object()) NormalizeObject(*field.type, made);
-        } else if (it->is_array() && it->empty()) {
-          *it = nullptr;
-        }
-        break;
+  for (auto it = object.begin(); it != object.end();) {
+    const Field* field = type.Find(it.key());
+    if (field != nullptr && !NormalizeField(*field, *it)) {
+      it = object.erase(it);
+    } else {
+      ++it;
     }
+  }
+  for (const Field& field : type.fields) {
+    if (field.presence != Presence::kAlways || object.contains(field.name)) {
+      continue;
+    }
+    MakeZero(field, object[field.name]);
   }
 }
 

@@ -12,6 +12,7 @@
 #include "control/api/go_format.h"
 #include "control/api/json_access.h"
 #include "userspace/base/strings.h"
+#include "userspace/kube/json_text.h"
 
 namespace fairlead::api {
 namespace {
@@ -64,15 +65,11 @@ struct Place {
   }
 };
 
-std::string CompactText(const Json& json) {
-  return json.dump(-1, ' ', false, Json::error_handler_t::replace);
-}
-
 // The step to an element of a list. A key that the element leaves out has its
 // default; `missing` gets the name of one that has none.
 std::string ElementStep(const Place& list, const Json& element,
                         std::string* missing = nullptr) {
-  if (list.view() == View::kSet) return "v:" + CompactText(element);
+  if (list.view() == View::kSet) return "v:" + kube::TextFromJson(element);
   Json keys = Json::object();
   for (const std::string& name : list.field->list_map_keys) {
     const Json& value = Get(element, name);
@@ -87,7 +84,7 @@ std::string ElementStep(const Place& list, const Json& element,
       *missing = name;
     }
   }
-  return "k:" + CompactText(keys);
+  return "k:" + kube::TextFromJson(keys);
 }
 
 bool IsEmptyContainer(const Json* value) {
@@ -242,8 +239,8 @@ FieldSet FieldsAt(const Place& place, const Json& value) {
 
 class Comparer {
  public:
-  FieldSet changed = FieldSet::object();
-  FieldSet removed = FieldSet::object();
+  // Null: none. Most parts have nothing in one of the two.
+  FieldSet changed, removed;
 
   // Null: not there.
   void Members(const Place& place, const Json* before, const Json* after) {
@@ -282,25 +279,35 @@ class Comparer {
   }
 
   void Elements(const Place& place, const Json* before, const Json* after) {
-    // An element that is there twice is compared as the list of them.
-    std::map<std::string, std::pair<Json, Json>> steps;
-    auto collect = [&](const Json* list, Json std::pair<Json, Json>::*side) {
+    struct Sides {
+      std::vector<const Json*> before, after;
+    };
+    std::map<std::string, Sides> steps;
+    auto collect = [&](const Json* list,
+                       std::vector<const Json*> Sides::*side) {
       for (const Json& element : List(list == nullptr ? kNothing : *list)) {
-        Json& all = steps[ElementStep(place, element)].*side;
-        if (!all.is_array()) all = Json::array();
-        all.push_back(element);
+        (steps[ElementStep(place, element)].*side).push_back(&element);
       }
     };
-    collect(before, &std::pair<Json, Json>::first);
-    collect(after, &std::pair<Json, Json>::second);
-    for (auto& [step, sides] : steps) {
-      auto& [left, right] = sides;
-      bool one = left.size() <= 1 && right.size() <= 1;
-      auto value = [&](Json& all) -> const Json* {
-        if (all.is_null()) return nullptr;
-        return one ? &all[0] : &all;
+    collect(before, &Sides::before);
+    collect(after, &Sides::after);
+    for (const auto& [step, sides] : steps) {
+      if (sides.before.size() <= 1 && sides.after.size() <= 1) {
+        auto only = [](const std::vector<const Json*>& all) {
+          return all.empty() ? nullptr : all[0];
+        };
+        Value(place.Element(), step, only(sides.before), only(sides.after));
+        continue;
+      }
+      // An element that is there twice is compared as the list of them.
+      auto list = [](const std::vector<const Json*>& all) {
+        Json out = Json::array();
+        for (const Json* element : all) out.push_back(*element);
+        return out;
       };
-      Value(one ? place.Element() : Place{}, step, value(left), value(right));
+      const Json left = list(sides.before), right = list(sides.after);
+      Value(Place{}, step, sides.before.empty() ? nullptr : &left,
+            sides.after.empty() ? nullptr : &right);
     }
   }
 };
@@ -454,7 +461,10 @@ FieldChanges CompareFields(const Type& type, const Json& before,
                            const Json& after) {
   Comparer comparer;
   comparer.Members({&type, nullptr}, &before, &after);
-  return {std::move(comparer.changed), std::move(comparer.removed)};
+  auto whole = [](FieldSet& set) {
+    return set.is_null() ? FieldSet::object() : std::move(set);
+  };
+  return {whole(comparer.changed), whole(comparer.removed)};
 }
 
 Json MergeApplied(const Type& type, const Json& live, const Json& config) {

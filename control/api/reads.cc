@@ -295,6 +295,24 @@ kube::Response RenderObject(const ApiRequest& request, int status,
   return response;
 }
 
+kube::Response RenderStored(const ApiRequest& request, int status,
+                            const store::Object& object, absl::Time now) {
+  const Representation& how = request.representation;
+  if (how.form == Representation::Form::kObject && !how.yaml && !how.pretty) {
+    return RawJsonResponse(status, FullText(*request.served, object, "\n"));
+  }
+  return RenderObject(request, status, ParseObject(*request.served, object),
+                      now);
+}
+
+kube::Response RenderOutcome(const ApiRequest& request, int status,
+                             const Registry::Outcome& outcome,
+                             absl::Time now) {
+  return outcome.stored != nullptr
+             ? RenderStored(request, status, *outcome.stored, now)
+             : RenderObject(request, status, *outcome.object, now);
+}
+
 void SendError(const ApiRequest& request, Responder& responder,
                const absl::Status& status) {
   responder.Send(ErrorResponse(status, request.representation.pretty));
@@ -322,14 +340,8 @@ void Verbs::Get(ApiRequestRef request, ResponderRef responder) {
     return SendError(*request, *responder,
                      NotFound(request->kind(), request->name));
   }
-  const Representation& how = request->representation;
-  if (how.form == Representation::Form::kObject && !how.yaml && !how.pretty) {
-    return responder->Send(
-        RawJsonResponse(200, FullText(*request->served, *object) + "\n"));
-  }
-  responder->Send(RenderObject(*request, 200,
-                               ParseObject(*request->served, *object),
-                               registry_->clock().Now()));
+  responder->Send(
+      RenderStored(*request, 200, *object, registry_->clock().Now()));
 }
 
 void Verbs::List(ApiRequestRef request, ResponderRef responder) {

@@ -25,36 +25,82 @@ namespace {
 
 // What every stored text begins with; the resourceVersion goes behind it.
 constexpr std::string_view kMetadataStart = "{\"metadata\":{";
+// Few objects have more text than this.
+constexpr size_t kUsualBytes = 2u << 10;
 // Of replaced texts that a kind keeps for watches.
 constexpr size_t kHistoryBytes = 8u << 20;
 // Of a stored object. One that is larger than a request's body may be could
 // not be replaced by anybody.
 constexpr size_t kMaxObjectBytes = 3u << 20;
 
-std::string Dump(const Json& json) {
-  return json.dump(-1, ' ', false, Json::error_handler_t::replace);
-}
+// A part of a text; end 0: none.
+struct Span {
+  size_t begin = 0, end = 0;
+};
 
 // The text in the store: without what is the same for all objects of the kind
-// and without the resourceVersion, which is the store's to give.
-std::string StoredText(const Json& object) {
-  std::string text(kMetadataStart);
-  bool first = true;
-  for (const auto& [key, value] : Map(object, "metadata").items()) {
+// and without the resourceVersion, which is the store's to give. `owners` is
+// where managedFields are in it, with the comma before them.
+std::string StoredText(const Json& object, Span* owners = nullptr) {
+  std::string text;
+  text.reserve(kUsualBytes);
+  text = kMetadataStart;
+  auto add = [&text](const std::string& key, const Json& value) {
+    kube::AppendJsonString(key, &text);
+    text += ':';
+    kube::AppendJson(value, &text);
+  };
+  for (const auto& [key, value] :
+       Map(object, "metadata").get_ref<const Json::object_t&>()) {
     if (key == "resourceVersion") continue;
-    StrAppend(&text, first ? "" : ",", Quote(key), ":", Dump(value));
-    first = false;
+    const size_t begin = text.size();
+    if (begin > kMetadataStart.size()) text += ',';
+    add(key, value);
+    if (owners != nullptr && key == "managedFields") {
+      *owners = {begin, text.size()};
+    }
   }
-  text += "}";
-  for (const auto& [key, value] : object.items()) {
+  text += '}';
+  for (const auto& [key, value] : object.get_ref<const Json::object_t&>()) {
     if (key == "metadata" || key == "kind" || key == "apiVersion") continue;
-    StrAppend(&text, ",", Quote(key), ":", Dump(value));
+    text += ',';
+    add(key, value);
   }
-  return text + "}";
+  text += '}';
+  return text;
+}
+
+// A stored text as it is sent, with its resourceVersion.
+std::string SentText(std::string_view stored, store::Revision revision) {
+  return StrCat(kMetadataStart, "\"resourceVersion\":\"", revision, "\",",
+                stored.substr(kMetadataStart.size()));
+}
+
+// The same without managedFields.
+std::string SentTextWithout(Span owners, std::string_view stored,
+                            store::Revision revision) {
+  if (owners.end == 0) return SentText(stored, revision);
+  std::string_view before = stored.substr(0, owners.begin);
+  std::string_view behind = stored.substr(owners.end);
+  // The comma of the first is behind it.
+  if (before == kMetadataStart && behind.starts_with(',')) {
+    behind.remove_prefix(1);
+  }
+  return StrCat(SentText(before, revision), behind);
 }
 
 void SetRevision(Json& object, store::Revision revision) {
   Sub(object, "metadata")["resourceVersion"] = StrCat(revision);
+}
+
+// The object as this process reads it from now on.
+std::shared_ptr<const Json> SharedTree(const Served& served, Json object,
+                                       store::Revision revision) {
+  object["kind"] = served.kind->resource.kind;
+  object["apiVersion"] = served.kind->resource.ApiVersion();
+  SetRevision(object, revision);
+  object["metadata"].erase("managedFields");
+  return std::make_shared<const Json>(std::move(object));
 }
 
 bool HasFinalizers(const Kind& kind, const Json& object) {
@@ -136,8 +182,9 @@ std::string ObjectKey(const Kind& kind, std::string_view ns,
   return kind.resource.namespaced ? StrCat(ns, "/", name) : std::string(name);
 }
 
-std::string FullText(const Served& served, const store::Object& object) {
-  return StrCat(served.head, std::string_view(object.text).substr(1));
+std::string FullText(const Served& served, const store::Object& object,
+                     std::string_view end) {
+  return StrCat(served.head, std::string_view(object.text).substr(1), end);
 }
 
 Json ParseObject(const Served& served, const store::Object& object) {
@@ -159,6 +206,10 @@ struct Registry::Operation {
   Plan plan;
   bool admitted = false;
   std::vector<std::string> warnings;
+  Span owners;  // of the text that is stored
+  // Once committed: what plan.object has become.
+  std::shared_ptr<const Json> tree;
+  store::ObjectRef stored;
 
   const Kind& kind() const { return *served->kind; }
   // A creation is checked as one even if the name turns out to be taken.
@@ -272,8 +323,7 @@ store::ObjectRef Registry::MakeObject(const Served& served,
   auto out = std::make_shared<store::Object>();
   out->key = std::string(key);
   out->revision = revision;
-  out->text = StrCat(kMetadataStart, "\"resourceVersion\":\"", revision, "\",",
-                     stored.substr(kMetadataStart.size()));
+  out->text = SentText(stored, revision);
   for (const auto& [name, value] :
        Map(Get(object, {"metadata", "labels"})).items()) {
     out->labels.emplace_back(name, Text(value));
@@ -326,8 +376,9 @@ void Registry::Run(std::shared_ptr<Operation> operation) {
     if (op.before.has_value() && IsNoOp(*op.before, op.plan.object)) {
       ++counters_.no_ops;
       Abort(op);
-      return op.done(Outcome{std::move(op.plan.object), false, false,
-                             std::move(op.warnings)});
+      return op.done(Outcome{
+          std::make_shared<const Json>(std::move(op.plan.object)), nullptr,
+          false, false, std::move(op.warnings)});
     }
     if (op.before.has_value() && IsDeletable(op.kind(), op.plan.object)) {
       Abort(op);
@@ -338,8 +389,9 @@ void Registry::Run(std::shared_ptr<Operation> operation) {
     Abort(op);
     bool created = op.plan.action == Plan::Action::kPut && !op.before;
     bool deleted = op.plan.action == Plan::Action::kDelete;
-    return op.done(Outcome{std::move(op.plan.object), created, deleted,
-                           std::move(op.warnings)});
+    return op.done(
+        Outcome{std::make_shared<const Json>(std::move(op.plan.object)),
+                nullptr, created, deleted, std::move(op.warnings)});
   }
   Commit(std::move(operation));
 }
@@ -459,7 +511,7 @@ void Registry::Commit(std::shared_ptr<Operation> operation) {
   Operation& op = *operation;
   store::Write write;
   if (op.plan.action == Plan::Action::kPut) {
-    write.value = StoredText(op.plan.object);
+    write.value = StoredText(op.plan.object, &op.owners);
     if (write.value->size() > kMaxObjectBytes) {
       Abort(op);
       return op.done(TooLarge(kMaxObjectBytes));
@@ -492,12 +544,17 @@ void Registry::OnChange(const store::Change& change) {
   event.before = served.cache.Find(key);
   event.revision = change.revision;
   event.deleted = change.value == nullptr;
-  Json parsed;
   if (operation != nullptr) {
-    event.object = MakeObject(
-        served, key,
-        event.deleted ? StoredText(operation->plan.object) : *change.value,
-        operation->plan.object, change.revision);
+    Json& object = operation->plan.object;
+    std::string last;
+    if (event.deleted) last = StoredText(object, &operation->owners);
+    const std::string& text = event.deleted ? last : *change.value;
+    event.object = MakeObject(served, key, text, object, change.revision);
+    event.tree_text =
+        SentTextWithout(operation->owners, text, change.revision);
+    event.tree = SharedTree(served, std::move(object), change.revision);
+    operation->tree = event.tree;
+    operation->stored = event.object;
   } else if (event.deleted) {
     if (event.before == nullptr) return;
     Json last = ParseObject(served, *event.before);
@@ -515,18 +572,16 @@ void Registry::OnChange(const store::Change& change) {
 void Registry::OnCommitted(Operation& op,
                            absl::StatusOr<store::Revision> revision) {
   --counters_.pending;
-  Json& object = op.plan.object;
   bool deleted = op.plan.action == Plan::Action::kDelete;
   if (revision.ok()) {
     ++counters_.writes;
     op.admitted = false;
-    SetRevision(object, *revision);
     for (Admission* admission : admissions_) {
       admission->Committed(op.kind(), op.before_or_null(),
-                           deleted ? nullptr : &object);
+                           deleted ? nullptr : op.tree.get());
     }
-    op.done(Outcome{std::move(object), !op.before.has_value(), deleted,
-                    std::move(op.warnings)});
+    op.done(Outcome{std::move(op.tree), std::move(op.stored),
+                    !op.before.has_value(), deleted, std::move(op.warnings)});
   } else {
     ++counters_.failures;
     spdlog::error("write failed key={}{} error=\"{}\"", op.served->prefix,
@@ -574,8 +629,11 @@ std::string Registry::NameSuffix() {
 }
 
 std::string Registry::Now() const {
-  return absl::FormatTime("%Y-%m-%dT%H:%M:%SZ", clock_.Now(),
-                          absl::UTCTimeZone());
+  const absl::CivilSecond now =
+      absl::ToCivilSecond(clock_.Now(), absl::UTCTimeZone());
+  return absl::StrFormat("%04d-%02d-%02dT%02d:%02d:%02dZ", now.year(),
+                         now.month(), now.day(), now.hour(), now.minute(),
+                         now.second());
 }
 
 }  // namespace fairlead::api

@@ -52,8 +52,9 @@ struct Served {
 // "namespace/name", or "name" for a kind without namespaces.
 std::string ObjectKey(const Kind& kind, std::string_view ns,
                       std::string_view name);
-// The whole text of an object, with kind and apiVersion.
-std::string FullText(const Served& served, const store::Object& object);
+// The whole text of an object, with kind and apiVersion, and `end` behind it.
+std::string FullText(const Served& served, const store::Object& object,
+                     std::string_view end = "");
 // The parsed object, whole.
 Json ParseObject(const Served& served, const store::Object& object);
 
@@ -102,10 +103,18 @@ class Registry {
   using Planner = std::function<absl::StatusOr<Plan>(const Json* before)>;
 
   struct Outcome {
-    Json object;  // as stored, with its resourceVersion; or as deleted
+    // As stored, with its resourceVersion; or as deleted. Without
+    // managedFields if there is a `stored`, which has them.
+    std::shared_ptr<const Json> object;
+    store::ObjectRef stored;  // null: nothing was written
     bool created = false;
     bool deleted = false;
     std::vector<std::string> warnings;
+
+    // The object with its managedFields.
+    Json Whole(const Served& served) const {
+      return stored == nullptr ? *object : ParseObject(served, *stored);
+    }
   };
   using Done = std::function<void(absl::StatusOr<Outcome>)>;
 

@@ -204,7 +204,7 @@ void Verbs::WriteScale(ApiRequestRef request, ResponderRef responder) {
         if (!outcome.ok()) {
           return SendError(*request, *responder, outcome.status());
         }
-        responder->Send(JsonResponse(200, ScaleOf(outcome->object),
+        responder->Send(JsonResponse(200, ScaleOf(*outcome->object),
                                      request->representation.pretty));
       });
 }

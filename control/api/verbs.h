@@ -137,6 +137,12 @@ Registry::Planner PlanDelete(Registry* registry, const Kind* kind,
 // One object in the form that was asked for (tables, metadata only, YAML).
 kube::Response RenderObject(const ApiRequest& request, int status,
                             const Json& object, absl::Time now);
+// The same of one that is stored.
+kube::Response RenderStored(const ApiRequest& request, int status,
+                            const store::Object& object, absl::Time now);
+// What a write has made.
+kube::Response RenderOutcome(const ApiRequest& request, int status,
+                             const Registry::Outcome& outcome, absl::Time now);
 void SendError(const ApiRequest& request, Responder& responder,
                const absl::Status& status);
 void AddWarnings(const std::vector<std::string>& warnings,

@@ -155,11 +155,26 @@ class Watches::Watch {
       }
       return Send(event.frame);
     }
+    if (event.tree != nullptr && responder_->TakesObjects()) {
+      return SendTree(usual, event);
+    }
     if (event.line == nullptr) {
       event.line = std::make_shared<const std::string>(
           Line(type, FullText(served(), *event.object)));
     }
     Send(event.line);
+  }
+
+  // To somebody in this process.
+  void SendTree(std::string_view type, const store::Event& event) {
+    if (ended_) return;
+    if (event.watched == nullptr) {
+      event.watched = std::make_shared<const kube::WatchedObject>(
+          kube::WatchedObject{
+              type, StrCat(event.revision), event.tree,
+              event.tree_text});
+    }
+    Write([&] { responder_->WriteObject(event.watched); });
   }
 
   static std::string Line(std::string_view type, std::string_view object) {
@@ -240,12 +255,18 @@ class Watches::Watch {
 
   void Send(std::shared_ptr<const std::string> line) {
     if (ended_) return;
+    Write([&] { responder_->Write(std::move(line)); });
+  }
+
+  // What `write` gives to the responder, if the client keeps up.
+  template <typename WriteFunction>
+  void Write(WriteFunction write) {
     ++watches_->events_sent_;
     if (ceiling_.has_value()) {
       ceiling_ = std::min(*ceiling_, responder_->queued_bytes() +
                                          watches_->limits_.max_queue_bytes);
     }
-    responder_->Write(std::move(line));
+    write();
     if (!ceiling_.has_value() || responder_->queued_bytes() <= *ceiling_) {
       return;
     }

@@ -249,8 +249,8 @@ void Verbs::FinishWrite(const ApiRequest& request, Responder& responder,
                         absl::StatusOr<Registry::Outcome> outcome) {
   if (!outcome.ok()) return SendError(request, responder, outcome.status());
   kube::Response response =
-      RenderObject(request, outcome->created ? 201 : 200, outcome->object,
-                   registry_->clock().Now());
+      RenderOutcome(request, outcome->created ? 201 : 200, *outcome,
+                    registry_->clock().Now());
   AddWarnings(warnings, &response);
   AddWarnings(outcome->warnings, &response);
   responder.Send(std::move(response));

@@ -114,6 +114,7 @@ Informers::Informers(EventLoop* loop, kube::Transport* transport,
     kube::ReflectorOptions options;
     options.resource = resource;
     options.user_agent = "fairlead-controller";
+    options.objects = true;
     auto informer = std::make_unique<kube::Informer>(loop, transport, options);
     AddIndexes(resource, *informer);
     informer->Subscribe([this, i](const Object& before, const Object& after) {

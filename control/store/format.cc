@@ -194,7 +194,12 @@ absl::Status OpenFormat(sqlite3* db) {
   }
   FL_RETURN_IF_ERROR(CheckIsStore(db));
   FL_ASSIGN_OR_RETURN(int64_t format, QueryInteger(db, "PRAGMA user_version"));
-  if (format < kFormat) FL_RETURN_IF_ERROR(InTransaction(db, AddChecksums));
+  if (format == 1) FL_RETURN_IF_ERROR(InTransaction(db, AddChecksums));
+  // What rows of format 2 have more is read, too.
+  if (format == 2) {
+    FL_RETURN_IF_ERROR(
+        Execute(db, StrCat("PRAGMA user_version=", kFormat).c_str()));
+  }
   return Execute(db, kMakePast);
 }
 

@@ -4,7 +4,9 @@
 //
 //   object  key, revision, value, checksum
 //   past    what replaced what: revision, key, value, checksum (of these), and
-//           before_revision, before, before_checksum (of the row replaced)
+//           before_revision, before, before_checksum (of the row replaced).
+//           Since format 3 without value: it is `before` of the key's next row,
+//           or the object as it is; neither for a deletion
 //   state   one row: revision, checksum
 //
 // Threads: a database belongs to one thread at a time.

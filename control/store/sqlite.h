@@ -19,7 +19,7 @@ namespace fairlead::store {
 
 // Marks a file as ours, so that any other SQLite file is refused.
 inline constexpr int kApplicationId = 0x464c5354;  // "FLST"
-inline constexpr int kFormat = 2;
+inline constexpr int kFormat = 3;
 inline constexpr int kOldestFormat = 1;
 
 struct DatabaseClose {

@@ -9,6 +9,7 @@
 #include <utility>
 
 #include "absl/cleanup/cleanup.h"
+#include "absl/container/flat_hash_map.h"
 #include "control/store/backup.h"
 #include "control/store/format.h"
 #include "control/store/sqlite.h"
@@ -21,6 +22,9 @@ namespace {
 // Transactions that a new process can tell of. A watcher of before goes on
 // from any of them.
 constexpr Revision kPast = 1000;
+// So many more are there before they go, all at once: each time that changes
+// other pages than a batch does.
+constexpr Revision kMorePast = 250;
 // A change with more text than this isn't kept: it, and what was before it, is
 // history that is gone.
 constexpr size_t kPastBytes = 64 << 10;
@@ -36,6 +40,11 @@ std::string EndOfPrefix(std::string_view prefix) {
   return end;
 }
 
+// In pages: twelve megabytes. A checkpoint is some milliseconds of the disk for
+// each page that has changed since the last, however often, and writers wait for
+// it: four times as many as SQLite's own number are half as much work.
+constexpr char kCheckpointAfter[] = "PRAGMA wal_autocheckpoint=3000";
+
 // The connection and its statements. Used by the opening thread before the
 // writer starts, then under the store's database mutex.
 class Connection {
@@ -50,6 +59,7 @@ class Connection {
     FL_RETURN_IF_ERROR(Execute(raw, "PRAGMA journal_mode=WAL"));
     FL_RETURN_IF_ERROR(Execute(raw, "PRAGMA synchronous=FULL"));
     FL_RETURN_IF_ERROR(Execute(raw, "PRAGMA cache_size=-2048"));
+    FL_RETURN_IF_ERROR(Execute(raw, kCheckpointAfter));
     FL_RETURN_IF_ERROR(OpenFormat(raw));
     FL_RETURN_IF_ERROR(Verify(raw));
     return PrepareAll();
@@ -94,10 +104,13 @@ class Connection {
                 "SELECT revision, key, value, before_revision, before "
                 "FROM past ORDER BY revision DESC, key DESC"));
     std::vector<PastChange> past;
+    // By key, of the rows so far: what the next change found.
+    absl::flat_hash_map<std::string, std::optional<Entry>> found;
     int code;
     while ((code = sqlite3_step(rows.get())) == SQLITE_ROW) {
       PastChange change{.key = TextOf(rows, 1),
                         .revision = sqlite3_column_int64(rows.get(), 0)};
+      if (change.revision <= newest - kPast) break;
       // Before a revision that isn't here there is nothing to tell.
       if (change.revision < (past.empty() ? newest
                                           : past.back().revision - 1)) {
@@ -110,6 +123,12 @@ class Connection {
         change.before = Entry{change.key, TextOf(rows, 4),
                               sqlite3_column_int64(rows.get(), 3)};
       }
+      auto [after, last] = found.try_emplace(change.key);
+      if (last) {
+        FL_ASSIGN_OR_RETURN(after->second, FindNow(change.key));
+      }
+      FL_RETURN_IF_ERROR(SetValue(after->second, &change));
+      after->second = change.before;
       past.push_back(std::move(change));
     }
     if (code != SQLITE_ROW) {
@@ -119,8 +138,8 @@ class Connection {
     return past;
   }
 
-  absl::Status Begin() { return Execute(db_.get(), "BEGIN IMMEDIATE"); }
-  absl::Status Commit() { return Execute(db_.get(), "COMMIT"); }
+  absl::Status Begin() { return Run(begin_, "begin"); }
+  absl::Status Commit() { return Run(commit_, "commit"); }
   void Rollback() {
     if (!sqlite3_get_autocommit(db_.get())) {
       sqlite3_exec(db_.get(), "ROLLBACK", nullptr, nullptr, nullptr);
@@ -129,26 +148,19 @@ class Connection {
 
   // kAborted: an expectation does not hold; nothing was changed.
   absl::Status Apply(const std::vector<Write>& writes, Revision revision) {
+    rows_.clear();
     for (const Write& write : writes) {
-      FL_ASSIGN_OR_RETURN(Revision actual, CurrentRevision(write.key));
-      if (actual != write.expected) {
-        return absl::AbortedError(StrCat(write.key, ": revision is ", actual,
-                                         ", expected ", write.expected));
+      FL_ASSIGN_OR_RETURN(Row row, FindRow(write.key));
+      if (row.revision != write.expected) {
+        return absl::AbortedError(StrCat(write.key, ": revision is ",
+                                         row.revision, ", expected ",
+                                         write.expected));
       }
+      rows_.push_back(row);
     }
     FL_RETURN_IF_ERROR(Remember(writes, revision));
-    for (const Write& write : writes) {
-      Statement& statement = write.value.has_value() ? put_ : delete_;
-      absl::Cleanup reset = [&] { sqlite3_reset(statement.get()); };
-      BindText(statement, 1, write.key);
-      if (write.value.has_value()) {
-        sqlite3_bind_int64(statement.get(), 2, revision);
-        BindText(statement, 3, *write.value);
-        sqlite3_bind_int64(statement.get(), 4,
-                           Checksum(write.key, revision, write.value));
-      }
-      FL_RETURN_IF_ERROR(SqliteStatus(
-          db_.get(), sqlite3_step(statement.get()), "write"));
+    for (size_t i = 0; i < writes.size(); ++i) {
+      FL_RETURN_IF_ERROR(Put(writes[i], rows_[i], revision));
     }
     return absl::OkStatus();
   }
@@ -167,60 +179,120 @@ class Connection {
 
   // And forgets what is too old.
   absl::Status SetRevision(Revision revision) {
-    {
-      absl::Cleanup reset = [this] { sqlite3_reset(forget_.get()); };
+    if (revision - forgotten_ >= kPast + kMorePast) {
       sqlite3_bind_int64(forget_.get(), 1, revision - kPast);
-      FL_RETURN_IF_ERROR(
-          SqliteStatus(db_.get(), sqlite3_step(forget_.get()), "write"));
+      FL_RETURN_IF_ERROR(Run(forget_, "write"));
+      forgotten_ = revision - kPast;
     }
-    return SetStateRevision(db_.get(), revision);
+    sqlite3_bind_int64(state_.get(), 1, revision);
+    sqlite3_bind_int64(state_.get(), 2, Checksum("", revision, std::nullopt));
+    return Run(state_, "write");
   }
 
  private:
+  // Of the table object; revision 0: there is none.
+  struct Row {
+    int64_t id = 0;
+    Revision revision = 0;
+  };
+
+  absl::Status Run(const Statement& statement, std::string_view operation) {
+    absl::Status status = SqliteStatus(
+        db_.get(), sqlite3_step(statement.get()), operation);
+    sqlite3_reset(statement.get());
+    return status;
+  }
+
+  absl::StatusOr<std::optional<Entry>> FindNow(const std::string& key) {
+    absl::StatusOr<Entry> entry = Get(key);
+    if (absl::IsNotFound(entry.status())) return std::nullopt;
+    FL_RETURN_IF_ERROR(entry.status());
+    return *std::move(entry);
+  }
+
+  // `after`: what the key's next change found, or what is there now.
+  static absl::Status SetValue(const std::optional<Entry>& after,
+                               PastChange* change) {
+    if (change->value.has_value() || !after.has_value()) {
+      return absl::OkStatus();
+    }
+    if (after->revision != change->revision) {
+      return absl::DataLossError(
+          StrCat("the history of ", change->key, " is damaged"));
+    }
+    change->value = after->value;
+    return absl::OkStatus();
+  }
   absl::Status PrepareAll() {
     sqlite3* db = db_.get();
     FL_ASSIGN_OR_RETURN(
         get_, Prepare(db, "SELECT revision, value FROM object WHERE key=?1"));
     FL_ASSIGN_OR_RETURN(
-        revision_of_, Prepare(db, "SELECT revision FROM object WHERE key=?1"));
+        find_, Prepare(db, "SELECT rowid, revision FROM object WHERE key=?1"));
     FL_ASSIGN_OR_RETURN(
-        put_, Prepare(db, "INSERT INTO object(key, revision, value, checksum) "
-                          "VALUES(?1, ?2, ?3, ?4) ON CONFLICT(key) DO UPDATE "
-                          "SET revision=?2, value=?3, checksum=?4"));
+        insert_, Prepare(db, "INSERT INTO object(key, revision, value, "
+                             "checksum) VALUES(?1, ?2, ?3, ?4)"));
+    FL_ASSIGN_OR_RETURN(
+        update_, Prepare(db, "UPDATE object SET revision=?2, value=?3, "
+                             "checksum=?4 WHERE rowid=?1"));
     FL_ASSIGN_OR_RETURN(delete_,
-                        Prepare(db, "DELETE FROM object WHERE key=?1"));
+                        Prepare(db, "DELETE FROM object WHERE rowid=?1"));
+    FL_ASSIGN_OR_RETURN(
+        remember_new_, Prepare(db, "INSERT INTO past(revision, key, checksum) "
+                                   "VALUES(?1, ?2, ?3)"));
     FL_ASSIGN_OR_RETURN(
         remember_,
-        Prepare(db, "INSERT INTO past SELECT ?2, ?1, ?3, ?5, o.revision, "
-                    "o.value, o.checksum "
-                    "FROM (SELECT 1) LEFT JOIN object o ON o.key=?1 "
-                    "WHERE ifnull(length(o.value), 0) <= ?4"));
+        Prepare(db, "INSERT INTO past SELECT ?1, ?2, NULL, ?3, revision, "
+                    "value, checksum FROM object "
+                    "WHERE rowid=?4 AND length(value) <= ?5"));
+    FL_ASSIGN_OR_RETURN(begin_, Prepare(db, "BEGIN IMMEDIATE"));
+    FL_ASSIGN_OR_RETURN(commit_, Prepare(db, "COMMIT"));
+    FL_ASSIGN_OR_RETURN(
+        state_, Prepare(db, "UPDATE state SET revision=?1, checksum=?2"));
     FL_ASSIGN_OR_RETURN(forget_,
                         Prepare(db, "DELETE FROM past WHERE revision<=?1"));
     return absl::OkStatus();
   }
 
-  // What the writes are about to replace, with what replaces it.
+  absl::Status Put(const Write& write, const Row& row, Revision revision) {
+    const bool there = row.revision != 0;
+    if (!write.value.has_value()) {
+      if (!there) return absl::OkStatus();
+      sqlite3_bind_int64(delete_.get(), 1, row.id);
+      return Run(delete_, "write");
+    }
+    const Statement& statement = there ? update_ : insert_;
+    if (there) {
+      sqlite3_bind_int64(statement.get(), 1, row.id);
+    } else {
+      BindText(statement, 1, write.key);
+    }
+    sqlite3_bind_int64(statement.get(), 2, revision);
+    BindText(statement, 3, *write.value);
+    sqlite3_bind_int64(statement.get(), 4,
+                       Checksum(write.key, revision, write.value));
+    return Run(statement, "write");
+  }
+
+  // What the writes, to rows_, are about to replace.
   absl::Status Remember(const std::vector<Write>& writes, Revision revision) {
     size_t bytes = 0;
     for (const Write& write : writes) {
       bytes += write.value.has_value() ? write.value->size() : 0;
     }
     bool whole = bytes <= kPastBytes;
-    for (const Write& write : writes) {
-      if (!whole) break;
-      absl::Cleanup reset = [this] {
-        sqlite3_reset(remember_.get());
-        sqlite3_clear_bindings(remember_.get());
-      };
-      BindText(remember_, 1, write.key);
-      sqlite3_bind_int64(remember_.get(), 2, revision);
-      if (write.value.has_value()) BindText(remember_, 3, *write.value);
-      sqlite3_bind_int64(remember_.get(), 4, kPastBytes);
-      sqlite3_bind_int64(remember_.get(), 5,
-                         Checksum(write.key, revision, write.value));
-      FL_RETURN_IF_ERROR(SqliteStatus(
-          db_.get(), sqlite3_step(remember_.get()), "write"));
+    for (size_t i = 0; i < writes.size() && whole; ++i) {
+      const bool there = rows_[i].revision != 0;
+      const Statement& statement = there ? remember_ : remember_new_;
+      sqlite3_bind_int64(statement.get(), 1, revision);
+      BindText(statement, 2, writes[i].key);
+      sqlite3_bind_int64(statement.get(), 3,
+                         Checksum(writes[i].key, revision, std::nullopt));
+      if (there) {
+        sqlite3_bind_int64(statement.get(), 4, rows_[i].id);
+        sqlite3_bind_int64(statement.get(), 5, kPastBytes);
+      }
+      FL_RETURN_IF_ERROR(Run(statement, "write"));
       whole = sqlite3_changes(db_.get()) == 1;
     }
     if (whole) return absl::OkStatus();
@@ -229,18 +301,23 @@ class Connection {
         StrCat("DELETE FROM past WHERE revision=", revision).c_str());
   }
 
-  absl::StatusOr<Revision> CurrentRevision(const std::string& key) {
-    absl::Cleanup reset = [this] { sqlite3_reset(revision_of_.get()); };
-    BindText(revision_of_, 1, key);
-    int code = sqlite3_step(revision_of_.get());
-    if (code == SQLITE_DONE) return 0;
+  absl::StatusOr<Row> FindRow(const std::string& key) {
+    absl::Cleanup reset = [this] { sqlite3_reset(find_.get()); };
+    BindText(find_, 1, key);
+    int code = sqlite3_step(find_.get());
+    if (code == SQLITE_DONE) return Row();
     FL_RETURN_IF_ERROR(SqliteStatus(db_.get(), code, "read"));
-    return sqlite3_column_int64(revision_of_.get(), 0);
+    return Row{sqlite3_column_int64(find_.get(), 0),
+               sqlite3_column_int64(find_.get(), 1)};
   }
 
   Database db_;
   // After db_: finalized before it closes.
-  Statement get_, revision_of_, put_, delete_, remember_, forget_;
+  Statement get_, find_, insert_, update_, delete_, remember_new_, remember_,
+      forget_, begin_, commit_, state_;
+  // What goes up to here goes with the next if this was rolled back.
+  Revision forgotten_ = 0;
+  std::vector<Row> rows_;  // of the transaction that is being applied
 };
 
 struct BackupRequest {

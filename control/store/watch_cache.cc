@@ -2,6 +2,7 @@
 #include "control/store/watch_cache.h"
 
 #include <algorithm>
+#include <utility>
 
 namespace fairlead::store {
 
@@ -22,6 +23,8 @@ void WatchCache::Apply(Event event) {
     objects_.insert_or_assign(event.object->key, event.object);
   }
   bytes_ += event.object->text.size();
+  std::shared_ptr<const nlohmann::json> tree = std::move(event.tree);
+  std::string tree_text = std::exchange(event.tree_text, {});
   events_.push_back(std::move(event));
   while (events_.size() > max_events_ ||
          (bytes_ > max_bytes_ && events_.size() > 1)) {
@@ -32,6 +35,8 @@ void WatchCache::Apply(Event event) {
   // By id, because a watcher may remove itself or others. A copy of the event
   // is cheap (references), and a re-entrant Apply may move the queue's own.
   Event current = events_.back();
+  current.tree = std::move(tree);
+  current.tree_text = std::move(tree_text);
   for (auto it = watchers_.begin(); it != watchers_.end();) {
     WatcherId id = it->first;
     auto fn = it->second;

@@ -12,12 +12,17 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <nlohmann/json_fwd.hpp>
 #include <string>
 #include <string_view>
 #include <utility>
 #include <vector>
 
 #include "control/store/store.h"
+
+namespace fairlead::kube {
+struct WatchedObject;  // transport.h
+}
 
 namespace fairlead::store {
 
@@ -40,10 +45,17 @@ struct Event {
   ObjectRef object;
   bool deleted = false;
   Revision revision = 0;
+  // `object` as it was read or made: whole, but for managedFields. Null when
+  // nobody had it. And its text. Only while watchers are told: history keeps
+  // less.
+  std::shared_ptr<const nlohmann::json> tree;
+  std::string tree_text;
   // The line that most watchers of this event send, made by the first.
   mutable std::shared_ptr<const std::string> line;
   // The same for watchers who asked for protobuf.
   mutable std::shared_ptr<const std::string> frame;
+  // The same for those in this process, with `tree`.
+  mutable std::shared_ptr<const kube::WatchedObject> watched;
 };
 
 class WatchCache {

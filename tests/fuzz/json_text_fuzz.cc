@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Two readers of JSON see the same in the same bytes.
+// Two readers of JSON see the same in the same bytes, and two writers write
+// the same.
 #include <cstdint>
 #include <cstdlib>
 #include <nlohmann/json.hpp>
@@ -16,5 +17,9 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   if (!want.is_discarded() && got != want) abort();
   const Json outline = fairlead::kube::OutlineFromText(text);
   if (outline.is_discarded() == want.is_object()) abort();
+  constexpr auto kReplace = Json::error_handler_t::replace;
+  if (fairlead::kube::TextFromJson(want) != want.dump(-1, ' ', false, kReplace)) {
+    abort();
+  }
   return 0;
 }

@@ -89,6 +89,44 @@ TEST_F(WatchTest, FromAVersionEveryLaterChange) {
   EXPECT_FALSE(stream->end.has_value());
 }
 
+// To who takes objects: the same, in the same order, without managedFields.
+TEST_F(WatchTest, EventsAreHandedOverInThisProcess) {
+  const std::string version = Make("a");
+  auto lines = Watch("resourceVersion=" + version);
+  std::vector<std::string> types;
+  std::vector<Json> trees, texts;
+  kube::StreamCallbacks callbacks;
+  callbacks.on_object = [&](const kube::WatchedObject& object) {
+    types.emplace_back(object.type);
+    trees.push_back(*object.object);
+    texts.push_back(Json::parse(object.text, nullptr, false));
+    EXPECT_EQ(object.resource_version,
+              object.object->at("/metadata/resourceVersion"_json_pointer));
+  };
+  std::string chunks;
+  callbacks.on_chunk = [&](std::string_view chunk) { chunks += chunk; };
+  auto call = server_->transport()->Stream(
+      {"GET", std::string(kWidgets) + "?watch=true&resourceVersion=" + version,
+       {}, ""},
+      callbacks);
+  Make("b", "\"\\\xc3\xa4");
+  Patch(At("a"), "merge-patch", R"({"spec":{"size":2}})");
+  Do("DELETE", At("b"));
+  ASSERT_TRUE(RunUntil([&] { return types.size() == 3; }));
+  ASSERT_TRUE(RunUntilEvents(*lines, 3));
+  EXPECT_EQ(chunks, "");
+  for (size_t i = 0; i < 3; ++i) {
+    Json event = lines->events()[i];
+    EXPECT_EQ(types[i], event["type"]);
+    Json& object = event["object"];
+    EXPECT_EQ(object["metadata"].erase("managedFields"), 1u);
+    EXPECT_EQ(trees[i], object);
+    object.erase("kind");
+    object.erase("apiVersion");
+    EXPECT_EQ(texts[i], object);
+  }
+}
+
 TEST_F(WatchTest, InitialEventsAsTheVersionAsks) {
   Make("b");
   std::string version = Make("a");

@@ -41,6 +41,23 @@ TEST(JsonTextTest, ReadsWhatTheOtherReaderReads) {
   EXPECT_TRUE(numbers[3].is_number_unsigned());
 }
 
+TEST(JsonTextTest, WritesWhatTheOtherWriterWrites) {
+  std::string all;
+  for (int c = 0; c < 256; ++c) all += static_cast<char>(c);
+  for (const Json& json : {
+           Json(), Json(true), Json(false), Json(0), Json(-7), Json(2.5),
+           Json(1e300), Json(-0.0), Json(INT64_MIN), Json(UINT64_MAX),
+           Json(""), Json(all), Json(all.substr(0, 0x80)), Json("\xc3\xa4\n"),
+           Json("\xff\"\xc3"), Json::array(), Json::object(),
+           Json::array({Json::array(), Json::object(), nullptr, "\\\"/\b"}),
+           Json::parse(R"({"":{"k:{\"port\":80}":{}},"a":[1,[2,{"b":"\u001f"}]],
+                           "\u00e4\n":null,"metadata":{"labels":{"a":"b"}}})"),
+           Json(Json::value_t::discarded)}) {
+    EXPECT_EQ(TextFromJson(json),
+              json.dump(-1, ' ', false, Json::error_handler_t::replace));
+  }
+}
+
 TEST(JsonTextTest, TellsOfKeysThatAreThereTwice) {
   bool repeats = true;
   EXPECT_EQ(JsonFromText(R"({"a":{"b":1},"b":[{"a":1},{"a":2}]})", &repeats)

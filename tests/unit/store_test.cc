@@ -15,6 +15,7 @@
 #include <random>
 
 #include "control/store/backup.h"
+#include "control/store/format.h"
 #include "control/store/sqlite.h"
 #include "control/store/sqlite_store.h"
 #include "control/store/watch_cache.h"
@@ -344,6 +345,36 @@ TEST_F(StoreTest, ANewProcessKnowsWhatChangedBefore) {
   EXPECT_THAT(PastOf(*store_), ElementsAre());
   const Revision last = *Put("e", 0, "1");
   EXPECT_THAT(PastOf(*store_), ElementsAre(text(last, "e -->1")));
+}
+
+// Whose rows say what was written, too; and what has become of a key by the
+// time of reading.
+TEST_F(StoreTest, TheHistoryOfAnEarlierFormatIsReadAndGoesOn) {
+  Open();
+  const Revision first = *Put("a", 0, "1");
+  const Revision second = *Put("a", first, "2");
+  store_.reset();
+  {
+    auto db = OpenDatabase(path_, SQLITE_OPEN_READWRITE);
+    ASSERT_TRUE(db.ok());
+    ASSERT_TRUE(Execute(db->get(),
+                        ("UPDATE past SET value='1', checksum=" +
+                         std::to_string(Checksum("a", first, "1")) +
+                         " WHERE revision=" + std::to_string(first) +
+                         ";PRAGMA user_version=2").c_str()).ok());
+  }
+  Open();
+  const Revision third = *Put("a", second, "3");
+  const Revision fourth = *Commit({{"a", third, std::nullopt, nullptr}});
+  const Revision fifth = *Put("a", 0, "5");
+  auto text = [](Revision revision, const char* change) {
+    return std::to_string(revision) + " " + change;
+  };
+  Open();
+  EXPECT_THAT(PastOf(*store_),
+              ElementsAre(text(first, "a -->1"), text(second, "a 1->2"),
+                          text(third, "a 2->3"), text(fourth, "a 3->-"),
+                          text(fifth, "a -->5")));
 }
 
 TEST_F(StoreTest, ThePastIsBounded) {

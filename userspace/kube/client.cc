@@ -45,25 +45,25 @@ std::optional<ApiStatus> JsonStatus(std::string_view body) {
   return status;
 }
 
-std::string Dump(const Json& json) {
-  // Bytes that aren't UTF-8 are replaced: the default would throw.
-  return json.dump(-1, ' ', false, Json::error_handler_t::replace);
-}
+using ReadFunction = Json (*)(std::string_view text);
 
-std::function<void(absl::StatusOr<Response>)> ParseInto(Client::Done done) {
-  return [done = std::move(done)](absl::StatusOr<Response> response) {
+std::function<void(absl::StatusOr<Response>)> ParseInto(Client::Done done,
+                                                        ReadFunction read) {
+  return [done = std::move(done), read](absl::StatusOr<Response> response) {
     if (!response.ok()) return done(response.status());
     if (response->status < 200 || response->status > 299) {
       return done(StatusFromResponse(*response));
     }
     if (response->body.empty()) return done(Json::object());
-    Json json = JsonFromText(response->body);
+    Json json = read(response->body);
     if (json.is_discarded()) {
       return done(absl::InternalError("the answer is not JSON"));
     }
     done(std::move(json));
   };
 }
+
+Json Whole(std::string_view text) { return JsonFromText(text); }
 
 Request MakeRequest(const Client& client, std::string method,
                     std::string target) {
@@ -78,7 +78,7 @@ Request MakeRequest(const Client& client, std::string method,
 Request WithBody(Request request, const Json& body,
                  std::string content_type = "application/json") {
   request.headers.emplace_back("Content-Type", std::move(content_type));
-  request.body = Dump(body);
+  request.body = TextFromJson(body);
   return request;
 }
 
@@ -153,15 +153,17 @@ absl::Status StatusFromResponse(const Response& response) {
   return status;
 }
 
-Client::Client(Transport* transport, std::string user_agent)
-    : transport_(transport), user_agent_(std::move(user_agent)) {}
+Client::Client(Transport* transport, std::string user_agent, Answers answers)
+    : transport_(transport),
+      user_agent_(std::move(user_agent)),
+      read_(answers == Answers::kOutline ? OutlineFromText : Whole) {}
 Client::~Client() = default;
 
 std::unique_ptr<Call> Client::Get(const Resource& resource,
                                   std::string_view ns, std::string_view name,
                                   Done done) {
   return transport_->Do(MakeRequest(*this, "GET", resource.Path(ns, name)),
-                        ParseInto(std::move(done)));
+                        ParseInto(std::move(done), read_));
 }
 
 std::unique_ptr<Call> Client::List(const Resource& resource,
@@ -170,7 +172,7 @@ std::unique_ptr<Call> Client::List(const Resource& resource,
   std::string target = resource.Path(ns, "");
   if (!query.empty()) StrAppend(&target, "?", query);
   return transport_->Do(MakeRequest(*this, "GET", std::move(target)),
-                        ParseInto(std::move(done)));
+                        ParseInto(std::move(done), read_));
 }
 
 std::unique_ptr<Call> Client::Create(const Resource& resource,
@@ -178,7 +180,7 @@ std::unique_ptr<Call> Client::Create(const Resource& resource,
   std::string target = resource.Path(MetaField(object, "namespace"), "");
   return transport_->Do(
       WithBody(MakeRequest(*this, "POST", std::move(target)), object),
-      ParseInto(std::move(done)));
+      ParseInto(std::move(done), read_));
 }
 
 std::unique_ptr<Call> Client::Update(const Resource& resource,
@@ -187,7 +189,7 @@ std::unique_ptr<Call> Client::Update(const Resource& resource,
                                      MetaField(object, "name"));
   return transport_->Do(
       WithBody(MakeRequest(*this, "PUT", std::move(target)), object),
-      ParseInto(std::move(done)));
+      ParseInto(std::move(done), read_));
 }
 
 std::unique_ptr<Call> Client::UpdateStatus(const Resource& resource,
@@ -196,7 +198,7 @@ std::unique_ptr<Call> Client::UpdateStatus(const Resource& resource,
                                      MetaField(object, "name"), "status");
   return transport_->Do(
       WithBody(MakeRequest(*this, "PUT", std::move(target)), object),
-      ParseInto(std::move(done)));
+      ParseInto(std::move(done), read_));
 }
 
 std::unique_ptr<Call> Client::Patch(const Resource& resource,
@@ -208,7 +210,7 @@ std::unique_ptr<Call> Client::Patch(const Resource& resource,
       WithBody(MakeRequest(*this, "PATCH",
                            resource.Path(ns, name, subresource)),
                patch, ContentType(type)),
-      ParseInto(std::move(done)));
+      ParseInto(std::move(done), read_));
 }
 
 std::unique_ptr<Call> Client::Delete(const Resource& resource,
@@ -218,7 +220,7 @@ std::unique_ptr<Call> Client::Delete(const Resource& resource,
   return transport_->Do(
       WithBody(MakeRequest(*this, "DELETE", resource.Path(ns, name)),
                DeleteBody(options)),
-      ParseInto(std::move(done)));
+      ParseInto(std::move(done), read_));
 }
 
 std::unique_ptr<Call> Client::CreateSubresource(const Resource& resource,
@@ -231,7 +233,7 @@ std::unique_ptr<Call> Client::CreateSubresource(const Resource& resource,
       WithBody(
           MakeRequest(*this, "POST", resource.Path(ns, name, subresource)),
           object),
-      ParseInto(std::move(done)));
+      ParseInto(std::move(done), read_));
 }
 
 }  // namespace fairlead::kube

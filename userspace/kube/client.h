@@ -53,8 +53,13 @@ class Client {
  public:
   using Done = std::function<void(absl::StatusOr<Json>)>;
 
+  // What `done` gets: the answer, or what identifies it (OutlineFromText), for
+  // who writes and needs no more.
+  enum class Answers { kWhole, kOutline };
+
   // `transport` must outlive the client. `user_agent`: "fairlead-kubelet".
-  Client(Transport* transport, std::string user_agent);
+  Client(Transport* transport, std::string user_agent,
+         Answers answers = Answers::kWhole);
   ~Client();
 
   [[nodiscard]] std::unique_ptr<Call> Get(const Resource& resource,
@@ -93,6 +98,7 @@ class Client {
  private:
   Transport* transport_;
   std::string user_agent_;
+  Json (*read_)(std::string_view text);
 };
 
 }  // namespace fairlead::kube

@@ -103,6 +103,16 @@ class Informer::Impl : public ReflectorSink {
     }
   }
 
+  void OnObject(WatchEvent event, const WatchedObject& from) override {
+    std::string key = KeyOf(*from.object);
+    if (key.empty()) return;
+    if (event == WatchEvent::kDeleted) {
+      Remove(key, from.object);
+    } else {
+      Put(key, from.text, from.object);
+    }
+  }
+
   void OnState(const absl::Status&) override {}
 
   Object Parse(std::string_view text) const {

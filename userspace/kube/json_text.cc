@@ -3,9 +3,12 @@
 
 #include <simdjson.h>
 
+#include <array>
+#include <charconv>
 #include <nlohmann/json.hpp>
 #include <optional>
 #include <string>
+#include <utility>
 
 namespace fairlead::kube {
 namespace {
@@ -75,7 +78,114 @@ Json Tree(const dom::element& element, bool* repeats) {
   return out;
 }
 
+// What Json::dump knows better: fractions, and bytes that may be no UTF-8.
+std::string Dumped(const Json& json) {
+  return json.dump(-1, ' ', false, Json::error_handler_t::replace);
+}
+
+// How a byte is written in a string.
+enum class Byte : uint8_t { kItself, kEscaped, kBeyondAscii };
+
+constexpr std::array<Byte, 256> kBytes = [] {
+  std::array<Byte, 256> out{};
+  for (size_t c = 0; c < 0x20; ++c) out[c] = Byte::kEscaped;
+  out['"'] = out['\\'] = Byte::kEscaped;
+  for (size_t c = 0x80; c < 0x100; ++c) out[c] = Byte::kBeyondAscii;
+  return out;
+}();
+
+void AppendEscaped(char c, std::string* out) {
+  constexpr std::string_view kShort = "\bb\tt\nn\ff\rr\"\"\\\\";
+  for (size_t i = 0; i < kShort.size(); i += 2) {
+    if (kShort[i] != c) continue;
+    *out += '\\';
+    *out += kShort[i + 1];
+    return;
+  }
+  constexpr std::string_view kDigits = "0123456789abcdef";
+  *out += "\\u00";
+  *out += kDigits[static_cast<uint8_t>(c) >> 4];
+  *out += kDigits[static_cast<uint8_t>(c) & 15];
+}
+
+template <typename T>
+void AppendInteger(T value, std::string* out) {
+  std::array<char, 24> digits;
+  const auto end =
+      std::to_chars(digits.data(), digits.data() + digits.size(), value).ptr;
+  out->append(digits.data(), end);
+}
+
 }  // namespace
+
+void AppendJsonString(std::string_view text, std::string* out) {
+  const size_t start = out->size();
+  *out += '"';
+  size_t from = 0;
+  for (size_t i = 0; i < text.size(); ++i) {
+    switch (kBytes[static_cast<uint8_t>(text[i])]) {
+      case Byte::kItself:
+        break;
+      case Byte::kEscaped:
+        out->append(text, from, i - from);
+        AppendEscaped(text[i], out);
+        from = i + 1;
+        break;
+      case Byte::kBeyondAscii:
+        out->resize(start);
+        *out += Dumped(std::string(text));
+        return;
+    }
+  }
+  out->append(text, from);
+  *out += '"';
+}
+
+void AppendJson(const Json& json, std::string* out) {
+  switch (json.type()) {
+    case Json::value_t::null:
+      *out += "null";
+      return;
+    case Json::value_t::boolean:
+      *out += json.get<bool>() ? "true" : "false";
+      return;
+    case Json::value_t::number_integer:
+      return AppendInteger(json.get<int64_t>(), out);
+    case Json::value_t::number_unsigned:
+      return AppendInteger(json.get<uint64_t>(), out);
+    case Json::value_t::string:
+      return AppendJsonString(json.get_ref<const std::string&>(), out);
+    case Json::value_t::array: {
+      char before = '[';
+      for (const Json& value : json) {
+        *out += std::exchange(before, ',');
+        AppendJson(value, out);
+      }
+      *out += before == '[' ? "[]" : "]";
+      return;
+    }
+    case Json::value_t::object: {
+      char before = '{';
+      for (const auto& [key, value] :
+           json.get_ref<const Json::object_t&>()) {
+        *out += std::exchange(before, ',');
+        AppendJsonString(key, out);
+        *out += ':';
+        AppendJson(value, out);
+      }
+      *out += before == '{' ? "{}" : "}";
+      return;
+    }
+    default:
+      *out += Dumped(json);
+  }
+}
+
+std::string TextFromJson(const Json& json) {
+  std::string out;
+  AppendJson(json, &out);
+  return out;
+}
 
 Json JsonFromText(std::string_view text, bool* repeats) {
   bool unused = false;

@@ -8,6 +8,7 @@
 #include "absl/random/random.h"
 #include "absl/strings/numbers.h"
 #include "absl/time/clock.h"
+#include "userspace/base/clock.h"
 #include "userspace/base/strings.h"
 #include "userspace/kube/client.h"
 #include "userspace/kube/wire.h"
@@ -200,6 +201,9 @@ class Reflector::Impl {
     StreamCallbacks callbacks;
     callbacks.on_head = [this](const Response& head) { OnHead(head); };
     callbacks.on_chunk = [this](std::string_view chunk) { OnChunk(chunk); };
+    if (options_.objects) {
+      callbacks.on_object = [this](const WatchedObject& o) { OnObject(o); };
+    }
     callbacks.on_end = [this](absl::Status status) {
       OnWatchEnd(std::move(status));
     };
@@ -228,13 +232,26 @@ class Reflector::Impl {
   void ExpectSign() {
     if (listing_) ExpectListEnd();
     const bool stalled = partial();
-    silence_ = loop_->After(
-        stalled ? options_.stall_timeout : options_.watch_timeout * 1.5,
-        [this, stalled] {
-          GiveUpWatch(absl::DeadlineExceededError(
-              stalled ? "watch: stalled in the middle of an object"
-                      : "watch: silent for too long"));
-        });
+    // Not a timer for each event: the one that runs looks how long it has been.
+    sign_at_ = Clock::Real().Monotonic();
+    if (silence_.pending() && stalled == stall_expected_) return;
+    stall_expected_ = stalled;
+    AwaitSilence();
+  }
+
+  void AwaitSilence() {
+    const absl::Duration limit = stall_expected_ ? options_.stall_timeout
+                                                 : options_.watch_timeout * 1.5;
+    const absl::Duration left =
+        sign_at_ + limit - Clock::Real().Monotonic();
+    if (left <= absl::ZeroDuration()) return Silent();
+    silence_ = loop_->After(left, [this] { AwaitSilence(); });
+  }
+
+  void Silent() {
+    GiveUpWatch(absl::DeadlineExceededError(
+        stall_expected_ ? "watch: stalled in the middle of an object"
+                        : "watch: silent for too long"));
   }
 
   // Objects may go on arriving for long: the wait for more of them, or for the
@@ -281,6 +298,27 @@ class Reflector::Impl {
     ExpectSign();
   }
 
+  void OnObject(const WatchedObject& object) {
+    if (!watch_connected_) return;
+    ++watch_events_;
+    if (IsOlder(object.resource_version, version_)) {
+      Ignore(TooOld(object.resource_version));
+    } else {
+      ++stats_.events;
+      version_ = object.resource_version;
+      sink_->OnObject(object.type == "DELETED" ? WatchEvent::kDeleted
+                      : object.type == "ADDED" ? WatchEvent::kAdded
+                                               : WatchEvent::kModified,
+                      object);
+    }
+    if (call_ != nullptr) ExpectSign();
+  }
+
+  std::string TooOld(std::string_view version) const {
+    return StrCat("an event of version ", version, " came after version ",
+                  version_);
+  }
+
   // False once the watch has been given up.
   bool OnFrame(std::string_view bytes) {
     auto frame = encoding_ == Encoding::kJson ? DecodeWatchFrame(bytes)
@@ -306,8 +344,7 @@ class Reflector::Impl {
       return true;
     }
     if (!listing_ && IsOlder(head->resource_version, version_)) {
-      Ignore(StrCat("an event of version ", head->resource_version,
-                    " came after version ", version_));
+      Ignore(TooOld(head->resource_version));
       return true;
     }
     Take(*frame, *head);
@@ -446,6 +483,8 @@ class Reflector::Impl {
   std::unique_ptr<Call> call_;
   Timer timer_;
   Timer silence_;
+  bool stall_expected_ = false;  // what silence_ waits for
+  absl::Duration sign_at_;       // the last sign of life
   Timer list_end_;             // of a streamed list
   bool list_end_due_ = false;  // list_end_ doesn't start again
   bool protobuf_;     // ask for it

@@ -36,6 +36,10 @@ class ReflectorSink {
   virtual void ReplaceEnd(std::string_view resource_version) = 0;
   virtual void ReplaceAbort() = 0;
   virtual void OnEvent(WatchEvent event, const EncodedObject& object) = 0;
+  // The same, if ReflectorOptions::objects and the transport can.
+  virtual void OnObject(WatchEvent event, const WatchedObject& object) {
+    (void)event, (void)object;
+  }
   // Connected or not, for health and logs.
   virtual void OnState(const absl::Status& status) = 0;
   // An event that does not belong here was left out: of another kind, of an
@@ -52,6 +56,9 @@ struct ReflectorOptions {
   int page_size = 500;
   // Ask for protobuf, and take JSON from a server that has none.
   bool protobuf = false;
+  // Take events as objects from a transport that has them. Not with protobuf or
+  // streamed_list.
+  bool objects = false;
   // Ask for the list as the beginning of the watch (sendInitialEvents), and
   // take pages from a server that can't.
   bool streamed_list = false;

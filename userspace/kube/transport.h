@@ -10,6 +10,7 @@
 
 #include <functional>
 #include <memory>
+#include <nlohmann/json_fwd.hpp>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -48,13 +49,26 @@ class Call {
   virtual ~Call() = default;
 };
 
+// An event of a watch as the API server has it, read already: a transport in
+// its own process can hand it over. Immutable; share freely.
+struct WatchedObject {
+  std::string_view type;  // "ADDED", "MODIFIED" or "DELETED"
+  std::string resource_version;
+  // Whole, but for managedFields.
+  std::shared_ptr<const nlohmann::json> object;
+  std::string text;  // the same, perhaps without kind and apiVersion
+};
+
 // `on_head` runs once (its body is empty), then `on_chunk` for each piece of
 // the body as it arrives, then `on_end` once: OK for a clean end, else why.
-// If no head arrived, only `on_end` runs.
+// If no head arrived, only `on_end` runs. With `on_object` a transport that can
+// may give an event of a watch to it instead of to `on_chunk`, in its place
+// among the chunks and between whole lines.
 struct StreamCallbacks {
   std::function<void(const Response& head)> on_head;
   std::function<void(std::string_view chunk)> on_chunk;
   std::function<void(absl::Status)> on_end;
+  std::function<void(const WatchedObject& object)> on_object;
 };
 
 class Transport {
