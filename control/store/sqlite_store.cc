@@ -40,11 +40,6 @@ std::string EndOfPrefix(std::string_view prefix) {
   return end;
 }
 
-// In pages: twelve megabytes. A checkpoint is some milliseconds of the disk for
-// each page that has changed since the last, however often, and writers wait for
-// it: four times as many as SQLite's own number are half as much work.
-constexpr char kCheckpointAfter[] = "PRAGMA wal_autocheckpoint=3000";
-
 // The connection and its statements. Used by the opening thread before the
 // writer starts, then under the store's database mutex.
 class Connection {
@@ -59,7 +54,6 @@ class Connection {
     FL_RETURN_IF_ERROR(Execute(raw, "PRAGMA journal_mode=WAL"));
     FL_RETURN_IF_ERROR(Execute(raw, "PRAGMA synchronous=FULL"));
     FL_RETURN_IF_ERROR(Execute(raw, "PRAGMA cache_size=-2048"));
-    FL_RETURN_IF_ERROR(Execute(raw, kCheckpointAfter));
     FL_RETURN_IF_ERROR(OpenFormat(raw));
     FL_RETURN_IF_ERROR(Verify(raw));
     return PrepareAll();
