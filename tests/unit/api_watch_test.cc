@@ -100,7 +100,7 @@ TEST_F(WatchTest, EventsAreHandedOverInThisProcess) {
     types.emplace_back(object.type);
     trees.push_back(*object.object);
     texts.push_back(Json::parse(object.text, nullptr, false));
-    EXPECT_EQ(object.resource_version,
+    EXPECT_EQ(Json(object.resource_version),
               object.object->at("/metadata/resourceVersion"_json_pointer));
   };
   std::string chunks;
@@ -117,7 +117,7 @@ TEST_F(WatchTest, EventsAreHandedOverInThisProcess) {
   EXPECT_EQ(chunks, "");
   for (size_t i = 0; i < 3; ++i) {
     Json event = lines->events()[i];
-    EXPECT_EQ(types[i], event["type"]);
+    EXPECT_EQ(Json(types[i]), event["type"]);
     Json& object = event["object"];
     EXPECT_EQ(object["metadata"].erase("managedFields"), 1u);
     EXPECT_EQ(trees[i], object);
