@@ -111,8 +111,6 @@ BARS = [
      "one create, p99, at 10,000 Services (ms)"),
     ("controller_bench", "controller/create/10000/", "cpu_us", None, True,
      "one create with all that follows it, processor time (us)"),
-    ("controller_bench", "controller/create/10000/", "lag_ms", None, True,
-     "the last EndpointSlice of 1,000 creates, after the last answer (ms)"),
     ("controller_bench", "controller/list/", "real_ms", 60, True,
      "LIST of 10,000 Services, JSON (ms)"),
     ("controller_bench", "controller/watch/json/", "us_each", 10, True,

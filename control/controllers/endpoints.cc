@@ -173,10 +173,12 @@ Plan PlanEndpoints(const EndpointsFacts& facts) {
 
 EndpointsController::EndpointsController(const Context& context)
     : context_(context),
+      // Few at a time: nobody waits for this copy.
       shell_(context, "endpoint-controller",
              [this](const std::string& key, const Shell::Answers&) {
                return Make(key);
-             }) {
+             },
+             /*parallel=*/4) {
   Informers& informers = *context.informers;
   informers.Of(kube::Services())
       .Subscribe([this](const Object& before, const Object& after) {

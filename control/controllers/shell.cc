@@ -64,8 +64,6 @@ class Shell::Impl : public std::enable_shared_from_this<Impl> {
         name_(std::move(name)),
         plan_(std::move(plan)),
         client_(context.transport, UserAgent(name_)),
-        writer_(context.transport, UserAgent(name_),
-                kube::Client::Answers::kOutline),
         recorder_(context.loop, &client_, name_, "",
                   kube::EventApi::kCore, *context.clock) {}
 
@@ -75,7 +73,7 @@ class Shell::Impl : public std::enable_shared_from_this<Impl> {
         [this](const std::string& key, Done done) {
           StartRun(key, std::move(done));
         },
-        parallel, kube::WorkQueue::Start::kInTurn);
+        parallel);
     context_.informers->OnSynced([weak = weak_from_this()] {
       auto self = weak.lock();
       if (self == nullptr || self->queue_ == nullptr) return;
@@ -253,23 +251,23 @@ class Shell::Impl : public std::enable_shared_from_this<Impl> {
   std::unique_ptr<kube::Call> Send(const Write& w, kube::Client::Done done) {
     switch (w.verb) {
       case Verb::kCreate:
-        return writer_.Create(*w.resource, w.body, std::move(done));
+        return client_.Create(*w.resource, w.body, std::move(done));
       case Verb::kUpdate:
-        return writer_.Update(*w.resource, w.body, std::move(done));
+        return client_.Update(*w.resource, w.body, std::move(done));
       case Verb::kUpdateStatus:
-        return writer_.UpdateStatus(*w.resource, w.body, std::move(done));
+        return client_.UpdateStatus(*w.resource, w.body, std::move(done));
       case Verb::kMergePatch:
-        return writer_.Patch(*w.resource, w.ns, w.name, "",
+        return client_.Patch(*w.resource, w.ns, w.name, "",
                              kube::PatchType::kMerge, w.body, std::move(done));
       case Verb::kMergePatchStatus:
-        return writer_.Patch(*w.resource, w.ns, w.name, "status",
+        return client_.Patch(*w.resource, w.ns, w.name, "status",
                              kube::PatchType::kMerge, w.body, std::move(done));
       case Verb::kDelete: {
         kube::DeleteOptions options;
         options.grace_period_seconds = w.grace_period_seconds;
         options.propagation_policy = w.propagation;
         options.precondition_uid = w.uid;
-        return writer_.Delete(*w.resource, w.ns, w.name, options,
+        return client_.Delete(*w.resource, w.ns, w.name, options,
                               std::move(done));
       }
       case Verb::kFinalize:
@@ -352,7 +350,6 @@ class Shell::Impl : public std::enable_shared_from_this<Impl> {
   std::string name_;
   PlanFunction plan_;
   kube::Client client_;
-  kube::Client writer_;  // of what plans write
   kube::EventRecorder recorder_;
   std::unique_ptr<kube::WorkQueue> queue_;
   std::set<std::string> early_;

@@ -11,7 +11,6 @@
 
 #include "absl/strings/match.h"
 #include "tests/unit/played_transport.h"
-#include "userspace/base/clock.h"
 #include "userspace/base/strings.h"
 #include "userspace/kube/client.h"
 #include "userspace/kube/informer.h"
@@ -349,37 +348,6 @@ TEST(WorkQueue, FairStingyAndReentrant) {
   loop.Run();
   EXPECT_THAT(began, ElementsAre("a", "b", "c", "a"));
   EXPECT_EQ(queue.size(), 0u);
-}
-
-// Neither the keys nor what else the loop has to do waits for all of the other.
-TEST(WorkQueue, KeysHaveAShareOfABusyLoop) {
-  EventLoop loop;
-  auto spin = [](absl::Duration time) {
-    const absl::Duration end = Clock::Real().Monotonic() + time;
-    while (Clock::Real().Monotonic() < end) {
-    }
-  };
-  constexpr int kKeys = 400;
-  int started = 0, others = 0;
-  WorkQueue queue(
-      &loop, "test",
-      [&](const std::string&, std::function<void(absl::Status)> done) {
-        spin(absl::Microseconds(100));
-        if (++started == kKeys) loop.Stop();
-        done(absl::OkStatus());
-      },
-      4, WorkQueue::Start::kInTurn);
-  for (int i = 0; i < kKeys; ++i) queue.Add(std::to_string(i));
-  std::function<void()> other = [&] {
-    spin(absl::Milliseconds(4));
-    ++others;
-    loop.Post(other);
-  };
-  loop.Post(other);
-  loop.Run();
-  // A turn after each of the others, of some 1.2 ms.
-  EXPECT_GT(others, 8);
-  EXPECT_LT(others, 100);
 }
 
 TEST(WorkQueue, AnErrorComesBackAndCloseIsSafe) {

@@ -24,14 +24,7 @@ class WorkQueue {
   using Work = std::function<void(const std::string& key,
                                   std::function<void(absl::Status)> done)>;
 
-  // When a key that may start does: as soon as the loop comes to it; or when it
-  // is this queue's turn, all such queues of the loop together having a share of
-  // its time. That is a quarter while the loop has other things to do, such as
-  // requests from outside, and more the more keys wait; all of it when it hasn't.
-  enum class Start { kAtOnce, kInTurn };
-
-  WorkQueue(EventLoop* loop, std::string name, Work work, int parallel = 4,
-            Start start = Start::kAtOnce);
+  WorkQueue(EventLoop* loop, std::string name, Work work, int parallel = 4);
   ~WorkQueue();
 
   void Add(std::string key);
