@@ -249,6 +249,7 @@ void List(benchmark::State& state) {
   if (!controller->Do(kState, PostService)) {
     return state.SkipWithError(controller->failure());
   }
+  if (!controller->Rest()) return state.SkipWithError(kNoRest);
   const std::string request = HttpRequest("GET", kServices);
   size_t bytes = 0;
   for (auto _ : state) {
